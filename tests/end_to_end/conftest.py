@@ -1,18 +1,59 @@
+"""Two systems for all tests of this folder, because each start takes long: with and without a shared folder."""
+
 from collections.abc import Iterator
 
 import pytest
-from whole import Whole, running
+from whole import Whole, running, succeeded, train
 
 from service.client.client import FgdClient
+from tests import otlp_collector
+from tests.otlp_collector import Collector
 
 
 @pytest.fixture(scope="session")
 def whole() -> Iterator[Whole]:
+    """Control plane and runs share a folder."""
     with running() as whole:
         yield whole
+
+
+@pytest.fixture(scope="session")
+def apart(collector: Collector) -> Iterator[Whole]:
+    """Runs send their files through the control plane; both send spans to the collector."""
+    with running(
+        FGD_RUN_FILES="through_server",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20k3y",
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    ) as whole:
+        yield whole
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    with otlp_collector.running() as collector:
+        yield collector
 
 
 @pytest.fixture
 def client(whole: Whole) -> Iterator[FgdClient]:
     with whole.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def teacher(whole: Whole) -> str:
+    """Reference to a trained checkpoint."""
+    with whole.client() as client:
+        return best_of_a_training(client)
+
+
+@pytest.fixture(scope="session")
+def apart_teacher(apart: Whole) -> str:
+    """Reference to a trained checkpoint of the system without a shared folder."""
+    with apart.client() as client:
+        return best_of_a_training(client)
+
+
+def best_of_a_training(client: FgdClient) -> str:
+    return f"job:{succeeded(client, client.submit(train()).job_id).job_id}/best"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whole import Whole, distill, train, wait_for
+from whole import Whole, distill, succeeded, train, wait_for
 
 from fgd_core.spec.dimensions import Dimension, LogUniform
 from fgd_core.spec.events import StoredEvent
@@ -51,8 +51,8 @@ class Counts:
     calm_seconds: float
 
 
-def sweep(teacher_id: str, scheduler: str, trials: int = 6) -> SweepSpec:
-    base = distill(f"job:{teacher_id}/best", epochs=EPOCHS)
+def sweep(teacher: str, scheduler: str, trials: int) -> SweepSpec:
+    base = distill(teacher, epochs=EPOCHS)
     # The scheduler can only judge epochs that were evaluated, and only if the scores are not 0 for all trials. After so
     # little training, no detection would be above the usual threshold.
     update = {
@@ -86,15 +86,16 @@ def decisions(events: list[StoredEvent]) -> list[dict[str, Any]]:
     return found
 
 
-def compare(client: FgdClient, scheduler: str, *, kills: int, seed: int, trials: int = 6) -> Counts:
+def compare(client: FgdClient, scheduler: str, teacher: str, *, kills: int, seed: int, trials: int = 6) -> Counts:
     """Run the sweep without kills, then with kills at random reports.
 
+    Args:
+        teacher: reference to its checkpoint.
     Raises:
         AssertionError: the two sweeps made different decisions.
     """
     rng = random.Random(f"{seed} {scheduler}")
-    teacher_id = client.submit(train()).job_id
-    spec = sweep(teacher_id, scheduler, trials)
+    spec = sweep(teacher, scheduler, trials)
     began_s = time.monotonic()
     calm_id = client.submit(spec).job_id
     undisturbed = wait_for(client, calm_id, lambda job: job.ended_at is not None, TIMEOUT_S)
@@ -151,8 +152,9 @@ def main() -> None:
     try:
         whole.up()
         with whole.client() as client:
+            teacher = f"job:{succeeded(client, client.submit(train()).job_id).job_id}/best"
             for scheduler in SCHEDULERS:
-                print(compare(client, scheduler, kills=options.kills, seed=options.seed), flush=True)
+                print(compare(client, scheduler, teacher, kills=options.kills, seed=options.seed), flush=True)
         whole.down()
     finally:
         whole.kill()

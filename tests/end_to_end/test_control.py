@@ -5,7 +5,9 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import torch
 from whole import Whole, train, wait_for, wait_for_event
@@ -36,8 +38,15 @@ def cpus_free(whole: Whole) -> float:
 def seconds_until_free(whole: Whole, since: float) -> float:
     while cpus_free(whole) < 2:
         assert time.monotonic() - since < 90, "the slot is not freed"
-        time.sleep(0.1)
+        time.sleep(0.5)
     return time.monotonic() - since
+
+
+def page_of_ray(dashboard_url: str) -> dict[str, Any]:
+    """Return what Ray's dashboard shows about a job, by the link to its page."""
+    origin, _, path = dashboard_url.partition("#")
+    page: dict[str, Any] = httpx.get(f"{origin}api/jobs/{path.rpartition('/')[2]}").json()
+    return page
 
 
 class TestPause:
@@ -67,15 +76,25 @@ class TestPause:
 
 
 class TestCancel:
-    def test_a_cancelled_run_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
+    def test_a_cancelled_run_frees_its_slot_and_stays_on_the_dashboard_with_its_name(
+        self, whole: Whole, client: FgdClient
+    ) -> None:
         job_id = client.submit(train(epochs=100_000)).job_id
         wait_for_event(client, job_id, "epoch_finished")
+        url = client.job(job_id).dashboard_url
+        assert url is not None
+        page = page_of_ray(url)["metadata"]
+        assert (page["job_id"], page["job_name"]) == (job_id, "tiny (train)")
         requested_s = time.monotonic()
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
         cancelled_s = time.monotonic() - requested_s
         free_s = seconds_until_free(whole, requested_s)
         print(f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
+        archived = wait_for(client, job_id, lambda job: bool(job.attempts[-1].released_at))
+        # Ray still has the job, and the link still works.
+        assert archived.dashboard_url == url
+        assert page_of_ray(url)["end_time"] is not None
 
     @pytest.mark.parametrize(
         ("num_train", "num_val", "busy_from"),

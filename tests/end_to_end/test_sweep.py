@@ -1,5 +1,7 @@
+"""A sweep on a shared folder; `test_through_server` has the other scheduler, without a shared folder."""
+
 import pytest
-from killed_sweep import SCHEDULERS, compare
+from killed_sweep import compare
 
 from service.client.client import FgdClient
 
@@ -7,8 +9,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(client: FgdClient, scheduler: str) -> None:
-    counts = compare(client, scheduler, kills=1, seed=20261122)
+def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(client: FgdClient, teacher: str) -> None:
+    counts = compare(client, "population_based", teacher, kills=1, seed=20261122)
     print(f"\n{counts}")
     assert counts.attempts == counts.lost_runs + 1 == 2

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from chain_runs import chain
+from chain_runs import run as run_chain
 from killed_sweep import compare
 from moto.server import ThreadedMotoServer
-from whole import Whole, all_events, distill, running, train, wait_for, wait_for_event
+from whole import Whole, all_events, distill, running, succeeded, train, wait_for_event
 
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
@@ -19,12 +21,6 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
-
-
-@pytest.fixture(scope="module")
-def apart() -> Iterator[Whole]:
-    with running(FGD_RUN_FILES="through_server") as whole:
-        yield whole
 
 
 @pytest.fixture
@@ -37,38 +33,31 @@ def scratch_folders(whole: Whole, job_id: str) -> list[Path]:
     return [*(whole.home / "scratch").glob(f"fgd-{job_id}-*")]
 
 
-def ended(client: FgdClient, job_id: str) -> JobView:
-    job = wait_for(client, job_id, lambda job: job.ended_at is not None, timeout_s=240)
-    assert job.state == "succeeded", job.error
-    return job
-
-
-def run_every_kind(whole: Whole, client: FgdClient, folder: Path) -> list[JobView]:
-    """Run a job of each kind; a client can download its results, and no files remain on the node."""
-    teacher = client.submit(train()).job_id
-    best = f"job:{teacher}/best"
-    data = train().data
-    jobs = [
-        client.submit(distill(best)),
-        client.submit(EvaluateSpec(name="evaluated", checkpoint=best, data=data)),
-        client.submit(CheckDataSpec(name="checked", data=data)),
-    ]
-    done = [ended(client, job_id) for job_id in (teacher, *(job.job_id for job in jobs))]
-    pictures = ["samples.png", "samples.png", "samples.png", "samples_train.png"]
-    for job, picture in zip(done, pictures, strict=True):
-        names = {artifact.name for artifact in job.artifacts}
-        assert picture in names
-        for name in names:
-            # The download checks the digest that the run reported.
-            assert client.download_artifact(job.job_id, name, folder / f"{job.job_id}-{name}").is_file()
-        assert scratch_folders(whole, job.job_id) == []
-    assert {"best.pt", "last.pt"} <= {artifact.name for artifact in done[1].artifacts}
-    return done
+def assert_uploaded(whole: Whole, client: FgdClient, job: JobView, folder: Path) -> None:
+    """Check that a client can download a job's results, and that none of its files remain on the node."""
+    names = {artifact.name for artifact in job.artifacts}
+    assert ("samples_train.png" if job.kind == "check_data" else "samples.png") in names
+    for name in names:
+        # The download checks the digest that the run reported.
+        assert client.download_artifact(job.job_id, name, folder / f"{job.job_id}-{name}").is_file()
+    assert scratch_folders(whole, job.job_id) == []
+    if job.kind == "distill":
+        assert {"best.pt", "last.pt"} <= names
 
 
 class TestThroughServer:
-    def test_jobs_of_every_kind_upload_their_results(self, apart: Whole, client: FgdClient, tmp_path: Path) -> None:
-        run_every_kind(apart, client, tmp_path)
+    def test_jobs_of_every_kind_upload_their_results(
+        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+    ) -> None:
+        data = train().data
+        submitted = [
+            client.submit(distill(apart_teacher)),
+            client.submit(EvaluateSpec(name="evaluated", checkpoint=apart_teacher, data=data)),
+            client.submit(CheckDataSpec(name="checked", data=data)),
+        ]
+        ids = [apart_teacher.removeprefix("job:").removesuffix("/best"), *(job.job_id for job in submitted)]
+        for job_id in ids:
+            assert_uploaded(apart, client, succeeded(client, job_id), tmp_path)
         assert not [*(apart.home / "storage/jobs").rglob("outbox")]
 
     def test_a_run_that_lost_its_node_continues_from_its_uploads(self, apart: Whole, client: FgdClient) -> None:
@@ -78,7 +67,7 @@ class TestThroughServer:
         os.kill(pid, signal.SIGKILL)
         [lost] = scratch_folders(apart, job_id)
         shutil.rmtree(lost)
-        job = ended(client, job_id)
+        job = succeeded(client, job_id)
         assert [attempt.cause for attempt in job.attempts] == ["lost", "succeeded"]
         events = all_events(client, job_id)
         resumed = next(event for event in events if event.kind == "resumed")
@@ -98,7 +87,7 @@ class TestThroughServer:
         time.sleep(1)
         apart.up()
         with apart.client() as client:
-            job = ended(client, job_id)
+            job = succeeded(client, job_id)
             assert len(job.attempts) == 1
             assert "uploading files: the control plane cannot be reached" in client.log(job_id)
             for artifact in job.artifacts:
@@ -107,9 +96,9 @@ class TestThroughServer:
             assert last.data["epoch"] == 60
 
     def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(
-        self, apart: Whole, client: FgdClient, tmp_path: Path
+        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
     ) -> None:
-        counts = compare(client, "asha", kills=1, seed=20261122, trials=2)
+        counts = compare(client, "asha", apart_teacher, kills=1, seed=20261122, trials=4)
         print(f"\n{counts}")
         assert counts.attempts == counts.lost_runs + 1 == 2
         for sweep in client.jobs(kind="sweep"):
@@ -121,6 +110,15 @@ class TestThroughServer:
             if len(client.job(sweep.job_id).attempts) == 1:
                 kept = [path.name for path in (apart.home / "storage/jobs" / sweep.job_id).rglob("*.pt")]
                 assert "best.pt" in kept and "last.pt" not in kept, "no trial continues from a finished one"
+
+    def test_a_chain_that_lost_its_node_goes_on_from_its_uploads(
+        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+    ) -> None:
+        job_id = run_chain(client, chain(apart_teacher), tmp_path, kill_in="2", node=apart.home / "scratch")
+        finished = [event.data["stage"] for event in all_events(client, job_id) if event.kind == "stage_finished"]
+        assert finished == ["1", "2", "control"]
+        names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt")}
+        assert names == {"best.pt", "stages/1/best.pt", "stages/2/best.pt", "stages/control/best.pt"}
 
 
 class TestBucket:
@@ -137,7 +135,12 @@ class TestBucket:
             }
             httpx.put(f"{s3['AWS_ENDPOINT_URL']}/bucket").raise_for_status()
             with running(FGD_STORAGE_URL="s3://bucket/prefix", **s3) as whole, whole.client() as client:
-                done = run_every_kind(whole, client, tmp_path)
+                # The student's run reads the teacher's checkpoint; both write into the bucket.
+                teacher = client.submit(train()).job_id
+                student = client.submit(distill(f"job:{teacher}/best")).job_id
+                done = [succeeded(client, job_id) for job_id in (teacher, student)]
+                for job in done:
+                    assert_uploaded(whole, client, job, tmp_path)
                 uris = [artifact.uri for job in done for artifact in job.artifacts if artifact.name == "best.pt"]
                 assert uris and all(uri.startswith("s3://bucket/prefix/jobs/") for uri in uris)
         finally:

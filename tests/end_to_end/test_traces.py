@@ -2,36 +2,18 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from whole import Whole, running, train, wait_for, wait_for_event
+from whole import Whole, train, wait_for, wait_for_event
 
 from service.dispatcher.local import LocalRay
-from tests import otlp_collector
 from tests.otlp_collector import Collector, Span
 
 pytestmark = pytest.mark.ray
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 IN_THE_RUN = ("process start", "assignment", "first event", "imports", "device", "model and data", "first step")
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with otlp_collector.running() as collector:
-        yield collector
-
-
-@pytest.fixture(scope="module")
-def traced(collector: Collector) -> Iterator[Whole]:
-    with running(
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20k3y",
-        OTEL_BSP_SCHEDULE_DELAY="200",
-    ) as whole:
-        yield whole
 
 
 def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:
@@ -43,20 +25,22 @@ def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:
 
 
 def test_one_trace_covers_request_to_first_step_of_every_attempt(
-    traced: Whole, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    apart: Whole, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
-    with traced.client() as client:
+    with apart.client() as client:
         job_id = client.submit(train(epochs=100_000)).job_id
         started = wait_for_event(client, job_id, "run_started")
         wait_for_event(client, job_id, "epoch_finished")
-        variables = runtime_environment(traced, f"fgd-{job_id}-1")
+        variables = runtime_environment(apart, f"fgd-{job_id}-1")
         spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 1))
         os.kill(started.data["pid"], signal.SIGKILL)
         spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=240)
         client.cancel(job_id)
         wait_for(client, job_id, lambda job: job.state == "cancelled")
 
+    # Other tests have traces of their own in the same collector.
+    spans = [span for span in spans if span.trace_id == TRACE_ID]
     [post] = [span for span in spans if span.name == "POST /v1/jobs"]
     assert (post.service, post.parent_id, post.trace_id) == ("fgd", CALLER, TRACE_ID)
     assert (post.attributes["fgd.job_id"], post.attributes["http.response.status_code"]) == (job_id, 202)
