@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from whole import Whole, train, wait_for, wait_for_event
+from whole import Whole, endless, train, wait_for, wait_for_event
 
 from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.views import JobView
@@ -79,7 +79,7 @@ class TestCancel:
     def test_a_cancelled_run_frees_its_slot_and_stays_on_the_dashboard_with_its_name(
         self, whole: Whole, client: FgdClient
     ) -> None:
-        job_id = client.submit(train(epochs=100_000)).job_id
+        job_id = client.submit(endless()).job_id
         wait_for_event(client, job_id, "epoch_finished")
         url = client.job(job_id).dashboard_url
         assert url is not None
@@ -96,20 +96,14 @@ class TestCancel:
         assert archived.dashboard_url == url
         assert page_of_ray(url)["end_time"] is not None
 
-    @pytest.mark.parametrize(
-        ("num_train", "num_val", "busy_from"),
-        [(200_000, 4, "device_ready"), (16, 2_000, "epoch_finished")],
-        ids=["opening its data", "in an evaluation"],
-    )
-    def test_a_run_stops_by_itself_outside_its_training_steps(
-        self, num_train: int, num_val: int, busy_from: str, whole: Whole, client: FgdClient
-    ) -> None:
-        data = Shapes(num_train=num_train, num_val=num_val, image_size_px=64)
+    def test_a_run_stops_by_itself_outside_its_training_steps(self, whole: Whole, client: FgdClient) -> None:
+        """Stops in an evaluation; `workers/test_entry_point` has a test for every phase, without Ray."""
+        data = Shapes(num_train=16, num_val=2_000, image_size_px=64)
         spec = train(epochs=1).model_copy(
             update={"data": data, "input": InputSpec(shorter_px=256, longer_px=256), "name": "busy"}
         )
         job_id = client.submit(spec).job_id
-        wait_for_event(client, job_id, busy_from)
+        wait_for_event(client, job_id, "epoch_finished")
         client.cancel(job_id)
         job = wait_for(client, job_id, lambda job: job.state == "cancelled")
         # The run reported this itself; Ray did not have to kill it.
@@ -118,7 +112,7 @@ class TestCancel:
         assert ends == ["stopped"]
 
     def test_a_run_that_ignores_the_request_is_killed_and_frees_its_slot(self, whole: Whole, client: FgdClient) -> None:
-        job_id = client.submit(train(epochs=100_000)).job_id
+        job_id = client.submit(endless()).job_id
         started = wait_for_event(client, job_id, "run_started")
         wait_for_event(client, job_id, "epoch_finished")
         # A process that SIGSTOP has stopped answers neither the control plane nor SIGTERM.

@@ -5,7 +5,7 @@ import signal
 
 import httpx
 import pytest
-from whole import Whole, train, wait_for, wait_for_event
+from whole import Whole, endless, wait_for, wait_for_event
 
 from service.dispatcher.local import LocalRay
 from tests.otlp_collector import Collector, Span
@@ -29,7 +29,7 @@ def test_one_trace_covers_request_to_first_step_of_every_attempt(
 ) -> None:
     monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
     with apart.client() as client:
-        job_id = client.submit(train(epochs=100_000)).job_id
+        job_id = client.submit(endless()).job_id
         started = wait_for_event(client, job_id, "run_started")
         wait_for_event(client, job_id, "epoch_finished")
         variables = runtime_environment(apart, f"fgd-{job_id}-1")

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from whole import Whole, all_events, distill, train, wait_for, wait_for_event
+from whole import Whole, all_events, distill, endless, train, wait_for, wait_for_event
 
 from fgd_core.spec.data import Registered
 from fgd_core.spec.events import StoredEvent
@@ -91,7 +91,7 @@ class TestWhole:
 
     def test_a_restarted_control_plane_adopts_its_run_and_misses_no_event(self, whole: Whole) -> None:
         with whole.client() as client:
-            job_id = client.submit(train(epochs=100_000)).job_id
+            job_id = client.submit(endless()).job_id
             before = wait_for_event(client, job_id, "epoch_finished")
         whole.kill()
         time.sleep(2)  # the run continues meanwhile, and has events to report
@@ -115,7 +115,7 @@ class TestWhole:
             time.sleep(0.2)
 
     def test_a_killed_run_restarts_from_its_checkpoint(self, client: FgdClient) -> None:
-        job_id = client.submit(train(epochs=100_000)).job_id
+        job_id = client.submit(endless()).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]
         saved = wait_for_event(client, job_id, "checkpoint_saved")
         os.kill(pid, signal.SIGKILL)
@@ -130,7 +130,7 @@ class TestWhole:
 
     @pytest.mark.timeout(1500)
     def test_a_run_continues_on_a_new_ray_head_after_the_old_one_died(self, whole: Whole, client: FgdClient) -> None:
-        job_id = client.submit(train(epochs=100_000)).job_id
+        job_id = client.submit(endless()).job_id
         saved = wait_for_event(client, job_id, "checkpoint_saved")
         head = whole.head()
         os.kill(head["pid"], signal.SIGKILL)

@@ -105,6 +105,12 @@ def train(epochs: int = 2) -> TrainSpec:
     return TrainSpec(name="tiny", detector=_TINY, data=_DATA, input=_INPUT, training=_training(epochs))
 
 
+def endless() -> TrainSpec:
+    """Return a training that only a cancel ends. Its epochs are long, because each has events and a checkpoint."""
+    data = _DATA.model_copy(update={"num_train": 64})
+    return train(epochs=100_000).model_copy(update={"data": data})
+
+
 def distill(teacher: str, epochs: int = 1) -> DistillSpec:
     return DistillSpec(
         name="tiny student",
