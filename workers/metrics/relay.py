@@ -24,10 +24,12 @@ from workers.metrics.samples import run_samples
 _RESTARTS = RetryPolicy(first_pause_s=60.0, longest_pause_s=600.0, max_tries=1000)
 """The process may end because Ray's head was away."""
 _MAX_WAITING = 100
+_START_AFTER_S = 5.0
+"""Prometheus would hardly see the metrics of a shorter run, and the start takes more than a second of CPU time."""
 
 
 class MetricsRelay:
-    """Starts its process at the first event that has samples. Never raises and never blocks.
+    """Starts its process some seconds after the first event that has samples. Never raises and never blocks.
 
     Outside a Ray job it does nothing, so that it never connects to a cluster that happens to run on the machine.
 
@@ -58,6 +60,7 @@ class MetricsRelay:
         backoff = Backoff(_RESTARTS)
         while True:
             line = self._lines.get()
+            time.sleep(_START_AFTER_S)
             with suppress(OSError, ValueError):
                 self._feed(line)
             pause_s = backoff.failed()
