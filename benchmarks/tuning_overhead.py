@@ -32,7 +32,7 @@ from tests.tuning.function_trials import sweep
 from workers.control_plane import ControlPlane
 from workers.run_context import HttpContext
 from workers.tuning.driver import Driver
-from workers.tuning.ray_executor import RayExecutor
+from workers.tuning.tune_executor import TuneExecutor
 
 _SPACE = {"method.scale": {"type": "log_uniform", "low": 0.01, "high": 10}}
 
@@ -102,11 +102,8 @@ def _ours(folder: Path, num_trials: int, num_reports: int) -> float:
             began_s = time.perf_counter()
             # The first event of the run has already been reported by the benchmark.
             context = _Context(assignment, control_plane)
-            executor = RayExecutor(empty_trial, Resources(cpus=1), name=str(folder), max_workers=2)
-            try:
-                finished = Driver(spec, context, executor, context.study(0)).run()
-            finally:
-                executor.close()
+            executor = TuneExecutor(empty_trial, Resources(cpus=1), name=folder.name, max_trials=2)
+            finished = Driver(spec, context, context.study(0)).run(executor)
             assert finished.outcome == "succeeded", finished
             assert context.close(60.0), "the server has not received all events"
             took_s = time.perf_counter() - began_s

@@ -31,7 +31,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     vars(evaluator)["coco_scores"] = die
     if "--trial" in sys.argv:
-        TrialWorker(execute).run(0, TrialTask(0, 0, spec, SharedTrialWorkspace(folder, {})))
+        TrialWorker(execute).begin(TrialTask(0, 0, spec, SharedTrialWorkspace(folder, {})))
     else:
         execute(spec, RecordingContext(folder))
 

@@ -155,20 +155,17 @@ class TestAnEvaluation:
     ) -> None:
         kill_in_first_evaluation(SPEC, tmp_path, "--trial")
         worker = TrialWorker(execute)
-        running = threading.Thread(
-            target=worker.run, args=(0, TrialTask(0, 0, SPEC, SharedTrialWorkspace(tmp_path, {})))
-        )
-        running.start()
+        worker.begin(TrialTask(0, 0, SPEC, SharedTrialWorkspace(tmp_path, {})))
         events: list[RunEvent] = []
         reports, finished = [], None
         while finished is None:
-            update = worker.update(0, 30)
+            update = worker.update(30)
             events += update.events
             finished = update.finished
             if update.report is not None:
                 reports.append((update.report.epoch, update.report.scores))
-                worker.set_verdict(0, "continue")
-        running.join()
+                worker.set_verdict("continue")
+        worker.end()
         assert finished.outcome == "succeeded"
         assert [event.epoch for event in events if isinstance(event, EpochFinished)] == [2]
         assert reports == scores_by_epoch(events) == scores_by_epoch(uninterrupted.events)

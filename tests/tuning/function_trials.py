@@ -11,7 +11,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
-from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog, Verdict
+from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog
 from workers.tuning.driver import Driver
 from workers.tuning.messages import Report, TrialMessage, TrialTask, Update
 
@@ -71,10 +71,18 @@ class FunctionExecutor:
     _trials: dict[int, _Running] = field(default_factory=dict)
     sources: Mapping[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict)
 
-    def num_free(self) -> int:
-        return self.concurrent - len(self._trials)
+    def run(self, driver: Driver) -> None:
+        while not driver.is_over:
+            driver.tick()
+            while len(self._trials) < self.concurrent and (task := driver.begin()) is not None:
+                self._start(task)
+            for message in [self._advance(trial) for trial in sorted(self._trials)]:
+                verdict = driver.handle(message)
+                if message.trial in self._trials:
+                    stops = verdict not in (None, "continue") or driver.should_stop(message.trial)
+                    self._trials[message.trial].is_stopped = stops
 
-    def start(self, task: TrialTask, name: str) -> None:
+    def _start(self, task: TrialTask) -> None:
         key = (task.trial, task.segment)
         source = self.sources.get(key)
         # A resumed trial repeats_report its last report, as a real trial does: the driver may not have received it.
@@ -82,18 +90,6 @@ class FunctionExecutor:
         epoch = self.epochs_done.get(key, self.epochs_done[source] if source is not None else 0)
         self.epochs_done[key] = epoch
         self._trials[task.trial] = _Running(task, epoch, from_epoch=epoch, repeats_report=repeats_report)
-
-    def messages(self, timeout_s: float) -> Sequence[TrialMessage]:
-        return [self._advance(trial) for trial in sorted(self._trials)]
-
-    def send_verdict(self, trial: int, verdict: Verdict) -> None:
-        self._trials[trial].is_stopped = verdict != "continue"
-
-    def stop(self, trial: int) -> None:
-        self._trials[trial].is_stopped = True
-
-    def close(self) -> None:
-        return
 
     def _advance(self, trial: int) -> TrialMessage:
         running = self._trials[trial]
@@ -170,4 +166,4 @@ def run(spec: SweepSpec, value: Value, memory: Memory, **settings: Any) -> tuple
     """Run one attempt of a sweep."""
     memory.attempt += 1
     executor = FunctionExecutor(value, sources=memory.sources, **settings)
-    return Driver(spec, memory, executor, memory.study(0)).run(), executor
+    return Driver(spec, memory, memory.study(0)).run(executor), executor

@@ -1,15 +1,17 @@
 """One contract suite for all schedulers."""
 
 import math
+import random
 from collections import Counter
 from typing import Any
 
 import pytest
 from function_trials import Memory, run, sweep
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
 
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
-from fgd_core.spec.search import Asha, HyperBand, SchedulerSpec
+from fgd_core.spec.search import Asha, HyperBand, Median, SchedulerSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 from workers.tuning.schedulers import SCHEDULERS, build_scheduler, rungs
 from workers.tuning.space import Space
@@ -104,6 +106,56 @@ def test_asha_keeps_one_in_three_at_a_rung(memory: Memory) -> None:
     scheduler.add(10, {})
     assert scheduler.report(10, 1, 7.0) == "continue"
     assert scheduler.rung(0, 1) == 0 and scheduler.rung(0, 3) == 1 and scheduler.rung(0, 2) is None
+
+
+class _TuneTrial:
+    """What Ray Tune's rules read of a trial."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+class _Controller:
+    """Without live trials, Tune's median rule pauses none to free a slot."""
+
+    def get_live_trials(self) -> list[_TuneTrial]:
+        return []
+
+
+@pytest.mark.parametrize("spec", [Asha(), Asha(grace_epochs=2, reduction=2), Median(), Median(grace_epochs=3)])
+@pytest.mark.parametrize("every", [1, 2])
+def test_rules_decide_as_those_of_ray_tune(spec: Asha | Median, every: int) -> None:
+    rng = random.Random(7)
+    measure: dict[str, Any] = {"time_attr": "epoch", "metric": "value", "mode": "max"}
+    counted: Counter[str] = Counter()
+    for _ in range(40):
+        ours = build_scheduler(spec, Space({}, {}), epochs=27, seed=0)
+        theirs: Any
+        if isinstance(spec, Asha):
+            theirs = AsyncHyperBandScheduler(
+                **measure, max_t=27, grace_period=spec.grace_epochs, reduction_factor=spec.reduction, brackets=1
+            )
+        else:
+            theirs = MedianStoppingRule(**measure, grace_period=spec.grace_epochs, min_samples_required=spec.min_trials)
+        trials = {number: _TuneTrial(str(number)) for number in range(12)}
+        epochs = dict.fromkeys(trials, 0)
+        for number, trial in trials.items():
+            ours.add(number, {})
+            theirs.on_trial_add(None, trial)
+        while epochs:
+            number = rng.choice(list(epochs))
+            epochs[number] += every
+            # Rounded, so that some values are equal.
+            reached = round(rng.random() + 0.03 * number, 1)
+            verdict = ours.report(number, epochs[number], reached)
+            result = {"epoch": epochs[number], "value": reached}
+            action = theirs.on_trial_result(_Controller(), trials[number], result)
+            is_last = epochs[number] >= 27
+            assert verdict == ("stop" if action == "STOP" and not is_last else "continue")
+            counted[verdict] += 1
+            if is_last or verdict == "stop":
+                del epochs[number]
+    assert min(counted["stop"], counted["continue"]) > 50
 
 
 def test_hyperband_fills_its_brackets_as_in_the_paper() -> None:

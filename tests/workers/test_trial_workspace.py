@@ -204,8 +204,8 @@ class TestTrial:
         (tmp_path / "file").touch()
         monkeypatch.setenv("FGD_SCRATCH", str(tmp_path / "file"))
         worker = TrialWorker(lambda spec, context: RunFinished(outcome="succeeded"))
-        worker.run(0, task)
-        update = worker.update(0, 5.0)
+        worker.begin(task)
+        update = worker.update(30.0)
         assert update.finished is not None and update.finished.error is not None
         assert "FGD_SCRATCH" in update.finished.error.message
 
@@ -220,8 +220,9 @@ class TestTrial:
             return RunFinished(outcome="succeeded")
 
         worker = TrialWorker(execute)
-        worker.run(0, task)
-        worker.run(1, task)
+        worker.begin(task)
+        worker.begin(task)
+        worker.end()
         assert seen[0].parents[4] == seen[1].parents[4], "all trials of a process use one scratch folder"
         assert not seen[1].exists()
         worker.close()

@@ -1,4 +1,7 @@
-"""The driver of a study: it starts trials, passes their reports to the study, sends the verdicts and emits events."""
+"""The driver of a study: it says what starts, passes the trials' messages to the study, and emits the events.
+
+It does not run trials: an `Executor` asks it for tasks and hands it the messages. On a cluster that is Ray Tune.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,15 +11,13 @@ from fgd_core.errors import FgdError
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted
+from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted, Verdict
 from fgd_core.training.context import RunContext
-from workers.tuning.executor import Executor
 from workers.tuning.messages import Report, TrialMessage, TrialTask
 from workers.tuning.study import Study
 from workers.tuning.trial_files import SharedTrialFiles, TrialFiles
 from workers.tuning.trial_state import TrialState
 
-_MESSAGES_TIMEOUT_S = 1.0
 _COMMANDS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 2.0
 _MAX_LOSSES = 5
@@ -34,12 +35,19 @@ class SweepContext(RunContext, Protocol):
         """
 
 
+class Executor(Protocol):
+    """Runs trials."""
+
+    def run(self, driver: "Driver") -> None:
+        """Ask the driver for tasks and pass it the messages of their trials until it is over."""
+
+
 def _ignore(event: RunEvent) -> None:
     return
 
 
 class Driver:
-    """Carries out the decisions of a study.
+    """Carries out the decisions of a study. An executor calls all its methods in one thread.
 
     Args:
         log: the events of the sweep's earlier attempts.
@@ -52,14 +60,13 @@ class Driver:
         self,
         spec: SweepSpec,
         context: SweepContext,
-        executor: Executor,
         log: StudyLog,
         *,
         files: TrialFiles | None = None,
         observe: Callable[[RunEvent], None] = _ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spec, self._context, self._executor, self._clock = spec, context, executor, clock
+        self._spec, self._context, self._clock = spec, context, clock
         self._observe = observe
         self._files = files or SharedTrialFiles(context)
         self._study = Study(spec, log.earlier)
@@ -71,26 +78,63 @@ class Driver:
         """The newest one that was emitted."""
         self._earlier_train_s: dict[int, float] = {}
         """Training seconds of a trial before its current segment."""
-        self._is_stopping = False
+        self._to_stop: set[int] = set()
+        """Running trials that a user asked to stop."""
+        self.is_stopping = False
+        """True once the sweep was asked to stop; every trial then saves a checkpoint and ends."""
 
-    def run(self) -> RunFinished:
+    def run(self, executor: Executor) -> RunFinished:
         """Run until the search is over or the context asks to stop; the next attempt resumes trials that still ran."""
         self._replay()
-        while True:
-            self._stop_if_asked()
-            self._check_budget()
-            if not self._is_stopping:
-                self._begin_trials()
-            if not self._study.running and (self._is_stopping or self._is_finished()):
-                break
-            for message in self._executor.messages(_MESSAGES_TIMEOUT_S):
-                self._handle(message)
-            self._fetch_commands()
-            self._emit_progress()
-        if self._is_stopping and not self._study.is_finished:
+        executor.run(self)
+        if self.is_stopping and not self._study.is_finished:
             return RunFinished(outcome="stopped")
         self._emit_progress(at_once=True)
         return self._finish()
+
+    # -- what the executor calls -------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """True when no trial runs and none will start."""
+        return not self._study.running and (self.is_stopping or self._is_finished())
+
+    def tick(self) -> None:
+        """Read what the control plane asks, and emit the progress; to be called about once a second or more often."""
+        self.is_stopping = self.is_stopping or self._context.should_stop()
+        self._check_budget()
+        self._fetch_commands()
+        self._emit_progress()
+
+    def begin(self) -> TrialTask | None:
+        """Start the next segment of a trial and return its task; None if there is nothing to start now."""
+        if self.is_stopping:
+            return None
+        while (ended := self._study.stop_paused()) is not None:
+            self._emit(ended)
+        while (started := self._study.begin()) is not None:
+            task = self._start(started)
+            if task is not None:
+                return task
+        return None
+
+    def handle(self, message: TrialMessage) -> Verdict | None:
+        """Record a trial's message, and return the verdict on its report; None if it has none."""
+        if message.update is None:
+            self._mark_lost(message)
+            return None
+        for event in message.update.events:
+            self._files.observe(message.trial, event)
+            self._emit(TrialEvent(trial=message.trial, event=event.model_dump(mode="json")))
+        report, finished = message.update.report, message.update.finished
+        verdict = self._judge(message.trial, report) if report is not None else None
+        if finished is not None:
+            self._end(self._study.trials[message.trial], finished)
+        return verdict
+
+    def should_stop(self, trial: int) -> bool:
+        """Return True if a running trial must save a checkpoint and end, whatever its reports are."""
+        return self.is_stopping or trial in self._to_stop
 
     def _emit(self, event: RunEvent) -> None:
         self._context.emit(event)
@@ -112,12 +156,6 @@ class Driver:
         self._fetch_commands(at_once=True)
         return self._study.is_finished
 
-    def _stop_if_asked(self) -> None:
-        if self._context.should_stop() and not self._is_stopping:
-            self._is_stopping = True
-            for trial in self._study.running:
-                self._executor.stop(trial.number)
-
     def _check_budget(self) -> None:
         wall_s, gpu_s = self._study.budget_s
         gpus_s = sum(trial.train_s for trial in self._study.trials.values()) * self._spec.resources.gpus
@@ -126,16 +164,7 @@ class Driver:
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
-    def _begin_trials(self) -> None:
-        while (ended := self._study.stop_paused()) is not None:
-            self._emit(ended)
-        for _ in range(self._executor.num_free()):
-            started = self._study.begin()
-            if started is None:
-                return
-            self._start(started)
-
-    def _start(self, started: TrialStarted) -> None:
+    def _start(self, started: TrialStarted) -> TrialTask | None:
         self._emit(started)
         self._files.flush()
         try:
@@ -143,45 +172,33 @@ class Driver:
         except (FgdError, ValueError, KeyError, OSError) as error:
             report = ErrorReport(code=getattr(error, "code", "spec"), message=str(error))
             self._emit(self._study.end(started.trial, "failed", error=report))
-            return
+            return None
         self._earlier_train_s[started.trial] = self._study.trials[started.trial].train_s
-        self._executor.start(task, f"{self._spec.name} trial {started.trial}")
+        return task
 
     def _task(self, started: TrialStarted) -> TrialTask:
         spec = self._spec.trial(started.values, seed=started.seed, name=f"{self._spec.name} trial {started.trial}")
         return TrialTask(started.trial, started.segment, spec, self._files.workspace(started, spec))
 
-    def _handle(self, message: TrialMessage) -> None:
-        if message.update is None:
-            self._mark_lost(message)
-            return
-        for event in message.update.events:
-            self._files.observe(message.trial, event)
-            self._emit(TrialEvent(trial=message.trial, event=event.model_dump(mode="json")))
-        if message.update.report is not None:
-            self._judge(message.trial, message.update.report)
-        if message.update.finished is not None:
-            self._end(self._study.trials[message.trial], message.update.finished)
-
-    def _judge(self, trial: int, report: Report) -> None:
+    def _judge(self, trial: int, report: Report) -> Verdict:
         train_s = self._earlier_train_s[trial] + report.train_s
         reported = self._study.judge(trial, report.epoch, report.scores, train_s)
         if reported is None:
-            self._executor.send_verdict(trial, "continue")
-            return
+            return "continue"
         self._emit(reported)
         # No trial acts on a verdict that the next attempt might not know.
         self._files.flush()
-        self._executor.send_verdict(trial, reported.verdict)
+        return reported.verdict
 
     def _end(self, trial: TrialState, finished: RunFinished) -> None:
         cause: TrialEnd
+        self._to_stop.discard(trial.number)
         match finished.outcome:
             case "succeeded":
                 cause = "completed"
             case "failed":
                 cause = "failed"
-            case _ if trial.verdict == "continue" and self._is_stopping:
+            case _ if trial.verdict == "continue" and self.is_stopping:
                 # No event: the next attempt resumes this trial.
                 trial.is_running = False
                 return
@@ -218,7 +235,7 @@ class Driver:
                 command = STUDY_COMMAND.validate_python(entry.event.model_dump())
                 self._study.command(command)
                 if command.kind == "trial_stop_asked" and any(t.number == command.trial for t in self._study.running):
-                    self._executor.stop(command.trial)
+                    self._to_stop.add(command.trial)
 
     def _emit_progress(self, *, at_once: bool = False) -> None:
         if not at_once and self._clock() - self._progress_s < _PROGRESS_EVERY_S:

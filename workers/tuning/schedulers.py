@@ -1,7 +1,7 @@
 """Schedulers: they decide whether a trial continues, pauses or stops, and which paused trials continue.
 
-ASHA and the median rule are Ray Tune's classes, which decide on results alone. HyperBand and population-based training
-are implemented here: Ray Tune keeps their state in its controller and loses it on a restart.
+They decide on results alone, so that replayed results bring back their state: Ray Tune's own classes lose theirs when
+Tune restarts. ASHA and the median rule decide as Tune's classes do, which the tests show.
 """
 
 import math
@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from pydantic import JsonValue
-from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from fgd_core.spec.search import Asha, HyperBand, Median, PopulationBased, RunAll, SchedulerSpec
 from fgd_core.spec.trials import Verdict
@@ -86,61 +85,57 @@ class _RunAll(Scheduler):
         return [], []
 
 
-@dataclass(eq=False)
-class _TuneTrial:
-    """The part of a Ray Tune trial that Tune's stopping rules read."""
+class _Asha(_RunAll):
+    """Stops a trial whose value at a rung is below the best fraction of those that reached the rung before it."""
 
-    trial_id: str
-
-
-class _NoLiveTrials:
-    """The part of Ray Tune's controller that the rules read. Without live trials, a rule pauses none to free a slot."""
-
-    def get_live_trials(self) -> list[_TuneTrial]:
-        return []
-
-
-class _TuneRule(_RunAll):
-    """Judges trials with a stopping rule of Ray Tune."""
-
-    def __init__(self, rule: Any, *, epochs: int, rungs: Sequence[int] = ()) -> None:
-        self._rule = rule
-        self._epochs = epochs
-        self._rungs = {epoch: index for index, epoch in enumerate(rungs)}
-        self._trials: dict[int, _TuneTrial] = {}
-
-    def add(self, trial: int, values: Mapping[str, JsonValue]) -> None:
-        if trial not in self._trials:
-            self._trials[trial] = _TuneTrial(str(trial))
-            self._rule.on_trial_add(None, self._trials[trial])
+    def __init__(self, spec: Asha, space: Space, epochs: int, seed: int) -> None:
+        self._reduction, self._epochs = spec.reduction, epochs
+        self._rungs = rungs(min(spec.grace_epochs, epochs), spec.reduction, epochs)
+        self._values: list[dict[int, float]] = [{} for _ in self._rungs]
+        """By rung, the value of each trial that has reached it."""
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
-        result = {"epoch": epoch, "value": value}
-        action = self._rule.on_trial_result(_NoLiveTrials(), self._trials[trial], result)
-        # At its last epoch the trial is complete anyway; the rule has recorded the result.
-        return "stop" if action == TrialScheduler.STOP and epoch < self._epochs else "continue"
+        if epoch >= self._epochs:
+            return "continue"
+        # Not every epoch is evaluated: a trial reaches a rung with its first value at or after the rung's epoch.
+        reached = [
+            values
+            for first, values in zip(self._rungs, self._values, strict=True)
+            if epoch >= first and trial not in values
+        ]
+        if not reached:
+            return "continue"
+        others = list(reached[-1].values())
+        reached[-1][trial] = value
+        is_below = bool(others) and value < np.nanpercentile(others, (1 - 1 / self._reduction) * 100)
+        return "stop" if is_below else "continue"
 
     def rung(self, trial: int, epoch: int) -> int | None:
-        return self._rungs.get(epoch)
+        return self._rungs.index(epoch) if epoch in self._rungs else None
 
 
-_MEASURE: dict[str, Any] = {"time_attr": "epoch", "metric": "value", "mode": "max"}
+class _Median(_RunAll):
+    """Stops a trial whose best value is below the median of the others' means up to the same epoch."""
 
+    def __init__(self, spec: Median, space: Space, epochs: int, seed: int) -> None:
+        self._spec, self._epochs = spec, epochs
+        self._values: dict[int, dict[int, float]] = {}
+        """By trial, the value at each epoch."""
 
-def _asha(spec: Asha, space: Space, epochs: int, seed: int) -> Scheduler:
-    rule = AsyncHyperBandScheduler(
-        **_MEASURE,
-        max_t=epochs,
-        grace_period=min(spec.grace_epochs, epochs),
-        reduction_factor=spec.reduction,
-        brackets=1,
-    )
-    return _TuneRule(rule, epochs=epochs, rungs=rungs(spec.grace_epochs, spec.reduction, epochs))
+    def report(self, trial: int, epoch: int, value: float) -> Verdict:
+        own = self._values.setdefault(trial, {})
+        own[epoch] = value
+        if epoch < self._spec.grace_epochs:
+            return "continue"
+        others = [values for number, values in self._values.items() if number != trial and max(values) >= epoch]
+        means = [mean for values in others if math.isfinite(mean := self._mean(values, epoch))]
+        is_below = len(means) >= self._spec.min_trials and max(own.values()) < np.median(means)
+        return "stop" if is_below and epoch < self._epochs else "continue"
 
-
-def _median(spec: Median, space: Space, epochs: int, seed: int) -> Scheduler:
-    rule = MedianStoppingRule(**_MEASURE, grace_period=spec.grace_epochs, min_samples_required=spec.min_trials)
-    return _TuneRule(rule, epochs=epochs)
+    def _mean(self, values: Mapping[int, float], epoch: int) -> float:
+        """Return the mean from the end of the grace period to an epoch; NaN if there is no value."""
+        found = [value for at, value in values.items() if self._spec.grace_epochs <= at <= epoch]
+        return float(np.mean(found)) if found else math.nan
 
 
 def rungs(grace_epochs: int, reduction: int, epochs: int) -> list[int]:
@@ -291,8 +286,8 @@ class _PopulationBased:
 
 SCHEDULERS: Mapping[type, Callable[[Any, Space, int, int], Scheduler]] = {
     RunAll: lambda spec, space, epochs, seed: _RunAll(),
-    Median: _median,
-    Asha: _asha,
+    Median: _Median,
+    Asha: _Asha,
     HyperBand: lambda spec, space, epochs, seed: _HyperBand(spec, epochs),
     PopulationBased: _PopulationBased,
 }

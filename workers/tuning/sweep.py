@@ -16,9 +16,9 @@ from workers.control_plane import retry_until_reachable
 from workers.metrics.ray_metrics import SweepMetrics
 from workers.run_context import HttpContext
 from workers.tuning.driver import Driver
-from workers.tuning.ray_executor import RayExecutor
 from workers.tuning.trial_context import OpenSharing, Share
 from workers.tuning.trial_files import ServerTrialFiles
+from workers.tuning.tune_executor import TuneExecutor
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,20 @@ def _run(spec: SweepSpec, context: HttpContext) -> RunFinished:
     log = retry_until_reachable(lambda: context.study(0))
     ray.init(address="auto", namespace=f"fgd-{assignment.job_id}", ignore_reinit_error=True)
     try:
-        executor = RayExecutor(
+        executor = TuneExecutor(
             Imported("fgd_core.runs", "execute"),
             spec.resources,
             name=f"{spec.name} {assignment.job_id}",
-            max_workers=spec.concurrent_trials,
+            max_trials=spec.concurrent_trials,
             share=_share(spec, assignment.job_id),
         )
-        try:
-            metrics = SweepMetrics(assignment, spec.objectives[0].metric)
-            files = (
-                ServerTrialFiles(context, context.server_files, job_id=assignment.job_id, number=assignment.number)
-                if context.server_files is not None
-                else None
-            )
-            return Driver(spec, context, executor, log, files=files, observe=metrics.observe).run()
-        finally:
-            executor.close()
+        metrics = SweepMetrics(assignment, spec.objectives[0].metric)
+        files = (
+            ServerTrialFiles(context, context.server_files, job_id=assignment.job_id, number=assignment.number)
+            if context.server_files is not None
+            else None
+        )
+        return Driver(spec, context, log, files=files, observe=metrics.observe).run(executor)
     finally:
         ray.shutdown()
 

@@ -1,4 +1,4 @@
-"""The worker that runs trials inside a Ray actor."""
+"""The worker that runs trials, one after the other, in a thread of its process."""
 
 import threading
 from collections.abc import Callable
@@ -18,52 +18,54 @@ Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
 
 
 class TrialWorker:
-    """Runs one trial after the other in its own process, so that libraries are loaded once.
+    """Runs the segments that it is given, so that libraries are loaded once.
 
-    `run` returns when its trial ends. Other threads call the other methods meanwhile, with the ticket of that call.
+    Args:
+        execute: runs a trial.
+        share: opens the teacher that trials share.
     """
 
     def __init__(self, execute: Execute, share: Share | None = None) -> None:
         self._execute, self._share = execute, share
         self._node = Node()
-        self._changed = threading.Condition()
-        self._contexts: dict[int, TrialContext] = {}
+        self._context: TrialContext | None = None
+        self._thread: threading.Thread | None = None
 
-    def ready(self) -> bool:
-        """Return True; the answer shows that the worker runs."""
-        return True
+    def begin(self, task: TrialTask) -> None:
+        """Begin a segment; the one before is made to end first."""
+        self.end()
+        self._context = TrialContext(task, self._share)
+        self._thread = threading.Thread(target=self._run, args=(task, self._context), name=f"trial {task.trial}")
+        self._thread.start()
 
-    def run(self, ticket: int, task: TrialTask) -> None:
-        """Run a trial's segment to its end."""
-        context = TrialContext(task, self._share)
-        with self._changed:
-            self._contexts[ticket] = context
-            self._changed.notify_all()
+    def update(self, timeout_s: float) -> Update:
+        """Wait for the next update of the segment; returns an empty one after the timeout."""
+        assert self._context is not None, "a segment begins before it is asked for updates"
+        return self._context.update(timeout_s)
+
+    def set_verdict(self, verdict: Verdict) -> None:
+        """Pass on the verdict for which the trial waits; every verdict but `continue` makes it save and end."""
+        if self._context is not None:
+            self._context.set_verdict(verdict)
+
+    def end(self) -> None:
+        """Make the segment save a checkpoint and end, and wait until it has."""
+        self.set_verdict("stop")
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """End, and free what the trials held on this node: the sweep is over."""
+        self.end()
+        if self._share is not None:
+            self._share.clear()
+        self._node.close()
+
+    def _run(self, task: TrialTask, context: TrialContext) -> None:
         try:
             context.emit(self._finished(task, context))
         finally:
             context.close()
-
-    def update(self, ticket: int, timeout_s: float) -> Update:
-        """Wait for the next update of a trial."""
-        update = self._context(ticket).update(timeout_s)
-        if update.finished is not None:
-            del self._contexts[ticket]
-        return update
-
-    def set_verdict(self, ticket: int, verdict: Verdict) -> None:
-        """Pass on the verdict for which a trial waits."""
-        self._context(ticket).set_verdict(verdict)
-
-    def stop(self, ticket: int) -> None:
-        """Make a trial save a checkpoint and end."""
-        self._context(ticket).stop()
-
-    def close(self) -> None:
-        """Free what the trials held on this node: the sweep is over."""
-        if self._share is not None:
-            self._share.clear()
-        self._node.close()
 
     def _finished(self, task: TrialTask, context: TrialContext) -> RunFinished:
         try:
@@ -72,9 +74,3 @@ class TrialWorker:
         except FgdError as error:
             return RunFinished(outcome="failed", error=ErrorReport.of(error))
         return self._execute(task.spec, context)
-
-    def _context(self, ticket: int) -> TrialContext:
-        # A call may arrive before the call of `run` with its ticket.
-        with self._changed:
-            self._changed.wait_for(lambda: ticket in self._contexts)
-            return self._contexts[ticket]

@@ -1,0 +1,236 @@
+"""Runs trials under Ray Tune: it places them, starts and reuses their actors, and notices when one dies.
+
+Each segment of a trial is one trial of Tune's. The study stays the truth: Tune asks it, through its own extension
+points, what to start (`Searcher`) and whether a trial goes on (`TrialScheduler`). Nothing is restored from Tune's
+files: it loses the state of schedulers, and cannot change a space. A new attempt replays the study in a new `Tuner`.
+"""
+
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, FailureConfig, RunConfig, Stopper, Trainable, TuneConfig, Tuner
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from fgd_core.spec.resources import Resources
+from fgd_core.spec.trials import Verdict
+from workers.tuning.driver import Driver
+from workers.tuning.messages import TrialMessage, TrialTask, Update
+from workers.tuning.trial_context import Share
+from workers.tuning.trial_worker import Execute, TrialWorker
+
+_UPDATE_S = 1.0
+"""How long a step waits for events before it returns an empty update; so long a request to stop may wait."""
+
+_ENVIRONMENT = {
+    # The driver reads results as they come; Tune's own files and tables would be copies.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # The run has signal handlers of its own.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+class TrialActor(Trainable):
+    """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile."""
+
+    def setup(self, config: dict[str, Any], execute: Execute, share: Share | None) -> None:
+        self._worker = TrialWorker(execute, share)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._worker.begin(new_config["segment"].task)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        update = self._worker.update(_UPDATE_S)
+        me = ray.get_runtime_context().current_actor
+        return {"update": update, "actor": me, "done": update.finished is not None}
+
+    def set_verdict(self, verdict: Verdict) -> None:
+        """Pass on the verdict for which the trial waits."""
+        self._worker.set_verdict(verdict)
+
+    def cleanup(self) -> None:
+        self._worker.close()
+
+
+class TuneExecutor:
+    """Runs the trials of one sweep on the Ray cluster to which this process is connected.
+
+    Args:
+        execute: runs a trial; a picklable reference, which the actors resolve.
+        share: opens the teacher that trials share.
+        name: of the sweep; Ray's dashboard shows it.
+    """
+
+    def __init__(
+        self, execute: Execute, resources: Resources, *, name: str, max_trials: int, share: Share | None = None
+    ) -> None:
+        self._trainable = tune.with_resources(
+            tune.with_parameters(TrialActor, execute=execute, share=share), _bundles(resources)
+        )
+        self._name, self._max_trials = name, max_trials
+
+    def run(self, driver: Driver) -> None:
+        """Run trials until the driver is over."""
+        os.environ.update(_ENVIRONMENT)
+        # At its end, Tune warns that each trial's result file is missing.
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        scheduler = _StudyScheduler(driver)
+        with tempfile.TemporaryDirectory(prefix="fgd-tune-") as folder:
+            Tuner(
+                self._trainable,
+                tune_config=TuneConfig(
+                    search_alg=_StudySearcher(driver),
+                    scheduler=scheduler,
+                    num_samples=-1,
+                    max_concurrent_trials=self._max_trials,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=RunConfig(
+                    name=self._name.replace("/", "-"),
+                    storage_path=folder,
+                    verbose=0,
+                    failure_config=FailureConfig(max_failures=0),
+                    stop=_WhenStopped(driver, scheduler),
+                    callbacks=[_Tick(driver)],
+                ),
+            ).fit()
+
+
+def _bundles(resources: Resources) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """The configuration of a Tune trial; its text is short, because Tune puts it into names."""
+
+    task: TrialTask
+
+    def __str__(self) -> str:
+        return f"{self.task.trial}.{self.task.segment}"
+
+    __repr__ = __str__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Segment":
+        # Tune copies configurations often; this one never changes.
+        return self
+
+
+def _task(trial: Any) -> TrialTask:
+    segment: _Segment = trial.config["segment"]
+    return segment.task
+
+
+def _trial_name(trial: Any) -> str:
+    task = _task(trial)
+    return f"trial {task.trial} segment {task.segment}" if task.segment else f"trial {task.trial}"
+
+
+class _StudySearcher(Searcher):
+    """Suggests what the study starts next."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._driver.is_over:
+            return Searcher.FINISHED
+        task = self._driver.begin()
+        if task is not None:
+            return {"segment": _Segment(task)}
+        # The last trial may have failed to start.
+        return Searcher.FINISHED if self._driver.is_over else None
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        return
+
+    def save(self, checkpoint_path: str) -> None:
+        return
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is restored from its study, not from Tune's files")
+
+
+class _StudyScheduler(FIFOScheduler):
+    """Passes each trial's messages to the driver, and the driver's verdict to the trial.
+
+    A trial that must pause or stop ends itself: it saves a checkpoint and reports how it ended, so its last events are
+    not lost. Tune therefore always hears that the trial goes on, until it is done.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self._driver = driver
+        self.running: set[str] = set()
+        """The Tune trials whose actor has sent a message, and which have not ended."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.running.add(trial.trial_id)
+        number = _task(trial).trial
+        verdict = self._driver.handle(TrialMessage(number, _update(result)))
+        if self._driver.should_stop(number):
+            verdict = "stop"
+        if verdict is not None:
+            # Tune's next call of the actor comes after this one.
+            result["actor"].set_verdict.remote(verdict)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.running.discard(trial.trial_id)
+        self._driver.handle(TrialMessage(_task(trial).trial, _update(result)))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self.running.discard(trial.trial_id)
+        self._driver.handle(TrialMessage(_task(trial).trial, None, _cause(trial)))
+
+
+def _update(result: dict[str, Any]) -> Update:
+    update = result["update"]
+    assert isinstance(update, Update)
+    return update
+
+
+def _cause(trial: Any) -> str:
+    error = trial.get_pickled_error()
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+class _Tick(Callback):
+    """Lets the driver look around at each turn of Tune's loop, ten times a second or more often."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._driver.tick()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        # Tune keeps the newest result of each trial; the driver has stored what was in it.
+        result.pop("update", None)
+        result.pop("actor", None)
+
+
+class _WhenStopped(Stopper):
+    """Ends Tune's trials that wait for resources, once the sweep is stopping and the others have ended."""
+
+    def __init__(self, driver: Driver, scheduler: _StudyScheduler) -> None:
+        self._driver, self._scheduler = driver, scheduler
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._driver.is_stopping and not self._scheduler.running
