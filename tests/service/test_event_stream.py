@@ -136,7 +136,7 @@ async def raw_lines(served: Served, job_id: str) -> list[str]:
 async def test_a_quiet_stream_is_kept_alive_and_ends_with_its_lifetime(
     settings: Settings, cluster: MemoryCluster, clock: ManualClock
 ) -> None:
-    sse = StreamSettings(keep_alive_s=0.05, lifetime_s=0.5)
+    sse = StreamSettings(keep_alive_s=0.05, lifetime_s=3.0)
     plane = ControlPlane(settings.model_copy(update={"sse": sse}), cluster, clock)
     async with served_by(plane) as served:
         job_id = await plane.submit(train_spec())

@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray import tune
@@ -138,7 +138,17 @@ def _trial_name(trial: Any) -> str:
     return f"trial {task.trial} segment {task.segment}" if task.segment else f"trial {task.trial}"
 
 
-class _StudySearcher(Searcher):
+class _Unstored:
+    """Lets Tune store and copy its configuration, from which a sweep is never restored, without what belongs to us."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _StudySearcher(_Unstored, Searcher):
     """Suggests what the study starts next."""
 
     def __init__(self, driver: Driver) -> None:
@@ -164,7 +174,7 @@ class _StudySearcher(Searcher):
         raise NotImplementedError("a sweep is restored from its study, not from Tune's files")
 
 
-class _StudyScheduler(FIFOScheduler):
+class _StudyScheduler(_Unstored, FIFOScheduler):
     """Passes each trial's messages to the driver, and the driver's verdict to the trial.
 
     A trial that must pause or stop ends itself: it saves a checkpoint and reports how it ended, so its last events are
@@ -205,10 +215,10 @@ def _update(result: dict[str, Any]) -> Update:
 
 def _cause(trial: Any) -> str:
     error = trial.get_pickled_error()
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0] if error is not None else "its process did not start"
 
 
-class _Tick(Callback):
+class _Tick(_Unstored, Callback):
     """Lets the driver look around at each turn of Tune's loop, ten times a second or more often."""
 
     def __init__(self, driver: Driver) -> None:
@@ -223,7 +233,7 @@ class _Tick(Callback):
         result.pop("actor", None)
 
 
-class _WhenStopped(Stopper):
+class _WhenStopped(_Unstored, Stopper):
     """Ends Tune's trials that wait for resources, once the sweep is stopping and the others have ended."""
 
     def __init__(self, driver: Driver, scheduler: _StudyScheduler) -> None:
