@@ -9,11 +9,12 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import ray
 from ray import tune
-from ray.tune import Callback, FailureConfig, RunConfig, Stopper, Trainable, TuneConfig, Tuner
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, Trainable, TuneConfig, Tuner
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -102,6 +103,8 @@ class TuneExecutor:
                     storage_path=folder,
                     verbose=0,
                     failure_config=FailureConfig(max_failures=0),
+                    # A trial stores its own checkpoints.
+                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                     stop=_WhenStopped(driver, scheduler),
                     callbacks=[_Tick(driver)],
                 ),
@@ -214,8 +217,12 @@ def _update(result: dict[str, Any]) -> Update:
 
 
 def _cause(trial: Any) -> str:
-    error = trial.get_pickled_error()
-    return f"{type(error).__name__}: {error}".splitlines()[0] if error is not None else "its process did not start"
+    # Tune writes the error into a file on the driver's node.
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return "its process did not start"
+    error = ray.cloudpickle.loads(Path(path).read_bytes())
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Tick(_Unstored, Callback):
