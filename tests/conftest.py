@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 import structlog
 import torch
@@ -40,6 +41,9 @@ RAY_GROUPS = {
     "tests/client/test_demo": "ray",
 }
 """Beginning of a test's id -> group whose tests share a process."""
+# A busy machine answers later than httpx's five seconds; a test that is about a timeout gives its own.
+vars(httpx._config.DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 240.0))
+
 SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 

@@ -204,6 +204,7 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self.running.discard(trial.trial_id)
         self._driver.handle(TrialMessage(_task(trial).trial, _update(result)))
+        trial.last_result.pop("update", None)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self.running.discard(trial.trial_id)
@@ -219,10 +220,12 @@ def _update(result: dict[str, Any]) -> Update:
 def _cause(trial: Any) -> str:
     # Tune writes the error into a file on the driver's node.
     path = trial.pickled_error_file
-    if path is None or not Path(path).exists():
-        return "its process did not start"
-    error = ray.cloudpickle.loads(Path(path).read_bytes())
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    if path is not None and Path(path).exists():
+        error = ray.cloudpickle.loads(Path(path).read_bytes())
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    path = trial.error_file
+    lines = Path(path).read_text().strip().splitlines() if path is not None and Path(path).exists() else []
+    return lines[-1] if lines else "its process did not start"
 
 
 class _Tick(_Unstored, Callback):
@@ -235,9 +238,10 @@ class _Tick(_Unstored, Callback):
         self._driver.tick()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        # Tune keeps the newest result of each trial; the driver has stored what was in it.
-        result.pop("update", None)
+        # Tune keeps the newest result of each trial; the driver has stored what was in it, unless it is the last one.
         result.pop("actor", None)
+        if not result["done"]:
+            result.pop("update", None)
 
 
 class _WhenStopped(_Unstored, Stopper):
