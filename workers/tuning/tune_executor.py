@@ -42,7 +42,7 @@ _ENVIRONMENT = {
 class TrialActor(Trainable):
     """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile."""
 
-    def setup(self, config: dict[str, Any], execute: Execute, share: Share | None) -> None:
+    def setup(self, config: dict[str, Any], execute: Execute, share: Share | None) -> None:  # type: ignore[override]
         self._worker = TrialWorker(execute, share)
         self.reset_config(config)
 
@@ -185,7 +185,7 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
     """
 
     def __init__(self, driver: Driver) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
         self.running: set[str] = set()
         """The Tune trials whose actor has sent a message, and which have not ended."""
