@@ -10,11 +10,12 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, Trainable, TuneConfig, Tuner
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -24,6 +25,9 @@ from workers.tuning.driver import Driver
 from workers.tuning.messages import TrialMessage, TrialTask, Update
 from workers.tuning.trial_context import Share
 from workers.tuning.trial_worker import Execute, TrialWorker
+
+Result: TypeAlias = dict[str, Any]
+"""What Tune carries from an actor's step to the driver; also the configuration of a trial."""
 
 _UPDATE_S = 1.0
 """How long a step waits for events before it returns an empty update; so long a request to stop may wait."""
@@ -42,15 +46,15 @@ _ENVIRONMENT = {
 class TrialActor(Trainable):
     """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile."""
 
-    def setup(self, config: dict[str, Any], execute: Execute, share: Share | None) -> None:  # type: ignore[override]
+    def setup(self, config: Result, execute: Execute, share: Share | None) -> None:  # type: ignore[override]
         self._worker = TrialWorker(execute, share)
         self.reset_config(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: Result) -> bool:
         self._worker.begin(new_config["segment"].task)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Result:
         update = self._worker.update(_UPDATE_S)
         me = ray.get_runtime_context().current_actor
         return {"update": update, "actor": me, "done": update.finished is not None}
@@ -126,17 +130,17 @@ class _Segment:
 
     __repr__ = __str__
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Segment":
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Segment":
         # Tune copies configurations often; this one never changes.
         return self
 
 
-def _task(trial: Any) -> TrialTask:
+def _task(trial: Trial) -> TrialTask:
     segment: _Segment = trial.config["segment"]
     return segment.task
 
 
-def _trial_name(trial: Any) -> str:
+def _trial_name(trial: Trial) -> str:
     task = _task(trial)
     return f"trial {task.trial} segment {task.segment}" if task.segment else f"trial {task.trial}"
 
@@ -144,10 +148,10 @@ def _trial_name(trial: Any) -> str:
 class _Unstored:
     """Lets Tune store and copy its configuration, from which a sweep is never restored, without what belongs to us."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
 
 
@@ -167,7 +171,7 @@ class _StudySearcher(_Unstored, Searcher):
         # The last trial may have failed to start.
         return Searcher.FINISHED if self._driver.is_over else None
 
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: object = None, error: bool = False) -> None:
         return
 
     def save(self, checkpoint_path: str) -> None:
@@ -190,7 +194,7 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
         self.running: set[str] = set()
         """The Tune trials whose actor has sent a message, and which have not ended."""
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: Result) -> str:
         self.running.add(trial.trial_id)
         number = _task(trial).trial
         verdict = self._driver.handle(TrialMessage(number, _update(result)))
@@ -201,23 +205,23 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
             result["actor"].set_verdict.remote(verdict)
         return str(TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: Result) -> None:
         self.running.discard(trial.trial_id)
         self._driver.handle(TrialMessage(_task(trial).trial, _update(result)))
         trial.last_result.pop("update", None)
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         self.running.discard(trial.trial_id)
         self._driver.handle(TrialMessage(_task(trial).trial, None, _cause(trial)))
 
 
-def _update(result: dict[str, Any]) -> Update:
+def _update(result: Result) -> Update:
     update = result["update"]
     assert isinstance(update, Update)
     return update
 
 
-def _cause(trial: Any) -> str:
+def _cause(trial: Trial) -> str:
     # Tune writes the error into a file on the driver's node.
     path = trial.pickled_error_file
     if path is not None and Path(path).exists():
@@ -234,10 +238,12 @@ class _Tick(_Unstored, Callback):
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         self._driver.tick()
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: Result, **info: object
+    ) -> None:
         # Tune keeps the newest result of each trial; the driver has stored what was in it, unless it is the last one.
         result.pop("actor", None)
         if not result["done"]:
@@ -250,7 +256,7 @@ class _WhenStopped(_Unstored, Stopper):
     def __init__(self, driver: Driver, scheduler: _StudyScheduler) -> None:
         self._driver, self._scheduler = driver, scheduler
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: Result) -> bool:
         return False
 
     def stop_all(self) -> bool:
