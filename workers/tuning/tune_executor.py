@@ -44,17 +44,25 @@ _ENVIRONMENT = {
 
 
 class TrialActor(Trainable):
-    """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile."""
+    """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile.
+
+    A segment begins with its first step, because Tune may set an actor up for a trial and then give the trial to
+    another actor that has become free: the segment must not run twice.
+    """
 
     def setup(self, config: Result, execute: Execute, share: Share | None) -> None:  # type: ignore[override]
         self._worker = TrialWorker(execute, share)
-        self.reset_config(config)
+        self._coming: TrialTask | None = config["segment"].task
 
     def reset_config(self, new_config: Result) -> bool:
-        self._worker.begin(new_config["segment"].task)
+        self._worker.end()
+        self._coming = new_config["segment"].task
         return True
 
     def step(self) -> Result:
+        if self._coming is not None:
+            self._worker.begin(self._coming)
+            self._coming = None
         update = self._worker.update(_UPDATE_S)
         me = ray.get_runtime_context().current_actor
         return {"update": update, "actor": me, "done": update.finished is not None}
