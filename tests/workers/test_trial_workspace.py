@@ -220,8 +220,10 @@ class TestTrial:
             return RunFinished(outcome="succeeded")
 
         worker = TrialWorker(execute)
-        worker.begin(task)
-        worker.begin(task)
+        for _ in range(2):
+            worker.begin(task)
+            while worker.update(30.0).finished is None:
+                pass
         worker.end()
         assert seen[0].parents[4] == seen[1].parents[4], "all trials of a process use one scratch folder"
         assert not seen[1].exists()
