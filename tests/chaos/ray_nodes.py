@@ -219,7 +219,7 @@ def _environment(token_file: Path) -> dict[str, str]:
         "RAY_JOB_STOP_WAIT_TIME_S": "10",
         "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
         "RAY_prestart_worker_first_driver": "0",
-        # By default, Ray notices a dead node after half a minute. After three seconds, a busy machine has dead nodes that live.
+        # By default, Ray notices a dead node after half a minute. After 3 s a node of a busy machine may only be slow.
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_failure_threshold": "8",
     }
