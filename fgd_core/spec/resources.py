@@ -1,19 +1,44 @@
 """What a run needs from the cluster, and how often it starts again."""
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgd_core.spec.base import Command
 
 
 class Resources(Command):
-    """What one run takes on one node of the cluster."""
+    """What one run takes from the cluster. Each worker lies on one node; several workers may lie on several nodes."""
 
     cpus: int = Field(default=1, ge=1)
-    """CPU cores. PyTorch uses the same number of threads."""
+    """CPU cores of each worker. PyTorch uses the same number of threads."""
     gpus: int = Field(default=0, ge=0, le=1)
-    """GPUs, 0 or 1."""
+    """GPUs of each worker, 0 or 1."""
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes that train one job together, on any nodes. They share each batch evenly, so `training.batch_size` must
+    be a multiple of it. Only for train, distill, chain, and the trials of a sweep."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """For a training that may shrink: it starts, and after a loss goes on, with any number of workers from this one up
+    to `workers` that the cluster has room for. Default: always all `workers`."""
+
+    @model_validator(mode="after")
+    def _min_workers_fit(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers}, but workers is {self.workers}; raise workers, or lower min_workers"
+            )
+        return self
+
+    @property
+    def least_workers(self) -> int:
+        """The number of workers without which the job neither starts nor goes on."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @property
+    def images_unit(self) -> int:
+        """The number of images that both `workers` and `min_workers` share evenly; batch sizes are multiples of it."""
+        return math.lcm(self.workers, self.least_workers)
 
 
 class RetryPolicy(Command):

@@ -59,7 +59,7 @@ class TrainingSpec(Command):
     epochs: int = Field(default=12, ge=1)
     """Passes over the training images. The published schedules 1x and 2x have 12 and 24."""
     batch_size: int = Field(default=16, ge=1)
-    """Images per step."""
+    """Images per step, of all workers together."""
     optimizer: OptimizerSpec = Sgd()
     """The optimizer and its settings."""
     schedule: ScheduleSpec = StepSchedule()

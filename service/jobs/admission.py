@@ -1,5 +1,6 @@
 """Decides whether a submitted job is accepted, from facts that the caller has looked up; gives all reasons at once."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +30,7 @@ from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.pretrained import implied_detector, is_torchvision_name, misfits
 from fgd_core.spec.refusals import bounded, closest
+from fgd_core.spec.resources import Resources
 from fgd_core.spec.views import ProblemReason
 from service.jobs import confinement, sweep_admission, sweep_space
 from service.jobs.cluster import Capacity
@@ -156,10 +158,12 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     has_keypoints = facts.named_data.has_keypoints if facts.named_data is not None else None
     found = [
         *_resources(spec, facts),
+        *_one_process(spec),
         *_named_data(spec, facts.named_data),
         *_paths(spec, facts),
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
+        *_of_each(spec, _shards),
         *_of_each(spec, _pictures),
         *_of_each(spec, partial(keypoint_reasons, found=has_keypoints)),
     ]
@@ -197,7 +201,7 @@ def trial_reasons(spec: SweepSpec, values: Mapping[str, JsonValue]) -> list[Prob
 
 def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
     """The rules that a trial can break while its base does not."""
-    accepted, reported = _named(spec.base), [*_of_trial(spec.base)]
+    accepted, reported = _named(spec.base), [*_of_trial(spec.base, spec.resources)]
 
     def rules(trial: TrialBase) -> Iterator[ProblemReason]:
         # Without this a search over file names would read unchecked files, and wait for no job.
@@ -207,13 +211,14 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
                     f"some trials would read {name!r}, but all trials read what the base names; name it in the base"
                 )
                 yield ProblemReason(loc=loc, code="other_file", message=message)
-        yield from (reason for reason in _of_trial(trial) if reason not in reported)
+        yield from (reason for reason in _of_trial(trial, spec.resources) if reason not in reported)
 
     return rules
 
 
-def _of_trial(trial: TrialBase) -> Iterator[ProblemReason]:
-    yield from (*_weights(trial), *_batch(trial), *_method(trial, {}), *_pictures(trial))
+def _of_trial(trial: TrialBase, resources: Resources) -> Iterator[ProblemReason]:
+    trial = trial.model_copy(update={"resources": resources})
+    yield from (*_weights(trial), *_batch(trial), *_shards(trial), *_method(trial, {}), *_pictures(trial))
 
 
 def _named(spec: TrialBase) -> dict[str, str]:
@@ -243,6 +248,13 @@ def _resources(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
                 code="resources_unavailable",
                 message=f"the job needs {asked} {what} on one node, and the largest node has {available:g}; {cure}",
             )
+
+
+def _one_process(spec: JobSpec) -> Iterator[ProblemReason]:
+    workers = spec.resources.workers
+    if workers > 1 and not isinstance(spec, TrainSpec | DistillSpec | ChainSpec | SweepSpec):
+        message = f"a job of kind {spec.kind!r} runs in one process, but workers is {workers}; leave it out"
+        yield ProblemReason(loc="resources.workers", code="one_process", message=message)
 
 
 def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
@@ -421,6 +433,21 @@ def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
     if asked > available:
         message = f"a batch of {asked} images is larger than the data set of {available}; use at most {available}"
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)
+
+
+def _shards(spec: JobSpec) -> Iterator[ProblemReason]:
+    """A batch of which the workers cannot have equal parts."""
+    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if not isinstance(trained, TrainSpec | DistillSpec):
+        return
+    batch_size, unit = trained.training.batch_size, spec.resources.images_unit
+    if batch_size % unit:
+        workers = " and ".join(map(str, sorted({spec.resources.workers, spec.resources.least_workers}, reverse=True)))
+        message = (
+            f"{workers} workers cannot share a batch of {batch_size} images evenly; use a multiple of {unit}, for "
+            f"example {math.ceil(batch_size / unit) * unit}, or other resources.workers"
+        )
+        yield ProblemReason(loc=f"{prefix}training.batch_size", code="uneven_shards", message=message)
 
 
 def _of_each(spec: JobSpec, rule: Callable[[JobSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fgd_core.errors import LostRunError, OutOfMemoryError, error_classes
 from fgd_core.spec.paths import field, with_fields
-from fgd_core.spec.resources import RetryPolicy
+from fgd_core.spec.resources import Resources, RetryPolicy
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import Reason
 
@@ -70,23 +70,24 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
 
     Returns:
         The changed fields by path; empty if the spec has no batch. The learning rate shrinks in proportion (linear
-        scaling, arXiv:1706.02677).
+        scaling, arXiv:1706.02677). The workers of the job can share the smaller batch evenly.
     """
     if not times:
         return {}
-    changes = _halved(spec, times)
+    unit = Resources.model_validate(spec.get("resources", {})).images_unit
+    changes = _halved(spec, times, unit)
     if any(stage.get("training") is not None for stage in spec.get("stages", ())):
         # A field in a list has no path, so the whole list is replaced.
-        changes["stages"] = [with_fields(stage, _halved(stage, times)) for stage in spec["stages"]]
+        changes["stages"] = [with_fields(stage, _halved(stage, times, unit)) for stage in spec["stages"]]
     return changes
 
 
-def _halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
+def _halved(spec: dict[str, Any], times: int, unit: int) -> dict[str, Any]:
     path = "training.batch_size" if "training" in spec else "batch_size"
     batch_size = field(spec, path)
     if batch_size is None:
         return {}
-    smaller = max(1, batch_size >> times)
+    smaller = max(unit, (batch_size >> times) // unit * unit)
     changes: dict[str, Any] = {path: smaller}
     rate_path = "training.optimizer.learning_rate"
     if "training" in spec and (rate := field(spec, rate_path)) is not None:

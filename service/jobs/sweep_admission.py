@@ -230,9 +230,10 @@ def _budget(spec: SweepSpec) -> Iterator[ProblemReason]:
 
 
 def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:
-    """Paths of the base with other values in the earlier sweep; its name does not count."""
+    """Paths of the base with other values in the earlier sweep, without those that are set on the sweep."""
     ours, theirs = _leaves(spec.base.model_dump(mode="json")), _leaves(earlier.get("base") or {})
-    return sorted(path for path in {**ours, **theirs} if path != "name" and ours.get(path) != theirs.get(path))
+    paths = {path for path in {**ours, **theirs} if path.partition(".")[0] not in sweep_space.OF_THE_SWEEP}
+    return sorted(path for path in paths if ours.get(path) != theirs.get(path))
 
 
 def _leaves(spec: Mapping[str, Any], before: str = "") -> dict[str, Any]:

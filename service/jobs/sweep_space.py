@@ -20,7 +20,8 @@ TrialRules: TypeAlias = Callable[[TrialBase], Iterable[ProblemReason]]
 MAX_VALUES = 2000
 """The most values of all choices together: each is validated on the base while the user waits."""
 
-_OF_THE_SWEEP = frozenset({"kind", "name", "project", "priority", "preemptible", "resources", "retry", "seed"})
+OF_THE_SWEEP = frozenset({"kind", "name", "project", "priority", "preemptible", "resources", "retry", "seed"})
+"""The fields of a base that no trial sets."""
 
 
 def dimensions(spec: SweepSpec) -> dict[str, Dimension]:
@@ -100,7 +101,7 @@ def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str
             backbones are allowed.
     """
     names = path.split(".")
-    if names[0] in _OF_THE_SWEEP:
+    if names[0] in OF_THE_SWEEP:
         return f"{names[0]!r} is the same for every trial; set it on the sweep, and search another field"
     if names[0] == "method" and not isinstance(base, DistillSpec):
         cure = "make the base a distill job, or search fields of training or detector"
@@ -117,7 +118,7 @@ def missing_field(base: TrialBase, path: str, beside: Iterable[str] = ()) -> str
         if not isinstance(node, BaseModel):
             return f"{before!r} is {node!r} in the base and has no fields; search {before!r} itself"
         kinds = _kinds(base, names[:depth], beside) or [type(node)]
-        known = {each: kind for kind in kinds for each in kind.model_fields if depth or each not in _OF_THE_SWEEP}
+        known = {each: kind for kind in kinds for each in kind.model_fields if depth or each not in OF_THE_SWEEP}
         if name not in known:
             return f"there is no field {name!r} in {repr(before) if before else 'the base'}; {closest(name, known)}"
         node = (

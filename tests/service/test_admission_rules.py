@@ -272,6 +272,48 @@ class TestSeveralTeachers:
         assert waits_for(spec, Facts(jobs={"b": job})) == ["b"]
 
 
+class TestWorkers:
+    def spec(self, batch_size: int, **resources: int) -> dict[str, Any]:
+        spec = distill_spec(checkpoint="RetinaNet_ResNet50_FPN_Weights.COCO_V1")
+        return {**spec, "training": {"batch_size": batch_size}, "resources": resources}
+
+    def test_that_cannot_share_a_batch_evenly_are_refused_with_the_next_size_that_works(self) -> None:
+        code, said = refused(self.spec(10, workers=4))["training.batch_size"]
+        assert code == "uneven_shards"
+        assert "a batch of 10 images" in said
+        assert "12" in said
+
+    @pytest.mark.parametrize(("batch_size", "accepted"), [(8, False), (9, False), (12, True)])
+    def test_an_elastic_job_shares_its_batch_at_both_ends_of_its_range(self, batch_size: int, accepted: bool) -> None:
+        found = refused(self.spec(batch_size, workers=4, min_workers=3))
+        assert ("training.batch_size" not in found) is accepted
+
+    def test_a_job_that_does_not_train_has_one(self) -> None:
+        spec = evaluate_spec("/data/best.pt", resources={"workers": 2})
+        assert refused(spec)["resources.workers"][0] == "one_process"
+
+    def test_each_stage_of_a_chain_shares_its_own_batch(self) -> None:
+        spec = chain_spec({"checkpoint": "job:abc/best"}, {"checkpoint": "job:abc/best"}, resources={"workers": 2})
+        spec["stages"][1]["training"] = {"batch_size": 3}
+        assert refused(spec)["stages.1.training.batch_size"][0] == "uneven_shards"
+
+    def test_of_a_sweep_share_the_batch_of_every_trial(self) -> None:
+        spec = {
+            "kind": "sweep",
+            "name": "wide",
+            "base": {key: value for key, value in self.spec(16).items() if key not in ("name", "resources")},
+            "space": {"training.batch_size": {"type": "choice", "values": [8, 9]}},
+            "resources": {"workers": 2},
+        }
+        found = refused(spec)
+        assert found["space.training.batch_size.values.1"][0] == "uneven_shards"
+        assert "space.training.batch_size.values.0" not in found
+
+    def test_the_least_number_is_at_most_the_whole(self) -> None:
+        with pytest.raises(ValidationError, match="min_workers is 3, but workers is 2"):
+            JOB_SPEC.validate_python(self.spec(16, workers=2, min_workers=3))
+
+
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     found = refused(train_spec(training={"batch_size": 41}))
     assert found["training.batch_size"] == (

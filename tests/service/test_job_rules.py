@@ -90,6 +90,11 @@ class TestRetry:
     def test_halving_changes_nothing_in_a_job_without_a_batch(self) -> None:
         assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
 
+    def test_a_halved_batch_can_still_be_shared_by_the_workers(self) -> None:
+        spec = {"training": {"batch_size": 12}, "resources": {"workers": 4}}
+        assert halved(spec, 1) == {"training.batch_size": 4}
+        assert halved(spec, 5) == {"training.batch_size": 4}
+
     def test_halving_changes_the_training_of_a_chain_and_of_each_stage_with_its_own(self) -> None:
         training = {"batch_size": 16, "optimizer": {"learning_rate": 0.02}}
         own = {"batch_size": 6, "optimizer": {"learning_rate": 0.01}}
