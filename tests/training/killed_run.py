@@ -15,9 +15,9 @@ from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from tests.library import RecordingContext
+from workers.remote.workspace import SharedRemoteWorkspace
 from workers.tuning.messages import TrialTask
 from workers.tuning.trial_worker import TrialWorker
-from workers.tuning.trial_workspace import SharedTrialWorkspace
 
 
 def die(*arguments: object) -> NoReturn:
@@ -31,7 +31,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     vars(evaluator)["coco_scores"] = die
     if "--trial" in sys.argv:
-        TrialWorker(execute).begin(TrialTask(0, 0, spec, SharedTrialWorkspace(folder, {})))
+        TrialWorker(execute).begin(TrialTask(0, 0, spec, SharedRemoteWorkspace(folder, {})))
     else:
         execute(spec, RecordingContext(folder))
 

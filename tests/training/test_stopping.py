@@ -32,9 +32,9 @@ from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread, stoppable
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
 from workers.control_plane import retry_until_reachable
+from workers.remote.workspace import SharedRemoteWorkspace
 from workers.tuning.messages import TrialTask
 from workers.tuning.trial_worker import TrialWorker
-from workers.tuning.trial_workspace import SharedTrialWorkspace
 
 # Three batches per evaluation, so that a run can stop between them.
 SPEC = train_spec(data={"num_val": 12})
@@ -155,7 +155,7 @@ class TestAnEvaluation:
     ) -> None:
         kill_in_first_evaluation(SPEC, tmp_path, "--trial")
         worker = TrialWorker(execute)
-        worker.begin(TrialTask(0, 0, SPEC, SharedTrialWorkspace(tmp_path, {})))
+        worker.begin(TrialTask(0, 0, SPEC, SharedRemoteWorkspace(tmp_path, {})))
         events: list[RunEvent] = []
         reports, finished = [], None
         while finished is None:

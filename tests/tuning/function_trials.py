@@ -12,8 +12,9 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import STUDY_EVENT, EarlierTrial, StudyEntry, StudyLog
+from workers.remote.messages import Report, Update
 from workers.tuning.driver import Driver
-from workers.tuning.messages import Report, TrialMessage, TrialTask, Update
+from workers.tuning.messages import TrialMessage, TrialTask
 
 Value = Callable[[TrainSpec | DistillSpec, int], float | dict[str, float]]
 """(spec, epoch) -> the AP of a trial after this epoch, or several scores by name."""

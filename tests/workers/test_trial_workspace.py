@@ -19,13 +19,14 @@ from fgd_core.spec.results import Scores
 from fgd_core.spec.trials import TrialStarted
 from workers.control_plane import ControlPlane
 from workers.files.server_files import ServerFiles
+from workers.remote.messages import Update
+from workers.remote.workspace import Node, ServerRemoteWorkspace
 from workers.run_context import HttpContext
-from workers.tuning.messages import TrialTask, Update
+from workers.tuning.messages import TrialTask
 from workers.tuning.trial_context import TrialContext
 from workers.tuning.trial_files import ServerTrialFiles
 from workers.tuning.trial_state import TrialState
 from workers.tuning.trial_worker import TrialWorker
-from workers.tuning.trial_workspace import Node, ServerTrialWorkspace
 
 MakeTrial = Callable[..., TrialContext]
 SEGMENT = "attempts/2/trials/3/1/checkpoints"
@@ -42,7 +43,7 @@ def task(control_plane: SmallControlPlane, assignment: Assignment) -> TrialTask:
     control_plane.assignment = assignment.model_copy(update={"job_uri": None, "number": 2})
     assert isinstance(assignment.spec, TrainSpec)
     files = ServerFiles(ControlPlane(control_plane.url, "job1-1", TOKEN))
-    workspace = ServerTrialWorkspace(files, "job1", 2, trial=3, segment=1, goes_on_from=(3, 0))
+    workspace = ServerRemoteWorkspace(files, "job1", 2, within="trials/3/1", goes_on_from="trials/3/0")
     # Pickled, as Ray sends it.
     sent: TrialTask = pickle.loads(pickle.dumps(TrialTask(3, 1, assignment.spec, workspace)))
     return sent

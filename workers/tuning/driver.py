@@ -13,7 +13,8 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted, Verdict
 from fgd_core.training.context import RunContext
-from workers.tuning.messages import Report, TrialMessage, TrialTask
+from workers.remote.messages import Report
+from workers.tuning.messages import TrialMessage, TrialTask
 from workers.tuning.study import Study
 from workers.tuning.trial_files import SharedTrialFiles, TrialFiles
 from workers.tuning.trial_state import TrialState

@@ -19,8 +19,8 @@ from workers.control_plane import retry_until_reachable
 from workers.files.folders import CHECKPOINTS, segment_folder
 from workers.files.server_files import ServerFiles
 from workers.files.server_workspace import newest_checkpoints
+from workers.remote.workspace import RemoteWorkspace, ServerRemoteWorkspace, SharedRemoteWorkspace
 from workers.tuning.trial_state import TrialState
-from workers.tuning.trial_workspace import ServerTrialWorkspace, SharedTrialWorkspace, TrialWorkspace, segment_path
 
 _BEST, _LAST = "best.pt", "last.pt"
 _POLL_S = 0.5
@@ -29,7 +29,7 @@ _POLL_S = 0.5
 class TrialFiles(Protocol):
     """Provides the workspaces and the checkpoints of trials."""
 
-    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> TrialWorkspace:
+    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> RemoteWorkspace:
         """Describe the workspace of a segment.
 
         Raises:
@@ -83,11 +83,11 @@ class SharedTrialFiles(TrialFiles):
     def __init__(self, context: RunContext) -> None:
         self._context = context
 
-    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> TrialWorkspace:
+    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> RemoteWorkspace:
         folder = segment_folder(
             self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from
         )
-        return SharedTrialWorkspace(folder, self._checkpoints(spec))
+        return SharedRemoteWorkspace(folder, self._checkpoints(spec))
 
     def best(self, trial: TrialState) -> str | None:
         path = self._folder(trial) / _BEST
@@ -108,7 +108,7 @@ class SharedTrialFiles(TrialFiles):
         return _best_artifact(uri, sha256, path.stat().st_size)
 
     def _folder(self, trial: TrialState) -> Path:
-        return self._context.job_dir / segment_path(trial.number, trial.started.segment) / CHECKPOINTS
+        return self._context.job_dir / _segment_path(trial.number, trial.started.segment) / CHECKPOINTS
 
     def _checkpoints(self, spec: TrainSpec | DistillSpec) -> Mapping[str, Path]:
         # A torchvision name is not a file.
@@ -125,15 +125,15 @@ class ServerTrialFiles:
         """The best checkpoint that each trial reported in its newest segment."""
         self._by_uri: dict[str, CheckpointSaved] = {}
 
-    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> TrialWorkspace:
+    def workspace(self, started: TrialStarted, spec: TrainSpec | DistillSpec) -> RemoteWorkspace:
         self._saved.pop(started.trial, None)
-        return ServerTrialWorkspace(
+        source = started.goes_on_from
+        return ServerRemoteWorkspace(
             self._files,
             self._job_id,
             self._number,
-            trial=started.trial,
-            segment=started.segment,
-            goes_on_from=started.goes_on_from,
+            within=_segment_path(started.trial, started.segment),
+            goes_on_from=_segment_path(*source) if source is not None else None,
         )
 
     def observe(self, trial: int, event: RunEvent) -> None:
@@ -147,12 +147,12 @@ class ServerTrialFiles:
     def find_best(self, trial: TrialState) -> str | None:
         segments = ((trial.number, trial.started.segment), trial.started.goes_on_from)
         listing = retry_until_reachable(self._files.listing)
-        origins = [segment_path(*each) for each in segments if each is not None]
+        origins = [_segment_path(*each) for each in segments if each is not None]
         found = newest_checkpoints(listing, origins, up_to=self._number)
         return next((file.uri for file in found if file.path.endswith(f"/{_BEST}")), None)
 
     def free(self, trial: TrialState) -> None:
-        path = f"{segment_path(trial.number, trial.started.segment)}/{CHECKPOINTS}/{_LAST}"
+        path = f"{_segment_path(trial.number, trial.started.segment)}/{CHECKPOINTS}/{_LAST}"
         with suppress(FgdError):
             self._files.delete(f"attempts/{self._number}/{path}")
 
@@ -176,6 +176,11 @@ class ServerTrialFiles:
         raise StorageError(
             "the best trial's checkpoint does not exist any more; check whether the job's files were deleted", uri=uri
         )
+
+
+def _segment_path(trial: int, segment: int) -> str:
+    """Return the segment's path within an attempt's folder."""
+    return f"trials/{trial}/{segment}"
 
 
 def _best_artifact(uri: str, sha256: str, size_bytes: int) -> ArtifactSaved:

@@ -10,9 +10,10 @@ from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import Verdict
 from fgd_core.training.context import RunContext
-from workers.tuning.messages import TrialTask, Update
+from workers.remote.messages import Update
+from workers.remote.workspace import Node
+from workers.tuning.messages import TrialTask
 from workers.tuning.trial_context import Share, TrialContext
-from workers.tuning.trial_workspace import Node
 
 Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
 

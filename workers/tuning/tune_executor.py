@@ -21,8 +21,9 @@ from ray.tune.search import Searcher
 
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.trials import Verdict
+from workers.remote.messages import Update
 from workers.tuning.driver import Driver
-from workers.tuning.messages import TrialMessage, TrialTask, Update
+from workers.tuning.messages import TrialMessage, TrialTask
 from workers.tuning.trial_context import Share
 from workers.tuning.trial_worker import Execute, TrialWorker
 

@@ -1,4 +1,4 @@
-"""The workspace of a trial's segment: the driver describes it, and the actor opens it, on any node."""
+"""The workspace of a run in another process than its driver: the driver describes it, any node opens it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from workers.files.workspace import Workspace, allow_job
 
 
 class Node:
-    """Holds what the trials of one process share on its node; made when the first trial needs it."""
+    """Holds what the runs of one process share on its node; made when the first run needs it."""
 
     def __init__(self) -> None:
         self._scratch: Scratch | None = None
@@ -44,7 +44,7 @@ class Node:
             NodeCache().prune()
 
 
-class TrialWorkspace(Protocol):
+class RemoteWorkspace(Protocol):
     """Describes a workspace; it can be pickled."""
 
     def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
@@ -56,11 +56,11 @@ class TrialWorkspace(Protocol):
 
 
 @dataclass(frozen=True)
-class SharedTrialWorkspace:
+class SharedRemoteWorkspace:
     """Describes a workspace in a folder that all nodes share."""
 
     folder: Path
-    """Contains the checkpoints from which the segment continues."""
+    """Contains the checkpoints from which the run continues."""
     checkpoints: Mapping[str, Path]
     """The local file of every path or `job:…` reference in the spec."""
 
@@ -70,28 +70,28 @@ class SharedTrialWorkspace:
 
 
 @dataclass(frozen=True)
-class ServerTrialWorkspace:
+class ServerRemoteWorkspace:
     """Describes a workspace whose files go through the control plane."""
 
     files: ServerFiles
     job_id: str
     number: int
     """Of the attempt."""
-    trial: int
-    segment: int
-    goes_on_from: tuple[int, int] | None
+    within: str = ""
+    """The part of the attempt's folder to work in, as for `ServerWorkspace`."""
+    goes_on_from: str | None = None
+    """As for `ServerWorkspace`."""
 
     def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
-        root, references = node.open(self.files, f"{self.job_id}-{self.number}-trials")
-        source = self.goes_on_from
+        root, references = node.open(self.files, f"{self.job_id}-{self.number}-remote")
         confined.allow(root)
         return ServerWorkspace(
             self.files,
             references,
             root,
             number=self.number,
-            within=segment_path(self.trial, self.segment),
-            goes_on_from=segment_path(*source) if source is not None else None,
+            within=self.within,
+            goes_on_from=self.goes_on_from,
             warn=warn,
             on_stale=on_stale,
         )
@@ -109,8 +109,3 @@ class _ResolvedWorkspace(SharedWorkspace):
         if source.startswith("job:"):
             allow_job(source, path)
         return path
-
-
-def segment_path(trial: int, segment: int) -> str:
-    """Return the segment's path within an attempt's folder."""
-    return f"trials/{trial}/{segment}"

@@ -1,0 +1,26 @@
+"""The messages from a run to its driver in another process."""
+
+from dataclasses import dataclass, field
+
+from fgd_core.spec.events import RunEvent, RunFinished
+from fgd_core.spec.results import Scores
+
+
+@dataclass(frozen=True)
+class Report:
+    """Holds the scores of an evaluation, for which a trial awaits a verdict."""
+
+    epoch: int
+    scores: Scores
+    train_s: float
+    """In this segment."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Holds what happened in a run since its last update."""
+
+    events: list[RunEvent] = field(default_factory=list)
+    report: Report | None = None
+    """The trial waits for a verdict on this report."""
+    finished: RunFinished | None = None
