@@ -49,11 +49,14 @@ class System:
     def worker_of(self, job_id: str) -> str:
         """Return the container in which the job's newest attempt runs."""
         started = [event for event in self.api.events(job_id) if event["kind"] == "run_started"]
-        host = started[-1]["data"]["host"]
+        return self.container_at(started[-1]["data"]["host"])
+
+    def container_at(self, host: str) -> str:
+        """Return the worker's container with this host name, which runs report."""
         for container in self.compose.containers("ray-worker"):
             if engine.inspect(container)["Config"]["Hostname"] == host:
                 return container
-        raise VerificationError(f"no ray-worker has the host name {host} that job {job_id} reports")
+        raise VerificationError(f"no ray-worker has the host name {host}")
 
     def _is_ready(self) -> bool:
         ready = self.api.ask("GET", "/readyz")
