@@ -25,7 +25,7 @@ from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Sender
 from workers.run_context import HttpContext
 from workers.run_log import write_line
-from workers.runs import runner
+from workers.runs import runner, runs_here
 from workers.tracing import StartTrace, process_age_s
 
 FIRST_EVENT_TIMEOUT_S = 0.5
@@ -122,13 +122,14 @@ def _run(context: HttpContext, trace: StartTrace) -> None:
     try:
         began_s = time.monotonic()
         # Only now: the first event must not wait the seconds that torch takes to load.
-        run = runner(context.assignment.spec.kind)
+        spec = context.assignment.spec
+        run = runner(spec)
 
         context.start_seconds["imports"] = time.monotonic() - began_s
         trace.reached("imports")
-        is_ready = context.fetch_checkpoints()
+        is_ready = not runs_here(spec) or context.fetch_checkpoints()
         trace.reached("checkpoints")
-        outcome = run(context.assignment.spec, context) if is_ready else RunFinished(outcome="stopped")
+        outcome = run(spec, context) if is_ready else RunFinished(outcome="stopped")
     except Exception as error:
         # Every error of a run becomes its final event: without that event the control plane sees a lost run.
         outcome = RunFinished(outcome="failed", error=ErrorReport.of(error))

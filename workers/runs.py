@@ -20,9 +20,17 @@ RUNNERS: Mapping[str, str] = {
 }
 """By name: loading torch takes seconds, and the driver of a sweep does not need it."""
 
+_SEVERAL_WORKERS = "workers.training.driver:run"
 
-def runner(kind: str) -> Runner:
-    """Import the module that runs this kind of job, and return its function."""
-    module, _, name = RUNNERS[kind].partition(":")
+
+def runs_here(spec: JobSpec) -> bool:
+    """Return whether this process itself carries out the job; otherwise it is the driver of other processes."""
+    return spec.kind != "sweep" and spec.resources.workers == 1
+
+
+def runner(spec: JobSpec) -> Runner:
+    """Import the module that runs this job, and return its function."""
+    by_name = RUNNERS[spec.kind] if runs_here(spec) or spec.kind == "sweep" else _SEVERAL_WORKERS
+    module, _, name = by_name.partition(":")
     run: Runner = getattr(importlib.import_module(module), name)
     return run

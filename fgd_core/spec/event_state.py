@@ -200,6 +200,7 @@ def status_now(job: JobSummary) -> JobStatus:
 _DOING: Mapping[str, str] = {
     "starting": "Ray starts the run",
     "run_started": "loading PyTorch",
+    "workers_started": "joining the workers",
     "device_ready": "reading the data",
     "data_checked": "reading the data",
     "weights_loaded": "loading weights",

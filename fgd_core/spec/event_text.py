@@ -28,6 +28,7 @@ from fgd_core.spec.events import (
     TeacherChecked,
     Warned,
     WeightsLoaded,
+    WorkersStarted,
 )
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.results import Scores
@@ -56,7 +57,7 @@ def describe(event: Event) -> str | None:
             return _describe_trial(event)
         case Progress() | EpochFinished() | Evaluated() | EvaluationProgress() | MetricsLogged():
             return _describe_training(event)
-        case RunStarted() | DeviceReady() | Resumed() | RunFinished():
+        case RunStarted() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
             return _describe_run(event)
         case DataChecked() | DataSetChecked() | WeightsLoaded() | TeacherChecked() | DistillationPlanned():
             return _describe_preparation(event)
@@ -150,10 +151,13 @@ def scores_in_words(scores: Scores) -> str:
     return f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}{parts}"
 
 
-def _describe_run(event: RunStarted | DeviceReady | Resumed | RunFinished) -> str:
+def _describe_run(event: RunStarted | WorkersStarted | DeviceReady | Resumed | RunFinished) -> str:
     match event:
         case RunStarted():
             return f"run started on {event.host}, process {event.pid}; loading PyTorch"
+        case WorkersStarted():
+            where = ", ".join(f"{each.host} ({each.device}, process {each.pid})" for each in event.workers)
+            return f"{len(event.workers)} workers started: {where}"
         case DeviceReady():
             threads = "1 thread" if event.threads == 1 else f"{event.threads} threads"
             return f"on {event.device}, {event.precision}, {threads}: reading the data"

@@ -67,6 +67,25 @@ class DeviceReady(Fact):
     seconds: dict[str, float] = {}
 
 
+class TrainingWorker(Fact):
+    """One of the processes that train a job together."""
+
+    rank: int
+    """0 for the worker that reports events and saves files."""
+    host: str
+    pid: int
+    device: str
+    """The name of its GPU, or the architecture of the CPU."""
+
+
+class WorkersStarted(Fact):
+    """The workers of a job that trains in several processes run; they load their libraries next."""
+
+    kind: Literal["workers_started"] = "workers_started"
+    workers: list[TrainingWorker]
+    """By rank."""
+
+
 class Resumed(Fact):
     """The run continues from a checkpoint."""
 
@@ -309,6 +328,7 @@ class RunFinished(Fact):
 
 RunEvent: TypeAlias = Annotated[
     RunStarted
+    | WorkersStarted
     | DeviceReady
     | Resumed
     | DataChecked

@@ -21,8 +21,11 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),
     "service.tracing": frozenset({"service.tracing.otlp"}),
-    "workers.runs": frozenset({"fgd_core.runs", "workers.tuning.sweep"}),
+    "workers.remote.imported": frozenset(),
+    "workers.runs": frozenset({"fgd_core.runs", "workers.training.driver", "workers.tuning.sweep"}),
     "workers.tracing": frozenset({"workers.tracing.spans"}),
+    "workers.training.driver": frozenset({"fgd_core.runs"}),
+    "workers.training.group": frozenset({"workers.training.launch"}),
     "workers.tuning.sweep": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
 }
 """Module → modules that it loads into its own process."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fgd_core.errors import StaleAttemptError
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunEvent, RunFinished
+from fgd_core.spec.trials import Verdict
 from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
 from workers.files.workspace import Workspace
 from workers.remote.messages import Report, Update
@@ -84,10 +85,14 @@ class RemoteContext:
         if self._opened is not None:
             self._opened.close()
 
-    def stop(self) -> None:
-        """Make the run save a checkpoint and end."""
+    @property
+    def is_finished(self) -> bool:
+        return self._finished is not None
+
+    def set_verdict(self, verdict: Verdict) -> None:
+        """Make the run save a checkpoint and end, unless the verdict is to continue."""
         with self._changed:
-            self._is_asked_to_stop = True
+            self._is_asked_to_stop = self._is_asked_to_stop or verdict != "continue"
             self._changed.notify_all()
 
     def update(self, timeout_s: float) -> Update:
@@ -128,4 +133,4 @@ class RemoteContext:
 
     def _end_as_stale(self) -> None:
         self._is_stale = True
-        self.stop()
+        self.set_verdict("stop")

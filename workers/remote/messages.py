@@ -24,3 +24,7 @@ class Update:
     report: Report | None = None
     """The trial waits for a verdict on this report."""
     finished: RunFinished | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.events and self.report is None and self.finished is None

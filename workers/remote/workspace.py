@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from fgd_core import confined
+from fgd_core.spec.checkpoint_references import checkpoint_sources
 from fgd_core.spec.events import Warned
+from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.pretrained import is_torchvision_name
 from workers.files.node_cache import NodeCache
 from workers.files.references import References
 from workers.files.scratch import Scratch, remove_abandoned
@@ -67,6 +70,19 @@ class SharedRemoteWorkspace:
     def open(self, node: Node, *, warn: Callable[[Warned], None], on_stale: Callable[[], None]) -> Workspace:
         confined.allow(self.folder)
         return _ResolvedWorkspace(self.folder, self.checkpoints)
+
+
+def shared(folder: Path, spec: JobSpec, resolve: Callable[[str], Path]) -> SharedRemoteWorkspace:
+    """Describe a workspace in a shared folder.
+
+    Args:
+        resolve: finds the local file of a path or a `job:…` reference.
+    Raises:
+        WeightsError: a checkpoint that the spec names does not exist.
+    """
+    # A torchvision name is not a file.
+    names = [source for _, source in checkpoint_sources(spec) if not is_torchvision_name(source)]
+    return SharedRemoteWorkspace(folder, {source: resolve(source) for source in names})
 
 
 @dataclass(frozen=True)

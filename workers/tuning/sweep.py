@@ -1,6 +1,5 @@
 """Runs a sweep on the Ray cluster: it assembles the study's driver, its executor and its files."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +13,12 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.stopping import Stopped, checking_for_stop
 from workers.control_plane import retry_until_reachable
 from workers.metrics.ray_metrics import SweepMetrics
+from workers.remote.imported import Imported
 from workers.run_context import HttpContext
 from workers.tuning.driver import Driver
 from workers.tuning.trial_context import OpenSharing, Share
 from workers.tuning.trial_files import ServerTrialFiles
 from workers.tuning.tune_executor import TuneExecutor
-
-
-@dataclass(frozen=True)
-class Imported:
-    """Names a function, so that the process that sends it need not load the function's module."""
-
-    module: str
-    name: str
-
-    def __call__(self, *arguments: Any) -> Any:
-        return getattr(importlib.import_module(self.module), self.name)(*arguments)
 
 
 def run(spec: JobSpec, context: HttpContext) -> RunFinished:

@@ -85,16 +85,11 @@ class TrialContext(RemoteContext):
             self.teacher_sharing.close()
         super().close()
 
-    def stop(self) -> None:
-        """Make the run save a checkpoint and end."""
-        self.set_verdict("stop")
-
     def set_verdict(self, verdict: Verdict) -> None:
         """Unblock the run, and make it end unless the verdict is to continue."""
         with self._changed:
-            self._is_asked_to_stop = self._is_asked_to_stop or verdict != "continue"
             self._report = None
-            self._changed.notify_all()
+            super().set_verdict(verdict)
 
     def _take_report(self) -> Report | None:
         report = None if self._is_report_sent else self._report

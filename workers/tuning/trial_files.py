@@ -1,25 +1,24 @@
 """The files of a sweep's trials, as the sweep's driver uses them."""
 
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from fgd_core.errors import FgdError, StorageError
-from fgd_core.spec.checkpoint_references import checkpoint_artifact, checkpoint_sources
+from fgd_core.spec.checkpoint_references import checkpoint_artifact
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunEvent
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
-from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.trials import TrialStarted
 from fgd_core.training.context import RunContext
 from workers.control_plane import retry_until_reachable
 from workers.files.folders import CHECKPOINTS, segment_folder
 from workers.files.server_files import ServerFiles
 from workers.files.server_workspace import newest_checkpoints
-from workers.remote.workspace import RemoteWorkspace, ServerRemoteWorkspace, SharedRemoteWorkspace
+from workers.remote import workspace
+from workers.remote.workspace import RemoteWorkspace, ServerRemoteWorkspace
 from workers.tuning.trial_state import TrialState
 
 _BEST, _LAST = "best.pt", "last.pt"
@@ -87,7 +86,7 @@ class SharedTrialFiles(TrialFiles):
         folder = segment_folder(
             self._context.job_dir, started.trial, started.segment, goes_on_from=started.goes_on_from
         )
-        return SharedRemoteWorkspace(folder, self._checkpoints(spec))
+        return workspace.shared(folder, spec, self._context.resolve_checkpoint)
 
     def best(self, trial: TrialState) -> str | None:
         path = self._folder(trial) / _BEST
@@ -109,11 +108,6 @@ class SharedTrialFiles(TrialFiles):
 
     def _folder(self, trial: TrialState) -> Path:
         return self._context.job_dir / _segment_path(trial.number, trial.started.segment) / CHECKPOINTS
-
-    def _checkpoints(self, spec: TrainSpec | DistillSpec) -> Mapping[str, Path]:
-        # A torchvision name is not a file.
-        names = [source for _, source in checkpoint_sources(spec) if not is_torchvision_name(source)]
-        return {source: self._context.resolve_checkpoint(source) for source in names}
 
 
 class ServerTrialFiles:

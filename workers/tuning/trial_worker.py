@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.events import RunFinished
@@ -16,6 +17,25 @@ from workers.tuning.messages import TrialTask
 from workers.tuning.trial_context import Share, TrialContext
 
 Execute = Callable[[TrainSpec | DistillSpec, RunContext], RunFinished]
+
+
+class Worker(Protocol):
+    """Runs the segments of trials, one after the other."""
+
+    def begin(self, task: TrialTask) -> None:
+        """Begin a segment; the one before is made to end first."""
+
+    def update(self, timeout_s: float) -> Update:
+        """Wait for the next update of the segment; returns an empty one after the timeout."""
+
+    def set_verdict(self, verdict: Verdict) -> None:
+        """Pass on the verdict for which the trial waits; every verdict but `continue` makes it save and end."""
+
+    def end(self) -> None:
+        """Make the segment save a checkpoint and end, and wait until it has."""
+
+    def close(self) -> None:
+        """End, and free what the trials held on this node: the sweep is over."""
 
 
 class TrialWorker:

@@ -8,7 +8,9 @@ files: it loses the state of schedulers, and cannot change a space. A new attemp
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -23,9 +25,10 @@ from fgd_core.spec.resources import Resources
 from fgd_core.spec.trials import Verdict
 from workers.remote.messages import Update
 from workers.tuning.driver import Driver
+from workers.tuning.group_trial_worker import GroupTrialWorker
 from workers.tuning.messages import TrialMessage, TrialTask
 from workers.tuning.trial_context import Share
-from workers.tuning.trial_worker import Execute, TrialWorker
+from workers.tuning.trial_worker import Execute, TrialWorker, Worker
 
 Result: TypeAlias = dict[str, Any]
 """What Tune carries from an actor's step to the driver; also the configuration of a trial."""
@@ -51,8 +54,8 @@ class TrialActor(Trainable):
     another actor that has become free: the segment must not run twice.
     """
 
-    def setup(self, config: Result, execute: Execute, share: Share | None) -> None:  # type: ignore[override]
-        self._worker = TrialWorker(execute, share)
+    def setup(self, config: Result, worker: Callable[[], Worker]) -> None:  # type: ignore[override]
+        self._worker = worker()
         self._coming: TrialTask | None = config["segment"].task
 
     def reset_config(self, new_config: Result) -> bool:
@@ -88,9 +91,8 @@ class TuneExecutor:
     def __init__(
         self, execute: Execute, resources: Resources, *, name: str, max_trials: int, share: Share | None = None
     ) -> None:
-        self._trainable = tune.with_resources(
-            tune.with_parameters(TrialActor, execute=execute, share=share), _bundles(resources)
-        )
+        worker = partial(GroupTrialWorker, execute) if resources.workers > 1 else partial(TrialWorker, execute, share)
+        self._trainable = tune.with_resources(tune.with_parameters(TrialActor, worker=worker), _bundles(resources))
         self._name, self._max_trials = name, max_trials
 
     def run(self, driver: Driver) -> None:
@@ -125,6 +127,9 @@ class TuneExecutor:
 
 
 def _bundles(resources: Resources) -> tune.PlacementGroupFactory:
+    if resources.workers > 1:
+        # Ray Train places the workers together; the trial's actor only drives them.
+        return tune.PlacementGroupFactory([{"CPU": 0}])
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
 
 
