@@ -1,4 +1,4 @@
-"""The entry point of every Ray job: `python -m workers`.
+"""The entry point of every Ray job: `python -m workers KIND ATTEMPT`; the arguments are only for Ray's dashboard.
 
 The environment identifies the attempt: FGD_URL, FGD_ATTEMPT_ID and FGD_ATTEMPT_CLAIM, a code that the run exchanges for
 the attempt's token. A control plane of the previous version passes the token itself in FGD_ATTEMPT_TOKEN. The exit code

@@ -1,5 +1,9 @@
 """Formats each event as a line of a log: on Ray's log page, on the library's console and in the command line."""
 
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
 from fgd_core.spec.chains import CONTROL, StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.event_state import Event
 from fgd_core.spec.events import (
@@ -85,6 +89,17 @@ def describe(event: Event) -> str | None:
 def number(value: float | None, form: str = ".4g") -> str:
     """Return the number in the given format, or a dash for None."""
     return "–" if value is None else format(value, form)
+
+
+def values_text(values: Mapping[str, JsonValue], between: str = " · ") -> str:
+    """Return `alpha 0.0012 · temperature 0.5`: the last part of each path if it is unique, else the whole path."""
+    last_parts = [path.rpartition(".")[2] for path in values]
+    texts = []
+    for path, value in values.items():
+        last = path.rpartition(".")[2]
+        shown = format(value, ".3g") if isinstance(value, float) else str(value)
+        texts.append(f"{(last if last_parts.count(last) == 1 else path).rstrip('_')} {shown}")
+    return between.join(texts)
 
 
 def duration(seconds: float | None) -> str:

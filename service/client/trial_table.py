@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fgd_core.spec.event_text import duration, number
+from fgd_core.spec.event_text import duration, number, values_text
 from fgd_core.spec.search import Objective
 from fgd_core.spec.sweep_report import TrialView
 from service.client.fitting import Cell, Column, Row, fitted
@@ -86,17 +85,6 @@ def _others(trial: TrialView, count: int) -> Sequence[float | None]:
     """Return the values of the second and later objectives, one per column."""
     found = list(trial.objectives[1 : count + 1])
     return [*found, *[None] * (count - len(found))]
-
-
-def values_text(values: Mapping[str, JsonValue]) -> str:
-    """Return `alpha 0.0012 · temperature 0.5`: the last part of each path if it is unique, else the whole path."""
-    last_parts = [path.rpartition(".")[2] for path in values]
-    texts = []
-    for path, value in values.items():
-        last = path.rpartition(".")[2]
-        shown = format(value, ".3g") if isinstance(value, float) else str(value)
-        texts.append(f"{(last if last_parts.count(last) == 1 else path).rstrip('_')} {shown}")
-    return " · ".join(texts)
 
 
 def _origin(trial: TrialView) -> str:

@@ -35,7 +35,8 @@ async def submit(context: Context, job: Job, attempt: Attempt) -> None:
         await context.cluster.submit(
             Submission(
                 submission_id=attempt.submission_id,
-                entrypoint=f"{shlex.quote(settings.python)} -m workers",
+                # The kind and the id are for people who read Ray's dashboard; a spec's free text never comes in here.
+                entrypoint=f"{shlex.quote(settings.python)} -m workers {job.kind} {attempt.id}",
                 environment={
                     "FGD_URL": settings.public_url,
                     "FGD_ATTEMPT_ID": attempt.id,
@@ -60,7 +61,7 @@ def _metadata(job: Job, attempt: Attempt) -> dict[str, str]:
     """Return the metadata that Ray's dashboard shows of the run and of its driver, which inherits it."""
     spec = json.dumps(job.spec, ensure_ascii=False, separators=(",", ":"))
     return {
-        # The dashboard's lists show and search this key; without it every run is "-" and "python -m workers".
+        # The dashboard's lists show and search this key; without it every run is "-".
         "job_name": f"{job.name} ({job.kind})",
         "job_id": job.id,
         "name": job.name,

@@ -10,6 +10,7 @@ import yaml
 from pydantic import JsonValue
 from rich.console import Console
 
+from fgd_core.spec.event_text import values_text
 from fgd_core.spec.events import RunFinished, StoredEvent
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.sweep import SweepSpec
@@ -20,7 +21,7 @@ from service.client.client import FgdClient
 from service.client.errors import SpecFileError
 from service.client.spec_file import read_spec
 from service.client.sweep_status import SweepStatus, initial_status
-from service.client.trial_table import STYLES, sweep_view, trial_table, values_text
+from service.client.trial_table import STYLES, sweep_view, trial_table
 from service.client.watching import watch
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, Run, eventually

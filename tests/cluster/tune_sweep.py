@@ -26,6 +26,8 @@ class Trial:
         self._folder = folder
 
     def __call__(self, spec: Any, context: Any) -> RunFinished:
+        print("runs in", Path.cwd(), flush=True)
+        (self._folder / "trials_ran_in").write_text(str(Path.cwd()))
         notes = self._folder / f"{spec.method.scale}"
         done = len(notes.read_text()) if notes.exists() else 0
         for epoch in range(done + 1, EPOCHS + 1):
@@ -72,9 +74,10 @@ def run(path: str, *, stop_after: int | None = None, cpus: int = 1) -> None:
         concurrent_trials=2,
         shared_teacher="off",
     )
-    ray.init(address="auto", log_to_driver=False)
+    ray.init(address="auto")
     context = Context(folder, stop_after)
     context.attempt = 1
     executor = TuneExecutor(Trial(folder), Resources(cpus=cpus), name=folder.name, max_trials=2)
     finished = Driver(spec, context, context.study(0)).run(executor)
+    (folder / "driver_ran_in").write_text(str(Path.cwd()))
     print("outcome", finished.outcome)

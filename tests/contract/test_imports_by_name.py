@@ -18,7 +18,7 @@ ALL_BY_NAME = (*BY_NAME.items(), *BY_NAME_WITH_SERVICE.items())
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("fgd_core", "workers", "service", "migrations")
-_ENTRY = re.compile(r"(?<!\S)-m ([a-z_.]+)$")
+_ENTRY = re.compile(r"(?<!\S)-m ([a-z_.]+)(?!\S)")
 
 
 def modules() -> dict[str, Path]:
@@ -39,13 +39,14 @@ def strings(path: Path) -> Iterator[str]:
 
 
 def started(path: Path) -> Iterator[str]:
-    """Yield the modules after "-m" in a command, or at the end of an f-string."""
+    """Yield the modules after "-m" in a command or an f-string."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Tuple | ast.List):
             values = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
             yield from (str(after) for flag, after in itertools.pairwise(values) if flag == "-m")
-        if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
-            yield from _ENTRY.findall(str(node.values[-1].value))
+        if isinstance(node, ast.JoinedStr):
+            for each in node.values:
+                yield from _ENTRY.findall(str(each.value)) if isinstance(each, ast.Constant) else ()
 
 
 def named(module: str, path: Path) -> set[str]:

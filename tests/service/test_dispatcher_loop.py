@@ -25,7 +25,7 @@ class TestStart:
         await plane.tick()
         (submission,) = plane.cluster.submissions
         assert submission.submission_id == f"fgd-{job_id}-1"
-        assert submission.entrypoint.endswith(" -m workers")
+        assert submission.entrypoint.endswith(f" -m workers train {job_id}-1")
         assert (submission.cpus, submission.gpus) == (1, 0)
         spec = json.loads(submission.metadata["spec"])
         assert (spec["kind"], spec["training"]["batch_size"]) == ("train", 8)

@@ -283,7 +283,11 @@ class TestFallback:
     def test_removing_the_memory_turns_sharing_off(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
     ) -> None:
-        context = SharingContext(tmp_path / "1", shared, at_step=lambda step: shared.clear() if step == 1 else None)
+        def remove(step: int) -> None:
+            if step == 1:
+                shutil.rmtree(tmp_path / "fgd-teacher-sweep")
+
+        context = SharingContext(tmp_path / "1", shared, at_step=remove)
         assert are_equal(weights_after(spec, context), alone)
         assert context.stats.alone == STEPS - 1
         assert len(context.warnings) == 1
@@ -507,6 +511,17 @@ def test_a_batch_is_needed_when_the_nearest_run_before_it_arrives(
 
 
 class TestSharedTeacher:
+    def test_a_worker_that_ends_frees_nothing_that_another_trial_uses(
+        self, shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "fgd-teacher-sweep"
+        trial = shared.source_for(1, print)
+        shared.clear()
+        assert folder.exists()
+        trial.close()
+        shared.clear()
+        assert not folder.exists()
+
     def test_it_can_be_pickled(self) -> None:
         shared = SharedTeacher("s", max_bytes=5)
         assert pickle.loads(pickle.dumps(shared)) == shared

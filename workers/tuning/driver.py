@@ -179,7 +179,8 @@ class Driver:
 
     def _task(self, started: TrialStarted) -> TrialTask:
         spec = self._spec.trial(started.values, seed=started.seed, name=f"{self._spec.name} trial {started.trial}")
-        return TrialTask(started.trial, started.segment, spec, self._files.workspace(started, spec))
+        workspace = self._files.workspace(started, spec)
+        return TrialTask(started.trial, started.segment, spec, workspace, started.values)
 
     def _judge(self, trial: int, report: Report) -> Verdict:
         train_s = self._earlier_train_s[trial] + report.train_s

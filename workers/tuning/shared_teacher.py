@@ -56,7 +56,7 @@ class SharedTeacher:
         return TrialTeacher(self, trial, emit)
 
     def clear(self) -> None:
-        """Free this node's memory at the end of a sweep; a run that still shares continues on its own."""
+        """Free this node's memory, unless a run of another process still shares it; the last process frees it."""
         teacher_store.clear(self.sweep_id, self.parent)
 
 

@@ -40,7 +40,7 @@ def _run(spec: SweepSpec, context: HttpContext) -> RunFinished:
         executor = TuneExecutor(
             Imported("fgd_core.runs", "execute"),
             spec.resources,
-            name=f"{spec.name} {assignment.job_id}",
+            name=assignment.job_id,
             max_trials=spec.concurrent_trials,
             share=_share(spec, assignment.job_id),
         )

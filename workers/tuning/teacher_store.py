@@ -246,8 +246,9 @@ def shared_memory() -> Path:
 
 
 def clear(name: str, parent: Path | None = None) -> None:
-    """Remove a sweep's folder, even if a run still uses it."""
-    shutil.rmtree((parent or shared_memory()) / f"{_PREFIX}{name}", ignore_errors=True)
+    """Remove a sweep's folder, unless a run of another process uses it."""
+    with suppress(OSError):
+        _remove_unused((parent or shared_memory()) / f"{_PREFIX}{name}")
 
 
 def _load(path: Path) -> Any:
@@ -287,14 +288,17 @@ def _remove_abandoned(parent: Path, *, keep: Path) -> None:
     """Remove the folders of sweeps whose processes have all died: no other code frees their memory."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if folder == keep or not _is_ours(folder):
-                continue
-            fd = os.open(folder / "in_use", os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if _lock(fd, fcntl.LOCK_EX, 0):
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(fd)
+            if folder != keep and _is_ours(folder):
+                _remove_unused(folder)
+
+
+def _remove_unused(folder: Path) -> None:
+    fd = os.open(folder / "in_use", os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        if _lock(fd, fcntl.LOCK_EX, 0):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(fd)
 
 
 def _lock(fd: int, kind: int, timeout_s: float) -> bool:

@@ -26,7 +26,7 @@ class Share(Protocol):
         """Open the sharing for one trial."""
 
     def clear(self) -> None:
-        """Free this node's memory."""
+        """Free this node's memory, unless a trial of another process still uses it."""
 
 
 class TrialContext(RemoteContext):

@@ -76,7 +76,7 @@ class TrialWorker:
             self._thread.join()
 
     def close(self) -> None:
-        """End, and free what the trials held on this node: the sweep is over."""
+        """End, and free what the trials of this process held on this node; other processes may still run trials."""
         self.end()
         if self._share is not None:
             self._share.clear()

@@ -7,8 +7,9 @@ files: it loses the state of schedulers, and cannot change a space. A new attemp
 
 import logging
 import os
-import tempfile
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from ray.tune.search import Searcher
 
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.trials import Verdict
+from workers.files.scratch import Scratch, remove_abandoned
 from workers.remote.messages import Update
 from workers.tuning.driver import Driver
 from workers.tuning.group_trial_worker import GroupTrialWorker
@@ -36,6 +38,9 @@ Result: TypeAlias = dict[str, Any]
 _UPDATE_S = 1.0
 """How long a step waits for events before it returns an empty update; so long a request to stop may wait."""
 
+_ACTOR_NAME = ":actor_name:"
+"""Ray puts the rest of such a line of an actor's output before the lines that follow."""
+
 _ENVIRONMENT = {
     # The driver reads results as they come; Tune's own files and tables would be copies.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -44,6 +49,8 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # The run has signal handlers of its own.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Relative paths in a spec mean the same in a trial as in any other run.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 
@@ -56,7 +63,8 @@ class TrialActor(Trainable):
 
     def setup(self, config: Result, worker: Callable[[], Worker]) -> None:  # type: ignore[override]
         self._worker = worker()
-        self._coming: TrialTask | None = config["segment"].task
+        self._first: TrialTask = config["segment"].task
+        self._coming: TrialTask | None = self._first
 
     def reset_config(self, new_config: Result) -> bool:
         self._worker.end()
@@ -65,6 +73,7 @@ class TrialActor(Trainable):
 
     def step(self) -> Result:
         if self._coming is not None:
+            _name_log(self._coming.title)
             self._worker.begin(self._coming)
             self._coming = None
         update = self._worker.update(_UPDATE_S)
@@ -75,8 +84,15 @@ class TrialActor(Trainable):
         """Pass on the verdict for which the trial waits."""
         self._worker.set_verdict(verdict)
 
+    def runs(self) -> None:
+        """Do nothing; called under the name of each trial, because Ray shows the calls of an actor by their names."""
+
     def cleanup(self) -> None:
         self._worker.close()
+
+    def __repr__(self) -> str:
+        # Ray asks once, after the start, and shows the answer as long as the actor lives.
+        return f"{self._first.title} and later ones"
 
 
 class TuneExecutor:
@@ -85,7 +101,7 @@ class TuneExecutor:
     Args:
         execute: runs a trial; a picklable reference, which the actors resolve.
         share: opens the teacher that trials share.
-        name: of the sweep; Ray's dashboard shows it.
+        name: of Tune's folders; different for each sweep of a cluster.
     """
 
     def __init__(
@@ -101,7 +117,8 @@ class TuneExecutor:
         # At its end, Tune warns that each trial's result file is missing.
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         scheduler = _StudyScheduler(driver)
-        with tempfile.TemporaryDirectory(prefix="fgd-tune-") as folder:
+        remove_abandoned()
+        with closing(Scratch("tune")) as scratch:
             Tuner(
                 self._trainable,
                 tune_config=TuneConfig(
@@ -114,8 +131,8 @@ class TuneExecutor:
                     trial_dirname_creator=_trial_name,
                 ),
                 run_config=RunConfig(
-                    name=self._name.replace("/", "-"),
-                    storage_path=folder,
+                    name=self._name,
+                    storage_path=str(scratch.folder),
                     verbose=0,
                     failure_config=FailureConfig(max_failures=0),
                     # A trial stores its own checkpoints.
@@ -131,6 +148,13 @@ def _bundles(resources: Resources) -> tune.PlacementGroupFactory:
         # Ray Train places the workers together; the trial's actor only drives them.
         return tune.PlacementGroupFactory([{"CPU": 0}])
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+
+
+def _name_log(title: str) -> None:
+    """Make Ray put the trial's name before the lines that this process prints; they appear in the sweep's log."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"{_ACTOR_NAME}{title}\n")
+        stream.flush()
 
 
 @dataclass(frozen=True)
@@ -209,14 +233,16 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
         """The Tune trials whose actor has sent a message, and which have not ended."""
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: Result) -> str:
-        self.running.add(trial.trial_id)
-        number = _task(trial).trial
-        verdict = self._driver.handle(TrialMessage(number, _update(result)))
-        if self._driver.should_stop(number):
+        task, actor = _task(trial), result["actor"]
+        if trial.trial_id not in self.running:
+            self.running.add(trial.trial_id)
+            actor.runs.options(name=task.title).remote()
+        verdict = self._driver.handle(TrialMessage(task.trial, _update(result)))
+        if self._driver.should_stop(task.trial):
             verdict = "stop"
         if verdict is not None:
             # Tune's next call of the actor comes after this one.
-            result["actor"].set_verdict.remote(verdict)
+            actor.set_verdict.options(name=f"{task.title}: {verdict}").remote(verdict)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: Result) -> None:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from typer import Argument, Context, Option, Typer
 
 from fgd_core.errors import NotFoundError
+from fgd_core.spec.event_text import values_text
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Objective
 from fgd_core.spec.trials import MoreBudget
@@ -20,7 +21,7 @@ from service.client.console import SERVER, AsJson, Server, output, print_answer,
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
 from service.client.spec_file import changed, yaml_value
-from service.client.trial_table import trial_table, values_text
+from service.client.trial_table import trial_table
 
 sweep = Typer(
     rich_markup_mode="markdown",
