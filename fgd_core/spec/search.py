@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
 from fgd_core.spec.base import Command
@@ -92,8 +92,20 @@ class Nsga2(Command):
     """Trials in each generation."""
 
 
+class TuneSearch(Command):
+    """A searcher of Ray Tune, or another class with its interface. The server's setting FGD_TUNE_SEARCHERS lists the
+    classes that it allows. A class that suggests other values when its calls are repeated is refused at the start."""
+
+    type: Literal["tune"] = "tune"
+    name: str = Field(min_length=1, max_length=200)
+    """The class with its module, such as `ray.tune.search.hyperopt.HyperOptSearch`. Its package must be installed where
+    the sweep runs."""
+    settings: dict[str, JsonValue] = Field(default={}, max_length=50)
+    """Keyword arguments of the class. Space, metric, direction and seed come from the sweep."""
+
+
 SearcherSpec: TypeAlias = Annotated[
-    Random | Grid | QuasiRandom | Tpe | GaussianProcess | CmaEs | Nsga2, Field(discriminator="type")
+    Random | Grid | QuasiRandom | Tpe | GaussianProcess | CmaEs | Nsga2 | TuneSearch, Field(discriminator="type")
 ]
 
 

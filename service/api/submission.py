@@ -42,7 +42,11 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
     spec, named_data = await _resolve_data(services, spec)
     capacity = await services.capacity.recent()
-    facts = replace(await spec_paths.facts(admission.paths(spec), services.settings, capacity), named_data=named_data)
+    facts = replace(
+        await spec_paths.facts(admission.paths(spec), services.settings, capacity),
+        named_data=named_data,
+        tune_searchers=services.settings.tune_searchers,
+    )
     # The rules for a sweep take too long for the event loop and for a transaction.
     if isinstance(spec, SweepSpec):
         reasons = await run_in_compute_thread(admission.own_reasons, spec, facts)

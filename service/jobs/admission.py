@@ -93,6 +93,8 @@ class Facts:
     """The jobs that `fork` and `warm_start` name."""
     named_data: NamedData | None = None
     """None if the spec itself says where its data is."""
+    tune_searchers: Sequence[str] = ()
+    """The classes that a searcher of type `tune` may name."""
 
 
 def paths(spec: JobSpec) -> list[NamedPath]:
@@ -168,7 +170,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_of_each(spec, partial(keypoint_reasons, found=has_keypoints)),
     ]
     if isinstance(spec, SweepSpec):
-        found += sweep_admission.reasons(spec, _rules(spec))
+        found += sweep_admission.reasons(spec, _rules(spec), tune_searchers=facts.tune_searchers)
     return found
 
 

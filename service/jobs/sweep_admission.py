@@ -1,7 +1,7 @@
 """Decides whether a sweep is accepted: whether each part is sound, and whether the parts fit together."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,17 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.results import PART_METRICS, PART_NAMES, Part, Scores
-from fgd_core.spec.search import Asha, CmaEs, GaussianProcess, Grid, HyperBand, PopulationBased, QuasiRandom, RunAll
+from fgd_core.spec.search import (
+    Asha,
+    CmaEs,
+    GaussianProcess,
+    Grid,
+    HyperBand,
+    PopulationBased,
+    QuasiRandom,
+    RunAll,
+    TuneSearch,
+)
 from fgd_core.spec.views import ProblemReason
 from service.jobs import sweep_space
 from service.jobs.sweep_space import TrialRules
@@ -38,16 +48,18 @@ class EarlierSweep:
     """The stored spec."""
 
 
-def reasons(spec: SweepSpec, rules: TrialRules) -> list[ProblemReason]:
+def reasons(spec: SweepSpec, rules: TrialRules, *, tune_searchers: Sequence[str] = ()) -> list[ProblemReason]:
     """List everything wrong with a sweep, except with its base, its resources and earlier sweeps.
 
     Args:
         rules: further rules for the job of a trial.
+        tune_searchers: the classes that a searcher of type `tune` may name.
     """
     space = sweep_space.dimensions(spec)
     return [
         *sweep_space.reasons(spec, rules),
         *_searcher(spec, space),
+        *_tune_searcher(spec, tune_searchers),
         *_objectives(spec),
         *_population(spec, space),
         *_rungs(spec, space),
@@ -111,9 +123,18 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
     if isinstance(searcher, QuasiRandom | CmaEs | GaussianProcess) and not has_numbers:
         message = f"{searcher.type} searches numbers, but the space has only choices; use tpe, random or grid"
         yield ProblemReason(loc="searcher.type", code="no_numbers", message=message)
-    if isinstance(searcher, CmaEs) and len(spec.objectives) > 1:
-        message = f"cma_es takes one objective, but there are {len(spec.objectives)}; use nsga2 or tpe"
+    if isinstance(searcher, CmaEs | TuneSearch) and len(spec.objectives) > 1:
+        message = f"{searcher.type} takes one objective, but there are {len(spec.objectives)}; use nsga2 or tpe"
         yield ProblemReason(loc="searcher.type", code="one_objective_only", message=message)
+
+
+def _tune_searcher(spec: SweepSpec, allowed: Sequence[str]) -> Iterator[ProblemReason]:
+    searcher = spec.searcher
+    if isinstance(searcher, TuneSearch) and searcher.name not in allowed:
+        message = (
+            f"{searcher.name!r} is not in the server's setting FGD_TUNE_SEARCHERS; {closest(searcher.name, allowed)}"
+        )
+        yield ProblemReason(loc="searcher.name", code="searcher_not_allowed", message=message)
 
 
 def _num_values(dimension: Dimension) -> int:

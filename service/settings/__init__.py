@@ -34,6 +34,14 @@ from service.settings.groups import (
 )
 from service.urls import Bucket, place_of
 
+TUNE_SEARCHERS = (
+    "ray.tune.search.ax.AxSearch",
+    "ray.tune.search.bayesopt.BayesOptSearch",
+    "ray.tune.search.hebo.HEBOSearch",
+    "ray.tune.search.hyperopt.HyperOptSearch",
+    "ray.tune.search.optuna.OptunaSearch",
+)
+
 
 def _public_url(values: dict[str, object]) -> str:
     # "All addresses" is not an address to call; runs on this machine can call its loopback.
@@ -136,6 +144,9 @@ class Settings(BaseSettings):
     )
     """Folders in which the paths of a spec must lie, separated as in PATH. Default: all folders without tokens, else
     only the storage folder."""
+    tune_searchers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = TUNE_SEARCHERS
+    """Classes that a sweep's searcher of type `tune` may name, separated as in PATH. Default: those of Ray Tune whose
+    suggestions depend only on a seed. Sweeps run the code of these classes."""
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
 
     ray: RaySettings = Field(default_factory=RaySettings)

@@ -27,6 +27,8 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "workers.training.driver": frozenset({"fgd_core.runs"}),
     "workers.training.group": frozenset({"workers.training.launch"}),
     "workers.tuning.sweep": frozenset({"fgd_core.runs", "workers.tuning.shared_teacher"}),
+    # It loads searchers that are not ours.
+    "workers.tuning.tune_searcher": frozenset(),
 }
 """Module → modules that it loads into its own process."""
 

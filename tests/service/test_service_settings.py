@@ -33,6 +33,7 @@ VARIABLES: Mapping[str, tuple[str, str, object, str | None]] = {
     "FGD_METRICS_TOKEN_FILE": ("metrics_token_file", "/run/scrape", Path("/run/scrape"), "~nobody-here/scrape"),
     "FGD_ALLOWED_HOSTS": ("allowed_hosts", "lab.example:fgd", ("lab.example", "fgd"), None),
     "FGD_DATA_ROOTS": ("data_roots", "/data:/more", (Path("/data"), Path("/more")), "~nobody-here/data"),
+    "FGD_TUNE_SEARCHERS": ("tune_searchers", "lab.Own:lab.Other", ("lab.Own", "lab.Other"), None),
     "FGD_WEBHOOKS_ALLOW_PRIVATE": ("webhooks.allow_private", "1", True, "perhaps"),
     "FGD_RAY_DASHBOARD_URL": ("ray.dashboard_url", "http://ray:8265", "http://ray:8265", None),
     "FGD_RAY_KEEP_RUNS": ("ray.keep_runs", "5", 5, "-1"),

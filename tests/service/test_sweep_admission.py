@@ -263,6 +263,14 @@ class TestSearchers:
         spec = sweep_spec(searcher={"type": "cma_es"}, objectives=both, scheduler={"type": "none"})
         assert refused(spec)["searcher.type"][0] == "one_objective_only"
 
+    def test_a_searcher_of_tune_must_be_in_the_setting(self) -> None:
+        spec = sweep_spec(searcher={"type": "tune", "name": "ray.tune.search.HyperOptSearch"})
+        allowed = ("ray.tune.search.hyperopt.HyperOptSearch",)
+        code, message = refused(spec, tune_searchers=allowed)["searcher.name"]
+        assert code == "searcher_not_allowed"
+        assert message.endswith(f"FGD_TUNE_SEARCHERS; did you mean {allowed[0]!r}?")
+        assert not refused(sweep_spec(searcher={"type": "tune", "name": allowed[0]}), tune_searchers=allowed)
+
 
 class TestObjectives:
     def test_an_unknown_metric_gets_a_suggestion(self) -> None:

@@ -22,6 +22,15 @@ SCHEDULERS = {
     "population_based": {"type": "population_based", "population": 6},
 }
 
+SEARCHERS: dict[str, dict[str, Any]] = {
+    **{name: {"type": name} for name in ("random", "tpe", "quasi_random", "cma_es")},
+    "hyperopt": {
+        "type": "tune",
+        "name": "ray.tune.search.hyperopt.HyperOptSearch",
+        "settings": {"n_initial_points": 4},
+    },
+}
+
 
 def value(spec: TrainSpec | DistillSpec, epoch: int) -> float:
     assert isinstance(spec, DistillSpec)
@@ -46,9 +55,9 @@ def decisions(memory: Memory) -> list[Any]:
 
 # Several trials at once: only population-based training waits for all of them, so that their order does not matter.
 @pytest.mark.parametrize(("scheduler", "concurrent"), [*((each, 1) for each in SCHEDULERS), ("population_based", 3)])
-@pytest.mark.parametrize("searcher", ["random", "tpe", "quasi_random", "cma_es"])
+@pytest.mark.parametrize("searcher", SEARCHERS)
 def test_five_kills_change_nothing(scheduler: str, concurrent: int, searcher: str, tmp_path: Path) -> None:
-    spec = sweep(scheduler=SCHEDULERS[scheduler], searcher={"type": searcher}, budget={"trials": 12}, seeds=2, seed=3)
+    spec = sweep(scheduler=SCHEDULERS[scheduler], searcher=SEARCHERS[searcher], budget={"trials": 12}, seeds=2, seed=3)
     calm = Memory(tmp_path / "calm")
     _, calm_executor = run(spec, value, calm, concurrent=concurrent)
     rng = random.Random(f"{SEED} {scheduler} {searcher}")

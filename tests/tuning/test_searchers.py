@@ -1,18 +1,22 @@
 """One contract suite for all searchers."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from function_trials import Memory, run, sweep
 from pydantic import JsonValue
+from ray.tune.search import Searcher as RaySearcher
 
+from fgd_core.errors import SpecError
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.search import Objective, SearcherSpec
 from fgd_core.spec.trials import EarlierTrial, TrialEnded, TrialStarted
 from workers.tuning.searchers import SEARCHERS, build_searcher
+from workers.tuning.searching import Searcher
 from workers.tuning.space import Space
 
 CONTINUOUS: dict[str, Any] = {
@@ -28,19 +32,30 @@ CHOICES: dict[str, Any] = {
         "when": {"field": "training.schedule.type", "is_in": ["cosine"]},
     },
 }
-NAMES = {kind.model_fields["type"].default: kind for kind in SEARCHERS}
+TUNE = {
+    "hyperopt": {
+        "type": "tune",
+        "name": "ray.tune.search.hyperopt.HyperOptSearch",
+        "settings": {"n_initial_points": 5},
+    },
+    "optuna": {"type": "tune", "name": "ray.tune.search.optuna.OptunaSearch"},
+}
+NAMES: dict[str, dict[str, Any]] = {
+    **{name: {"type": name} for kind in SEARCHERS if (name := kind.model_fields["type"].default) != "tune"},
+    **TUNE,
+}
 
 
 def searched_space(name: str) -> Space:
     dimensions = CHOICES if name == "grid" else CONTINUOUS | CHOICES
-    spec = sweep(dimensions, searcher={"type": name})
+    spec = sweep(dimensions, searcher=NAMES[name])
     return Space(spec.dimensions(), spec.base.model_dump(mode="json"))
 
 
 def asked(name: str, seed: int, num_trials: int, *, kill_at: int | None = None) -> list[dict[str, JsonValue]]:
     """Return the values of the first trials; the searcher gets their results, and is rebuilt at `kill_at`."""
     space = searched_space(name)
-    spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher={"type": name}).searcher
+    spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher=NAMES[name]).searcher
     searcher = build_searcher(spec, space, [Objective()], seed)
     found: list[dict[str, JsonValue]] = []
     for number in range(num_trials):
@@ -89,7 +104,7 @@ class TestContract:
         assert asked(name, 5, 16, kill_at=11) == asked(name, 5, 16)
 
     def test_values_of_a_user_are_accepted(self, name: str, tmp_path: Path) -> None:
-        spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher={"type": name})
+        spec = sweep(CHOICES if name == "grid" else CONTINUOUS | CHOICES, searcher=NAMES[name])
         searcher = build_searcher(spec.searcher, searched_space(name), [Objective()], 0)
         given = asked(name, 9, 1)[0]
         searcher.asked(0, given)
@@ -97,6 +112,62 @@ class TestContract:
         searcher.asked(1, {"method.gamma": 1.0})
         searcher.tell(1, [0.9], is_complete=True)
         assert searcher.ask(2) is not None
+
+
+class RandomSearch(RaySearcher):
+    """A searcher as users write them."""
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        self._rng = random.Random(seed)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def drawn(self) -> dict[str, float]:
+        return {path: self._rng.uniform(each["low"], each["high"]) for path, each in CONTINUOUS.items()}
+
+    def suggest(self, trial_id: str) -> dict[str, float]:
+        return self.drawn()
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        return
+
+
+class Unseeded(RandomSearch):
+    """As many classes are that nobody has seeded."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=None)
+
+
+class TestTune:
+    def built(self, **searcher: Any) -> Searcher:
+        spec = sweep(CONTINUOUS, searcher={"type": "tune", **searcher})
+        return build_searcher(spec.searcher, Space(spec.dimensions(), {}), [Objective()], 3)
+
+    def test_a_users_own_class_suggests_the_values(self) -> None:
+        assert self.built(name=f"{__name__}.RandomSearch").ask(0) == RandomSearch(3).drawn()
+
+    def test_a_class_that_suggests_other_values_when_it_is_built_again_is_refused_by_name(self) -> None:
+        with pytest.raises(SpecError, match="Unseeded suggests other values when its calls are repeated"):
+            self.built(name=f"{__name__}.Unseeded")
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("ray.tune.search.bayesopt.BayesOptSearch", "cannot be used: BayesOpt must be installed"),
+            ("nowhere.Search", "cannot be loaded .*install its package"),
+            ("json.JSONDecoder", "no subclass of ray.tune.search.Searcher"),
+        ],
+    )
+    def test_a_class_that_cannot_be_used_is_refused_by_name(self, name: str, why: str) -> None:
+        with pytest.raises(SpecError, match=f"{name}.*{why}"):
+            self.built(name=name)
+
+    def test_settings_that_the_class_does_not_know_are_refused_by_name(self) -> None:
+        with pytest.raises(SpecError, match=r"cannot be used: .*'gama'"):
+            self.built(**TUNE["hyperopt"] | {"settings": {"gama": 0.1}})
 
 
 def test_a_grid_is_every_combination_once() -> None:

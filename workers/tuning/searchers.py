@@ -1,10 +1,10 @@
-"""Searchers: they suggest the values of the next trial. Most are Optuna's samplers; two need no model."""
+"""All searchers. Most are Optuna's samplers, two need no model, and one asks a class of Ray Tune's."""
 
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -15,39 +15,24 @@ from pydantic import JsonValue
 from scipy.stats import qmc
 
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
-from fgd_core.spec.search import CmaEs, GaussianProcess, Grid, Nsga2, Objective, QuasiRandom, Random, SearcherSpec, Tpe
+from fgd_core.spec.search import (
+    CmaEs,
+    GaussianProcess,
+    Grid,
+    Nsga2,
+    Objective,
+    QuasiRandom,
+    Random,
+    SearcherSpec,
+    Tpe,
+    TuneSearch,
+)
+from workers.tuning import tune_searcher
+from workers.tuning.searching import Searcher, Values
 from workers.tuning.space import Space
-
-Values: TypeAlias = Mapping[str, JsonValue]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-class Searcher(Protocol):
-    """Suggests values. It is a function of its calls in their order, so that a rebuilt study is the same.
-
-    A searcher that learns nothing overrides only `ask`.
-    """
-
-    def ask(self, number: int) -> dict[str, JsonValue] | None:
-        """Suggest values for the trial of this number; None if there are no more."""
-
-    def asked(self, number: int, values: Values) -> None:
-        """As `ask`, for a trial whose values are given: by a user, or by a stored event."""
-        return
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Report the first objective of a trial at an epoch."""
-        return
-
-    def tell(self, number: int, objectives: Sequence[float] | None, *, is_complete: bool) -> None:
-        """Report the objectives at a trial's end; None if it failed. A trial that is not complete was stopped early."""
-        return
-
-    def learn(self, values: Values, objectives: Sequence[float]) -> None:
-        """Learn from a complete trial of another sweep, whose values are in this space."""
-        return
 
 
 _Build: TypeAlias = Callable[[Any, Space, Sequence[Objective], int], Searcher]
@@ -151,6 +136,7 @@ SEARCHERS: Mapping[type, _Build] = {
     GaussianProcess: _optuna(lambda spec, seed: GPSampler(seed=seed, n_startup_trials=spec.startup_trials)),
     CmaEs: _optuna(_cma_es),
     Nsga2: _optuna(lambda spec, seed: NSGAIISampler(population_size=spec.population, seed=seed)),
+    TuneSearch: tune_searcher.build,
 }
 
 
