@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, Row] = {
     "report": Row("service.client.commands.report", _JOBS, "Show scores side by side, as a table, HTML or CSV."),
     "compare": Row("service.client.commands.compare", _JOBS, "Test which differences are more than chance."),
     "trials": Row("service.client.commands.sweep", _JOBS, "List the trials of a sweep, best first."),
-    "sweep": Row("service.client.commands.sweep", _JOBS, "Extend or fork a sweep, add or stop a trial."),
+    "sweep": Row("service.client.commands.sweep", _JOBS, "Extend, fork or export a sweep; add or stop a trial."),
     "tokens": Row("service.client.commands.tokens", _RULE, "Create, list and revoke API tokens."),
     "projects": Row("service.client.commands.projects", _RULE, "Show and change shares and limits of projects."),
     "webhooks": Row("service.client.commands.webhooks", _RULE, "Manage URLs that are called when jobs end."),

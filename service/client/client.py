@@ -7,6 +7,8 @@ with FgdClient() as client:
     print(client.report(job.job_id).jobs[0].result)
 """
 
+from collections.abc import Mapping
+
 from fgd_core.spec.catalogue import Catalogue
 from fgd_core.spec.housekeeping import HousekeepingView
 from fgd_core.spec.views import Ready
@@ -40,12 +42,12 @@ class FgdClient(JobEvents, JobFiles):
     @property
     def sweeps(self) -> Sweeps:
         """The trials of sweeps."""
-        return Sweeps(self._read)
+        return Sweeps(self._read, self._fetch)
 
     @property
     def datasets(self) -> Datasets:
         """Registered data sets."""
-        return Datasets(self._read, lambda path, query: self._send("GET", path, params=query).content)
+        return Datasets(self._read, self._fetch)
 
     def catalogue(self) -> Catalogue:
         """Return what specs may contain on this server; `service.catalogue` holds the same for this installation."""
@@ -63,3 +65,6 @@ class FgdClient(JobEvents, JobFiles):
         """
         query = {"dry_run": "true"} if dry_run else {}
         return self._read(HousekeepingView, "POST", "/v1/housekeeping", params=query, timeout_s=LONG_TIMEOUT_S)
+
+    def _fetch(self, path: str, query: Mapping[str, str | None]) -> bytes:
+        return self._send("GET", path, params=query).content

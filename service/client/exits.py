@@ -131,7 +131,8 @@ def _missing_package(fault: ModuleNotFoundError) -> UsageError:
     package = (fault.name or "").partition(".")[0]
     if package in ("", "fgd_core", "service", "workers", "migrations"):
         raise fault
-    return UsageError(f"this command needs the package {package}, not installed here; run `pip install fgd[service]`")
+    extra = package if package == "optuna" else "service"
+    return UsageError(f"this command needs the package {package}, not installed here; run `pip install fgd[{extra}]`")
 
 
 def _exit_code(error: FgdError) -> int:

@@ -1,6 +1,6 @@
 """The trials of sweeps, from Python: `client.sweeps`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
@@ -13,8 +13,8 @@ from service.client.transport import Read, job_path
 class Sweeps:
     """Reads and controls the trials of sweeps."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, read: Read, fetch: Callable[[str, Mapping[str, str | None]], bytes]) -> None:
+        self._read, self._fetch = read, fetch
 
     def report(self, job_id: str) -> SweepReport:
         """Return which values to use, how certain that is, and why; also while the sweep runs."""
@@ -23,6 +23,10 @@ class Sweeps:
     def trials(self, job_id: str) -> TrialList:
         """Return all trials as they are now, by number."""
         return self._read(TrialList, "GET", f"{job_path(job_id)}/trials")
+
+    def trials_csv(self, job_id: str) -> bytes:
+        """Return all trials as CSV, a row per trial, with the columns of Ray Tune's `ResultGrid.get_dataframe`."""
+        return self._fetch(f"{job_path(job_id)}/trials", {"format": "csv"})
 
     def trial(self, job_id: str, number: int) -> TrialView:
         """Return one trial as it is now."""

@@ -17,6 +17,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
             "weights",
         )
     ),
+    "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),
     "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),

@@ -26,9 +26,10 @@ PARTS = {
     "workers": ("workers", "fgd_core"),
     "client": ("service.client", "fgd_core.spec", "fgd_core.errors"),
 }
-"""The modules that each installation runs; all of them are installed everywhere. Alembic runs `migrations.env`."""
+"""The modules that each installation runs; all of them are installed everywhere. Alembic runs `migrations.env`;
+`service.client.optuna_export` needs the extra `optuna`."""
 NOT_USED = {"service": ("workers",), "workers": ("service", "migrations"), "client": ("workers", "migrations")}
-NOT_BY_IMPORT = ("migrations.env",)
+NOT_BY_IMPORT = ("migrations.env", "service.client.optuna_export")
 
 
 class Withheld(DistributionFinder):

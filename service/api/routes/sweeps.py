@@ -1,10 +1,10 @@
 """Sweeps: their trials, and what users can request while a sweep runs."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -21,6 +21,7 @@ from service.api.access import JobId, Principal, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.jobs import admission, sweep_control, sweep_space
 from service.jobs.lifecycle import is_over
+from service.reports.trials_csv import render_trials_csv
 from service.store import attempts, events, jobs, views
 from service.store.statements import read_consistently
 from service.store.tables import Job
@@ -28,16 +29,37 @@ from service.store.tables import Job
 router = APIRouter(prefix="/v1/jobs", tags=["sweeps"])
 
 TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="The number of a trial, from 0")]
+Form = Literal["json", "csv"]
+_FORMS: Mapping[str, Form] = {"text/csv": "csv", "application/json": "json"}
 _ASKED = TrialAsked.model_fields["kind"].default
 
 
-@router.get("/{job_id}/trials", operation_id="list_trials", response_model=TrialList)
-async def list_trials(services: ServicesDep, principal: Reader, job_id: JobId) -> Response:
-    """List all trials of a sweep by number, with their present state, values and objectives."""
+@router.get(
+    "/{job_id}/trials",
+    operation_id="list_trials",
+    response_model=TrialList,
+    responses={200: {"content": {"text/csv": {}}}},
+)
+async def list_trials(
+    *,
+    services: ServicesDep,
+    principal: Reader,
+    job_id: JobId,
+    form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`")] = None,
+    accept: Annotated[str, Header(description="Without `format`, the first known media type decides")] = "*/*",
+) -> Response:
+    """List all trials of a sweep by number, with their present state, values and objectives.
+
+    As CSV, with one row per trial and the column names of Ray Tune's `ResultGrid.get_dataframe`.
+    """
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
         trials = TrialList(items=await _trials(session, job, spec), last_sequence=job.last_sequence)
+    if (form or responses.preferred(accept, _FORMS, default="json")) == "csv":
+        text = await asyncio.to_thread(render_trials_csv, job_id, trials.items, spec.objectives)
+        headers = {"Content-Disposition": f'attachment; filename="trials-{job_id}.csv"'}
+        return Response(text, media_type="text/csv", headers=headers)
     return await responses.json_response(trials, "items")
 
 

@@ -1,7 +1,10 @@
 """`fgd sweep` and `fgd trials`"""
 
+import importlib
 import math
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import yaml
@@ -12,12 +15,22 @@ from fgd_core.errors import NotFoundError
 from fgd_core.spec.event_text import values_text
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Objective
+from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.trials import MoreBudget
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.jobs import jobs
 from service.client.commands.submit import print_submitted, with_full_ids
-from service.client.console import SERVER, AsJson, Server, output, print_answer, print_json
+from service.client.console import (
+    SERVER,
+    AsJson,
+    Server,
+    output,
+    print_answer,
+    print_json,
+    print_written,
+    write_file,
+)
 from service.client.errors import UsageError
 from service.client.exits import checked, guarded
 from service.client.spec_file import changed, yaml_value
@@ -25,7 +38,7 @@ from service.client.trial_table import trial_table
 
 sweep = Typer(
     rich_markup_mode="markdown",
-    help="""Extend or fork a sweep, add or stop a trial. Without a subcommand, list sweeps.
+    help="""Extend, fork or export a sweep, add or stop a trial. Without a subcommand, list sweeps.
 
 **Examples**
 
@@ -146,6 +159,54 @@ def fork(
             return
         forked = client.submit(with_full_ids(spec, client))
     print_submitted(forked, as_json=as_json)
+
+
+@sweep.command()
+@guarded
+def export(
+    prefix: SweepId,
+    *,
+    optuna: Annotated[
+        Path | None, Option(metavar="FILE", help="Write the study into this SQLite file of Optuna; others in it stay.")
+    ] = None,
+    csv: Annotated[
+        Path | None, Option(metavar="FILE", help="Write a row per trial, with the columns of Ray Tune's dataframe.")
+    ] = None,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Write the trials of a sweep for other tools, also while it runs.
+
+    Optuna's file needs `pip install fgd[optuna]`. A second export of a sweep replaces the first.
+
+    **Examples**
+
+    `fgd sweep export 3f2a --optuna studies.db && optuna-dashboard sqlite:///studies.db`
+
+    `fgd sweep export 3f2a --csv trials.csv`
+    """
+    if optuna is None and csv is None:
+        raise UsageError("nothing to write; name a file with --optuna or --csv")
+    with FgdClient(server) as client:
+        job = client.find(prefix)
+        objectives_of(job)
+        if optuna is not None:
+            _export_to_optuna(job, client.sweeps.trials(job.job_id).items, optuna)
+        if csv is not None:
+            write_file(csv, client.sweeps.trials_csv(job.job_id))
+    written = [path for path in (optuna, csv) if path is not None]
+    if as_json:
+        print_json({"written": [str(path) for path in written]})
+        return
+    for path in written:
+        print_written(path)
+
+
+def _export_to_optuna(job: JobView, found: Sequence[TrialView], path: Path) -> None:
+    assert isinstance(job.spec, SweepSpec)
+    # By name: only this option needs Optuna.
+    write = importlib.import_module("service.client.optuna_export").write
+    write(path, job.job_id, job.spec, found, submitted_at=job.created_at)
 
 
 @guarded
