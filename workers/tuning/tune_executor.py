@@ -145,8 +145,9 @@ class TuneExecutor:
 
 def _bundles(resources: Resources) -> tune.PlacementGroupFactory:
     if resources.workers > 1:
-        # Ray Train places the workers together; the trial's actor only drives them.
-        return tune.PlacementGroupFactory([{"CPU": 0}])
+        # Ray Train places the workers together; the trial's actor only drives them. Tune refuses a group that needs
+        # nothing, so that this one needs a byte of the memory that nodes offer.
+        return tune.PlacementGroupFactory([{"memory": 1}])
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
 
 
