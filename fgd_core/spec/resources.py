@@ -36,6 +36,11 @@ class Resources(Command):
         return self.workers if self.min_workers is None else self.min_workers
 
     @property
+    def all_gpus(self) -> int:
+        """GPUs of all workers together."""
+        return self.gpus * self.workers
+
+    @property
     def images_unit(self) -> int:
         """The number of images that both `workers` and `min_workers` share evenly; batch sizes are multiples of it."""
         return math.lcm(self.workers, self.least_workers)

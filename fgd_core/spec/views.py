@@ -154,9 +154,12 @@ class QueuedJob(Fact):
     cpus: int
     gpus: int
     pieces: int
-    """The job needs at most this many times `cpus` and `gpus`: the number of trials that a sweep runs at once."""
+    """The job needs at most this many times its workers: the number of trials that a sweep runs at once."""
+    workers: int
+    """The processes that train the job, or one of the trials, together. Each needs `cpus` and `gpus` on one node."""
     code: str
-    """Why it waits: `starts_now`, `busy`, `too_large`, `quota`, `backoff`, `dependencies`, `cluster_away`, `behind`."""
+    """Why it waits: `starts_now`, `busy`, `growing`, `too_large`, `quota`, `backoff`, `dependencies`, `cluster_away`,
+    `behind`."""
     message: str
     """Why it waits, in words."""
     not_before: datetime | None

@@ -1,12 +1,13 @@
 """Caches the capacity of the cluster."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 
 from fgd_core.errors import ClusterError
 from service.clock import Clock
 from service.dispatcher.cluster import Cluster
-from service.jobs.cluster import Capacity
+from service.jobs.cluster import Capacity, NodeType
 
 MAX_AGE_S = 30.0
 PATIENCE_S = 2.0
@@ -16,10 +17,15 @@ _AWAY_FOR_S = 1.0
 
 
 class CapacityMemory:
-    """Remembers the last answer of the cluster about its capacity."""
+    """Remembers the last answer of the cluster about its capacity.
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+    Args:
+        node_types: the kinds of nodes that the cluster can add, of which Ray reports the names but not the sizes.
+    """
+
+    def __init__(self, cluster: Cluster, clock: Clock, node_types: tuple[NodeType, ...] = ()) -> None:
         self._cluster = cluster
+        self._node_types = node_types
         self._clock = clock
         self._capacity: Capacity | None = None
         self._asked_at: datetime | None = None
@@ -27,7 +33,7 @@ class CapacityMemory:
 
     async def fresh(self) -> Capacity:
         """Ask the cluster now. Raises ClusterError."""
-        self._capacity = await self._cluster.capacity()
+        self._capacity = replace(await self._cluster.capacity(), node_types=self._node_types)
         self._asked_at = self._clock()
         return self._capacity
 

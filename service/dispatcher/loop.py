@@ -82,7 +82,7 @@ class Dispatcher:
             # First, so that a burst of starts does not delay a cancel.
             watch,
             UnblockJobs(context),
-            StartJobs(context, capacity or CapacityMemory(cluster, clock), watch.is_placed),
+            StartJobs(context, capacity or CapacityMemory(cluster, clock, settings.ray.node_types), watch.is_placed),
             ArchiveAttempts(context),
             DashboardCleanup(context),
             CopyLogs(context),

@@ -1,4 +1,4 @@
-"""Starts queued jobs, preempts runs for urgent jobs, and records why the other jobs wait.
+"""Starts queued jobs, preempts runs for urgent jobs, asks for nodes, and records why the other jobs wait.
 
 `service.jobs.scheduling` decides; this step carries the decision out.
 """
@@ -15,6 +15,7 @@ from fgd_core.spec.events import PauseRequested
 from service import links
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.context import Context
+from service.dispatcher.growing import GrowCluster
 from service.dispatcher.leasing import lease
 from service.dispatcher.submitting import span_attributes, submit
 from service.jobs import scheduling
@@ -41,6 +42,7 @@ class StartJobs:
         self._context = context
         self._capacity = capacity
         self._is_placed = is_placed
+        self._growing = GrowCluster(context)
         self._run_page = partial(links.run_page, context.settings.lasting_url)
         self._leasing = asyncio.Lock()
         """Leases are taken one after the other, because the database serialises them; submissions run concurrently."""
@@ -51,6 +53,7 @@ class StartJobs:
         async with context.database.reading() as session:
             queued = await queue.startable(session, context.clock(), max_alike=MAX_EXPLAINED)
         if not queued:
+            await self._growing.ask((), ())
             return
         try:
             capacity = await self._capacity.fresh()
@@ -74,6 +77,7 @@ class StartJobs:
         await context.fan_out.each({f"start of {job_id}": job_id for job_id in now_due}, self._start)
         await context.fan_out.each({f"pause of {each[0]}": each for each in choice.pause.items()}, self._preempt)
         await self._explain({job_id: wait.message for job_id, wait in list(choice.wait.items())[:MAX_EXPLAINED]})
+        await self._growing.ask(capacity.nodes, choice.new_nodes)
 
     async def _start(self, job_id: str) -> None:
         context = self._context

@@ -29,8 +29,8 @@ async def submit(context: Context, job: Job, attempt: Attempt) -> None:
     # A job that was submitted without a trace gets none here.
     tracing = context.tracing if job.traceparent is not None else OFF
     attributes = span_attributes(job, attempt)
-    # The process of a sweep claims nothing, because its trials claim their own resources.
-    cpus, gpus = (0, 0) if job.kind == "sweep" else (job.cpus, job.gpus)
+    # The driver of a sweep, or of several workers, claims nothing: trials and workers claim their own resources.
+    cpus, gpus = (0, 0) if job.kind == "sweep" or job.workers > 1 else (job.cpus, job.gpus)
     with tracing.span("submit to Ray", kind="client", parent=job.traceparent, attributes=attributes) as span:
         await context.cluster.submit(
             Submission(

@@ -36,6 +36,7 @@ from service.jobs import confinement, sweep_admission, sweep_space
 from service.jobs.cluster import Capacity
 from service.jobs.confinement import ANYWHERE, Places
 from service.jobs.keypoint_admission import keypoint_reasons
+from service.jobs.queueing import amount
 from service.jobs.sweep_admission import EarlierSweep
 
 PathKind: TypeAlias = Literal["file", "folder"]
@@ -237,9 +238,15 @@ def waits_for(spec: JobSpec, facts: Facts) -> list[str]:
 def _resources(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
     if facts.capacity is None:
         return
-    largest_node = (("cpus", facts.capacity.largest_node_cpus), ("gpus", facts.capacity.largest_node_gpus))
-    for name, available in largest_node:
-        asked: int = getattr(spec.resources, name)
+    per_worker = [*_more_than_a_node(spec.resources, facts.capacity)]
+    yield from per_worker or _no_room_for_all(spec.resources, facts.capacity)
+
+
+def _more_than_a_node(asked_for: Resources, capacity: Capacity) -> Iterator[ProblemReason]:
+    """What one worker asks for and no node has, not even one that the cluster can add."""
+    for index, name in enumerate(("cpus", "gpus")):
+        available = max((shape[index] for shape in capacity.shapes), default=0.0)
+        asked: int = getattr(asked_for, name)
         if asked > available:
             what = name[:-1].upper() + "s"
             cure = "add such a node to the Ray cluster" if not available else f"ask for at most {available:g}"
@@ -250,6 +257,21 @@ def _resources(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
                 code="resources_unavailable",
                 message=f"the job needs {asked} {what} on one node, and the largest node has {available:g}; {cure}",
             )
+
+
+def _no_room_for_all(asked: Resources, capacity: Capacity) -> Iterator[ProblemReason]:
+    """Workers that never fit at the same time, judged by the sizes of the nodes and not by their sum."""
+    room, each = capacity.all_slots(asked.cpus, asked.gpus), amount(asked.cpus, asked.gpus)
+    if not room:
+        message = f"no node has {each}; ask for fewer CPUs, set resources.gpus to 0, or add such a node"
+        yield ProblemReason(loc="resources", code="resources_unavailable", message=message)
+    elif room < asked.least_workers:
+        name = "workers" if asked.min_workers is None else "min_workers"
+        message = (
+            f"the job needs {asked.least_workers} workers of {each}, each on one node, and the nodes have room for "
+            f"{room}; ask for at most {room}, for smaller workers, or add nodes to the Ray cluster"
+        )
+        yield ProblemReason(loc=f"resources.{name}", code="resources_unavailable", message=message)
 
 
 def _one_process(spec: JobSpec) -> Iterator[ProblemReason]:

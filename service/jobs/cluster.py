@@ -1,5 +1,6 @@
 """What the rules know about the cluster: its live nodes, the state of a run, and whether a silent run is lost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,16 +31,34 @@ class Node:
     gpus_total: float = 0.0
     gpus_free: float = 0.0
 
-    def could_hold(self, cpus: float, gpus: float) -> bool:
-        """Whether the node could hold this if nothing else ran on it."""
-        return cpus <= self.cpus_total and gpus <= self.gpus_total
+    @property
+    def shape(self) -> tuple[float, float]:
+        """(CPUs, GPUs) of the whole node."""
+        return self.cpus_total, self.gpus_total
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeType:
+    """A kind of node that the cluster's autoscaler adds and removes."""
+
+    cpus: float
+    gpus: float = 0.0
+    max_nodes: int
+    """Largest number of its nodes at once."""
+
+    @property
+    def shape(self) -> tuple[float, float]:
+        """(CPUs, GPUs) of a node."""
+        return self.cpus, self.gpus
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """The live nodes."""
+    """The live nodes, and the kinds of nodes that the cluster can add."""
 
     nodes: tuple[Node, ...]
+    node_types: tuple[NodeType, ...] = ()
+    """Empty if the cluster does not grow."""
 
     @property
     def cpus_total(self) -> float:
@@ -50,12 +69,30 @@ class Capacity:
         return sum(node.gpus_total for node in self.nodes)
 
     @property
-    def largest_node_cpus(self) -> float:
-        return max((node.cpus_total for node in self.nodes), default=0.0)
+    def shapes(self) -> list[tuple[float, float]]:
+        """(CPUs, GPUs) of each live node and of each kind of node that can be added."""
+        return [each.shape for each in (*self.nodes, *self.node_types)]
 
     @property
-    def largest_node_gpus(self) -> float:
-        return max((node.gpus_total for node in self.nodes), default=0.0)
+    def addable(self) -> Mapping[NodeType, int]:
+        """How many nodes of each kind can be added to the live ones. A live node of the same size counts as one."""
+        live = [node.shape for node in self.nodes]
+        return {kind: max(0, kind.max_nodes - live.count(kind.shape)) for kind in self.node_types}
+
+    def live_slots(self, cpus: float, gpus: float) -> int:
+        """The number of bundles of this size, each on one node, that the live nodes hold if nothing else runs there."""
+        return sum(slots(*node.shape, cpus, gpus) for node in self.nodes)
+
+    def all_slots(self, cpus: float, gpus: float) -> int:
+        """The same once the cluster has added all nodes that it can add."""
+        added = sum(number * slots(*kind.shape, cpus, gpus) for kind, number in self.addable.items())
+        return self.live_slots(cpus, gpus) + added
+
+
+def slots(free_cpus: float, free_gpus: float, cpus: float, gpus: float) -> int:
+    """The number of bundles of `cpus` (at least 1) and `gpus` that fit into what is free on one node."""
+    by_cpus = int(free_cpus // cpus)
+    return min(by_cpus, int(free_gpus // gpus)) if gpus else by_cpus
 
 
 FINAL_BATCH_GRACE_S = 2.0

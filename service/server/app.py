@@ -113,7 +113,7 @@ async def _running(services: Services, time: shared_clock.SharedClock) -> AsyncI
 
 def _services(settings: Settings, cluster: Cluster, database: Database, clock: Clock, metrics: Metrics) -> Services:
     storage = storage_of(settings)
-    capacity = CapacityMemory(cluster, clock)
+    capacity = CapacityMemory(cluster, clock, settings.ray.node_types)
     tokens = TokenCheck(database, clock)
     # Called late: it may have to write into the home, which may not exist yet.
     mint = cache(lambda: token_mint(settings))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from service.jobs.cluster import NodeType
 from service.jobs.retention import Policy
 from service.urls import with_driver
 
@@ -57,6 +58,9 @@ class RaySettings(_Group):
     """Address of Ray's dashboard, which also serves its Jobs API; None if the server starts a local Ray."""
     keep_runs: int = Field(default=200, ge=0)
     """Number of ended runs that stay on Ray's dashboard, to which their jobs link. Ray's lists have no pages."""
+    node_types: tuple[NodeType, ...] = ()
+    """The kinds of nodes that Ray's autoscaler adds and removes, as [{"cpus": 16, "gpus": 1, "max_nodes": 4}], with the
+    CPUs and GPUs that Ray sees on such a node. Empty for a cluster that does not grow."""
 
 
 class WebhookSettings(_Group):

@@ -90,6 +90,8 @@ def _columns_of(spec: JobSpec) -> JsonObject:
         "spec_version": SPEC_VERSION,
         "cpus": spec.resources.cpus,
         "gpus": spec.resources.gpus,
+        "workers": spec.resources.workers,
+        "min_workers": spec.resources.least_workers,
     }
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.lifecycle import ON_CLUSTER, WAITING
-from service.jobs.scheduling import Limits
+from service.jobs.queueing import Limits
 from service.store.statements import upsert
 from service.store.tables import Job, Project
 
@@ -44,7 +44,7 @@ async def usage(session: AsyncSession, only: str | None = None) -> dict[str, Usa
     query = select(
         Job.project,
         _count(on_cluster),
-        func.coalesce(func.sum(case((on_cluster, Job.gpus), else_=0)), 0),
+        func.coalesce(func.sum(case((on_cluster, Job.gpus * Job.workers), else_=0)), 0),
         _count(Job.state.in_(WAITING)),
     ).group_by(Job.project)
     if only is not None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 from fgd_core.spec.events import JobState
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import OVER, STOPPING, WAITING
-from service.jobs.scheduling import Active, Queued
+from service.jobs.queueing import Active, Queued
 from service.store.tables import Attempt, Job, JobDependency
 
 
@@ -36,7 +36,7 @@ def _pieces() -> ColumnElement[int]:
 
 async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
     """Return the blocked and queued jobs of one project, or of all, oldest first."""
-    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, _pieces())
+    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, _pieces(), Job.workers, Job.min_workers)
     query = (
         select(*columns, Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
         .where(Job.state.in_(WAITING))
@@ -44,7 +44,7 @@ async def waiting(session: AsyncSession, project: str | None = None) -> list[Wai
     )
     if project is not None:
         query = query.where(Job.project == project)
-    return [Waiting(Queued._make(row[:6]), *row[6:]) for row in await session.execute(query)]
+    return [Waiting(Queued._make(row[: len(columns)]), *row[len(columns) :]) for row in await session.execute(query)]
 
 
 async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
@@ -53,7 +53,8 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     Args:
         max_alike: number of jobs returned of each project, priority and size; later ones cannot start before them.
     """
-    alike = (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("pieces"))
+    pieces = _pieces().label("pieces")
+    alike = (Job.project, Job.priority, Job.cpus, Job.gpus, pieces, Job.workers, Job.min_workers)
     age = (Job.created_at, Job.id)
     ranked = (
         select(Job.id, *alike, Job.created_at, func.row_number().over(partition_by=alike, order_by=age).label("rank"))
@@ -62,7 +63,7 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     )
     first = ranked.c
     query = (
-        select(first.id, first.project, first.priority, first.cpus, first.gpus, first.pieces)
+        select(first.id, *(first[column.key] for column in alike))
         .where(first.rank <= max_alike)
         .order_by(first.created_at, first.id)
     )
@@ -96,6 +97,8 @@ def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:
         cpus=job.cpus,
         gpus=job.gpus,
         tasks=job.spec.get("concurrent_trials", 1) if job.kind == "sweep" else 1,
+        workers=job.workers,
+        min_workers=job.min_workers,
         is_placed=is_placed,
         is_preemptible=job.preemptible and job.state == "running",
         is_stopping=job.state in STOPPING,

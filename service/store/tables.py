@@ -93,6 +93,10 @@ class Job(Base):
     spec_version: Mapped[int]
     cpus: Mapped[int]
     gpus: Mapped[int]
+    workers: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Each has these CPUs and GPUs."""
+    min_workers: Mapped[int] = mapped_column(default=1, server_default="1")
+    """The job starts with at least so many workers."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     spec_sha256: Mapped[str] = mapped_column(String(64))
 

@@ -267,6 +267,7 @@ def queued() -> QueuedJob:
         cpus=99,
         gpus=8,
         pieces=1,
+        workers=1,
         code="too_large",
         message=LONG_REASON,
         not_before=None,

@@ -60,7 +60,7 @@ class TestRuns:
         await cluster.submit(run)
         await log_with(cluster, run.submission_id, "ready\n")
         capacity = await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 0)
-        assert (capacity.cpus_total, capacity.largest_node_cpus, capacity.gpus_total) == (2, 2, 0)
+        assert (capacity.cpus_total, capacity.gpus_total, capacity.shapes) == (2, 0, [(2, 0)])
         await cluster.stop(run.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 

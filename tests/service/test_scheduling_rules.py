@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.jobs.cluster import Capacity, Node
-from service.jobs.scheduling import Active, Choice, Limits, Queued, choose
+from service.jobs.queueing import Active, Limits, Queued
+from service.jobs.scheduling import Choice, choose
 
 
 def job(job_id: str, cpus: int = 1, gpus: int = 0, *, project: str = "p", priority: int = 0) -> Queued:

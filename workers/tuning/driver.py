@@ -159,7 +159,7 @@ class Driver:
 
     def _check_budget(self) -> None:
         wall_s, gpu_s = self._study.budget_s
-        gpus_s = sum(trial.train_s for trial in self._study.trials.values()) * self._spec.resources.gpus
+        gpus_s = sum(trial.train_s for trial in self._study.trials.values()) * self._spec.resources.all_gpus
         if (wall_s is not None and self._clock() - self._began_s >= wall_s) or (gpu_s is not None and gpus_s >= gpu_s):
             self._study.out_of_time()
 

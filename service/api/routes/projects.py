@@ -10,7 +10,7 @@ from fgd_core.spec.kinds.base import ProjectName
 from service.api import audit_notes
 from service.api.access import AdminOfAll, Reader
 from service.api.deps import ServicesDep
-from service.jobs.scheduling import Limits
+from service.jobs.queueing import Limits
 from service.store import projects
 from service.store.projects import Usage
 

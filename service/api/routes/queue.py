@@ -11,7 +11,7 @@ from service.api.access import Reader
 from service.api.deps import ServicesDep
 from service.jobs import scheduling
 from service.jobs.cluster import Capacity
-from service.jobs.scheduling import Wait
+from service.jobs.queueing import Wait
 from service.store import attempts, projects, queue
 from service.store.queue import Waiting
 

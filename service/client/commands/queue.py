@@ -12,7 +12,7 @@ from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 
-_STYLES = {"starts_now": "green", "too_large": "bold red", "cluster_away": "bold yellow"}
+_STYLES = {"starts_now": "green", "too_large": "bold red", "growing": "cyan", "cluster_away": "bold yellow"}
 
 _COLUMNS = (
     Column("", is_number=True),
@@ -57,7 +57,7 @@ def queue_table(found: QueueView, *, width: int) -> Group:
             Text(job.name, style="bold"),
             job.project,
             str(job.priority),
-            (f"{job.pieces} × " if job.pieces > 1 else "") + _amount(job.cpus, job.gpus),
+            "".join(f"{number} × " for number in (job.pieces, job.workers) if number > 1) + _amount(job.cpus, job.gpus),
             _may_start(job, now),
         )
         rows.append(Row(cells=cells, label=job.job_id, note=Text(job.message, style=_STYLES.get(job.code, ""))))

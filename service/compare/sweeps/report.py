@@ -65,7 +65,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         importance=importance(trials, spec.dimensions(), directions[0]),
         stopping=stops,
         failures=failures(trials),
-        spent=spent(trials, job.attempts, gpus=spec.resources.gpus, now=now),
+        spent=spent(trials, job.attempts, gpus=spec.resources.all_gpus, now=now),
         best_so_far=best_so_far(trials, directions[0]),
         trials=trials,
     )
