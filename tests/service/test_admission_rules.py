@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC
 from service.jobs.admission import Facts, NeededJob, paths, reasons, waits_for
+from service.jobs.cluster import Capacity, Node, NodeType
 from service.jobs.confinement import Places
 from service.settings import Settings
 
@@ -308,6 +309,28 @@ class TestWorkers:
         found = refused(spec)
         assert found["space.training.batch_size.values.1"][0] == "uneven_shards"
         assert "space.training.batch_size.values.0" not in found
+
+    def test_must_fit_on_the_nodes_by_their_sizes_and_not_by_their_sum(self) -> None:
+        six_and_six = Capacity(tuple(Node(node_id=name, cpus_total=6, cpus_free=6) for name in "ab"))
+        assert "resources.workers" not in refused(self.spec(16, workers=2, cpus=4), capacity=six_and_six)
+        code, said = refused(self.spec(12, workers=3, cpus=4), capacity=six_and_six)["resources.workers"]
+        assert code == "resources_unavailable"
+        assert "needs 3 workers of 4 CPUs, each on one node, and the nodes have room for 2" in said
+        elastic = self.spec(12, workers=3, min_workers=2, cpus=4)
+        assert not [loc for loc in refused(elastic, capacity=six_and_six) if loc.startswith("resources")]
+
+    def test_need_their_cpus_and_their_gpus_on_the_same_node(self) -> None:
+        nodes = (
+            Node(node_id="cpu", cpus_total=8, cpus_free=8),
+            Node(node_id="gpu", cpus_total=1, cpus_free=1, gpus_total=1),
+        )
+        _, said = refused(self.spec(16, cpus=4, gpus=1), capacity=Capacity(nodes))["resources"]
+        assert "no node has 4 CPUs and 1 GPUs" in said
+
+    def test_may_need_nodes_that_the_cluster_can_add(self) -> None:
+        growing = Capacity((), (NodeType(cpus=4, gpus=1, max_nodes=3),))
+        assert not [loc for loc in refused(self.spec(12, workers=3, gpus=1), capacity=growing) if "resources" in loc]
+        assert "room for 3" in refused(self.spec(16, workers=4, gpus=1), capacity=growing)["resources.workers"][1]
 
     def test_the_least_number_is_at_most_the_whole(self) -> None:
         with pytest.raises(ValidationError, match="min_workers is 3, but workers is 2"):

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.cluster import Capacity, Node
+from service.jobs.cluster import Capacity, Node, NodeType
 from service.jobs.queueing import Active, Limits, Queued
 from service.jobs.scheduling import Choice, choose
 
@@ -31,9 +31,13 @@ def node(cpus: float, gpus: float = 0, *, cpus_free: float | None = None, gpus_f
 
 
 def decide(
-    queued: list[Queued], *nodes: Node, active: list[Active] | None = None, limits: Mapping[str, Limits] | None = None
+    queued: list[Queued],
+    *nodes: Node,
+    active: list[Active] | None = None,
+    limits: Mapping[str, Limits] | None = None,
+    node_types: tuple[NodeType, ...] = (),
 ) -> Choice:
-    return choose(queued, active=active or [], capacity=Capacity(nodes), limits=limits or {})
+    return choose(queued, active=active or [], capacity=Capacity(nodes, node_types), limits=limits or {})
 
 
 class TestRoom:
@@ -239,3 +243,152 @@ class TestSweeps:
         assert decide([self.sweep("s", 4, 1, 1)], node(8, 2), limits=limits).start == ["s"]
         busy = [run("r", 1, 1, tasks=2)]
         assert decide([job("a", 1, 1)], node(8, 4), active=busy, limits=limits).wait["a"].code == "quota"
+
+
+def gang(job_id: str, workers: int, cpus: int = 1, gpus: int = 0, *, least: int | None = None, **others: Any) -> Queued:
+    return job(job_id, cpus, gpus, **others)._replace(workers=workers, min_workers=least or workers)
+
+
+class TestWorkers:
+    def test_that_fit_on_several_nodes_start_together(self) -> None:
+        assert decide([gang("g", 3, 4)], node(8), node(4)).start == ["g"]
+
+    def test_that_fit_by_their_sum_only_can_never_start(self) -> None:
+        wait = decide([gang("g", 3, 4)], node(6), node(6)).wait["g"]
+        assert wait.code == "too_large"
+        assert "3 workers of 4 CPUs, each on one node" in wait.message
+        assert "room for 2 such workers" in wait.message
+
+    def test_of_which_one_does_not_fit_all_wait_and_reserve_what_is_free(self) -> None:
+        choice = decide([gang("g", 2, 4), job("small", 4)], node(4), node(4, cpus_free=0), active=[run("r", 4)])
+        assert choice.start == []
+        assert choice.wait["g"].message == "needs 2 workers of 4 CPUs, each on one node; 4 CPUs are free"
+        assert choice.wait["small"].code == "behind"
+
+    def test_leave_the_rest_of_their_nodes_to_others(self) -> None:
+        assert decide([gang("g", 2, 3), job("a", 1), job("b", 1)], node(4), node(4)).start == ["g", "a", "b"]
+
+    def test_of_an_elastic_job_take_what_fits(self) -> None:
+        choice = decide([gang("g", 4, 2, least=2), job("a", 2)], node(6))
+        assert choice.start == ["g"]
+        assert decide([gang("g", 4, 2, least=2)], node(6, cpus_free=2), active=[run("r", 4)]).start == []
+
+    def test_of_a_running_elastic_job_hold_only_what_others_leave(self) -> None:
+        elastic = run("g", 1, workers=4, min_workers=2, is_preemptible=True)
+        active = [elastic, run("firm", 1)]
+        choice = decide([job("urgent", 3, priority=9)], node(4, cpus_free=0), active=active)
+        assert choice.pause == {"g": "urgent"}
+        assert decide([job("a", 1)], node(4, cpus_free=1), active=active).start == []
+
+    def test_of_a_trial_are_placed_all_or_none(self) -> None:
+        sweep = gang("s", 2, 2)._replace(tasks=3)
+        choice = decide([sweep, job("a", 2)], node(5), node(5))
+        # Each node has room for two workers, so two trials start.
+        assert (choice.start, choice.wait["a"].code) == (["s"], "busy")
+        assert decide([sweep], node(3)).wait["s"].code == "too_large"
+
+    def test_all_count_in_the_share_and_in_the_quota(self) -> None:
+        queued = [job("of wide", project="wide"), job("other", project="other")]
+        active = [run("g", 1, workers=3, min_workers=3, project="wide"), run("r", 2, project="other")]
+        assert decide(queued, node(8, cpus_free=1), active=active).start == ["other"]
+        wait = decide([gang("g", 3, 1, 1)], node(8, 8), limits={"p": Limits(max_gpus=2)}).wait["g"]
+        assert (wait.code, "needs 3 for its 3 workers" in wait.message) == ("quota", True)
+
+    def test_wait_for_the_run_that_frees_the_last_place(self) -> None:
+        active = [run("soon", 4, eta_s=30.0), run("later", 4, eta_s=90.0)]
+        waits = decide([gang("g", 2, 4)], node(4, cpus_free=0), node(4, cpus_free=0), active=active).wait
+        assert waits["g"].not_before_s == 90.0
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=4),
+        st.integers(1, 4),
+        st.integers(0, 2),
+        st.integers(1, 6),
+    )
+    def test_start_if_and_only_if_some_assignment_to_nodes_holds_them(
+        self, nodes: list[tuple[int, int]], cpus: int, gpus: int, workers: int
+    ) -> None:
+        choice = decide([gang("g", workers, cpus, gpus)], *(node(*each) for each in nodes))
+        assert bool(choice.start) is _some_assignment_holds(tuple(nodes), cpus, gpus, workers)
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=4),
+        st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 1), st.integers(1, 3)), max_size=6),
+    )
+    def test_that_start_together_fit_on_the_nodes_together(
+        self, nodes: list[tuple[int, int]], wanted: list[tuple[int, int, int, int]]
+    ) -> None:
+        queued = [
+            gang(str(i), workers, c, g, least=min(least, workers)) for i, (workers, c, g, least) in enumerate(wanted)
+        ]
+        jobs = {each.job_id: each for each in queued}
+        choice = decide(queued, *(node(*each) for each in nodes))
+        least = [
+            (each.cpus, each.gpus)
+            for each in (jobs[job_id] for job_id in choice.start)
+            for _ in range(each.min_workers)
+        ]
+        assert _packs(tuple(nodes), tuple(least))
+        assert sorted([*choice.start, *choice.wait]) == sorted(jobs)
+
+
+def _some_assignment_holds(nodes: tuple[tuple[int, int], ...], cpus: int, gpus: int, workers: int) -> bool:
+    return _packs(nodes, ((cpus, gpus),) * workers)
+
+
+def _packs(nodes: tuple[tuple[int, int], ...], bundles: tuple[tuple[int, int], ...]) -> bool:
+    """Try every node for each bundle."""
+    if not bundles:
+        return True
+    (cpus, gpus), *rest = bundles
+    return any(
+        _packs((*nodes[:index], (free[0] - cpus, free[1] - gpus), *nodes[index + 1 :]), tuple(rest))
+        for index, free in enumerate(nodes)
+        if cpus <= free[0] and gpus <= free[1]
+    )
+
+
+class TestGrowth:
+    SMALL = NodeType(cpus=4, max_nodes=3)
+    GPU = NodeType(cpus=8, gpus=1, max_nodes=2)
+
+    def grown(self, queued: list[Queued], *nodes: Node, **others: Any) -> Choice:
+        return decide(queued, *nodes, node_types=(self.GPU, self.SMALL), **others)
+
+    def test_a_job_that_only_an_added_node_can_hold_asks_for_the_smallest_that_does(self) -> None:
+        choice = self.grown([job("a", 3), job("b", 1, 1)])
+        assert choice.new_nodes == [self.SMALL, self.GPU]
+        assert choice.wait["a"].code == "growing"
+        assert choice.wait["a"].message == "needs 3 CPUs on one node; waits for a node: asked the cluster to grow"
+
+    def test_jobs_share_a_new_node(self) -> None:
+        assert self.grown([job("a", 2), job("b", 2)]).new_nodes == [self.SMALL]
+
+    def test_workers_use_what_is_free_and_ask_for_the_rest(self) -> None:
+        assert self.grown([gang("g", 3, 4)], node(4)).new_nodes == [self.SMALL] * 2
+
+    def test_an_elastic_job_asks_for_its_fewest_workers_if_not_all_can_be_had(self) -> None:
+        assert self.grown([gang("g", 9, 1, 1, least=2)]).new_nodes == [self.GPU] * 2
+
+    def test_no_more_nodes_are_asked_for_than_the_cluster_may_have(self) -> None:
+        choice = self.grown([job(str(i), 4) for i in range(9)], node(4, cpus_free=0), active=[run("r", 4)])
+        # One of the three small ones is up; larger ones take the others.
+        assert sorted(choice.new_nodes, key=lambda kind: kind.cpus) == [self.SMALL] * 2 + [self.GPU] * 2
+        assert [wait.code for wait in choice.wait.values()] == ["growing"] * 6 + ["busy"] * 3
+
+    def test_a_job_that_no_node_can_ever_hold_is_too_large_and_asks_for_nothing(self) -> None:
+        choice = self.grown([job("huge", 9), gang("wide", 3, 1, 1)])
+        assert {wait.code for wait in choice.wait.values()} == {"too_large"}
+        assert choice.new_nodes == []
+
+    def test_jobs_that_a_quota_or_a_preempted_run_decides_about_ask_for_nothing(self) -> None:
+        assert self.grown([job("a")], limits={"p": Limits(max_running_jobs=0)}).new_nodes == []
+        low = run("low", 4, priority=-1, is_preemptible=True)
+        choice = self.grown([job("urgent", 4, priority=9)], node(4, cpus_free=0), active=[low])
+        assert (choice.pause, choice.new_nodes) == ({"low": "urgent"}, [])
+
+    def test_a_job_that_waits_for_a_new_kind_of_node_leaves_the_live_ones_to_others(self) -> None:
+        assert self.grown([job("gpu", 1, 1), job("cpu", 4)], node(4)).start == ["cpu"]
+
+    def test_a_job_that_starts_asks_for_nothing(self) -> None:
+        assert self.grown([job("a", 4)], node(4)).new_nodes == []

@@ -15,6 +15,13 @@ class TestSubmission:
         await plane.tick()
         assert [(each.cpus, each.gpus) for each in cluster.submissions] == [(0, 0)]
 
+    async def test_a_job_of_several_workers_claims_none_either(
+        self, plane: ControlPlane, cluster: MemoryCluster
+    ) -> None:
+        await plane.submit(train_spec(resources={"workers": 2}))
+        await plane.tick()
+        assert [(each.cpus, each.gpus) for each in cluster.submissions] == [(0, 0)]
+
     async def test_a_lost_submission_is_repeated_unchanged(self, plane: ControlPlane, cluster: MemoryCluster) -> None:
         await plane.submit(sweep_spec(resources={"cpus": 2}))
         await plane.tick()
@@ -52,6 +59,15 @@ class TestTasks:
         async with plane.services.database.reading() as session:
             active = [queue.active_of(*pair, is_placed=True) for pair in await attempts.active(session)]
         assert [each.tasks for each in active] == [7]
+
+    async def test_workers_count_while_a_job_waits_and_while_it_runs(self, plane: ControlPlane) -> None:
+        first, second = [await plane.submit(train_spec(resources={"workers": 2})) for _ in range(2)]
+        await plane.tick()
+        await plane.tick()
+        assert (await plane.state(first), await plane.state(second)) == ("starting", "queued")
+        assert "needs 2 workers of 1 CPUs" in (await plane.job(second))["reason"]
+        (row,) = (await plane.http.get("/v1/queue")).json()["items"]
+        assert (row["pieces"], row["workers"], row["cpus"]) == (1, 2, 1)
 
     async def test_the_queue_shows_the_number_of_tasks(self, plane: ControlPlane) -> None:
         await plane.submit(sweep_spec(concurrent_trials=7, resources={"cpus": 2}))
