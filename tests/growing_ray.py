@@ -122,6 +122,8 @@ def _environment(home: Path, mark: str, ports: Sequence[int]) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(home / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Keeps all servers of Ray on the loopback interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_FAKE_CLUSTER": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
@@ -158,5 +160,13 @@ def _configuration(node_types: Sequence[NodeType], idle_s: float, *, gcs_port: i
         "idle_timeout_minutes": idle_s / 60,
         **{name: {} for name in ("auth", "docker", "file_mounts")},
         **{name: [] for name in ("initialization_commands", "setup_commands", "head_setup_commands")},
-        **{name: [] for name in ("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")},
+        **{
+            name: []
+            for name in (
+                "cluster_synced_files",
+                "worker_setup_commands",
+                "head_start_ray_commands",
+                "worker_start_ray_commands",
+            )
+        },
     }

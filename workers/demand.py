@@ -24,8 +24,9 @@ def main() -> int:
     parser.add_argument("nodes", help="all nodes that there should be, as a JSON list of [CPUs, GPUs, number]")
     parser.add_argument("--seconds", type=float, default=0.0)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)
     ray.init(address="auto", namespace="fgd", log_to_driver=False)
+    # Only now, because Ray installs a handler of its own.
+    signal.signal(signal.SIGTERM, _end)
     try:
         request_resources(bundles=bundles(json.loads(options.nodes)))
         time.sleep(options.seconds)

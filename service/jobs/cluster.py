@@ -71,7 +71,7 @@ class Capacity:
     @property
     def shapes(self) -> list[tuple[float, float]]:
         """(CPUs, GPUs) of each live node and of each kind of node that can be added."""
-        return [each.shape for each in (*self.nodes, *self.node_types)]
+        return [*(node.shape for node in self.nodes), *(kind.shape for kind in self.node_types)]
 
     @property
     def addable(self) -> Mapping[NodeType, int]:

@@ -123,7 +123,7 @@ class Room:
     def _fits(self, job: Queued | Active, workers: int) -> bool:
         if workers == 1:
             return any(job.cpus <= node[0] and job.gpus <= node[1] for node in self._nodes)
-        return sum(slots(*node, job.cpus, job.gpus) for node in self._nodes) >= workers
+        return sum(slots(cpus, gpus, job.cpus, job.gpus) for cpus, gpus in self._nodes) >= workers
 
 
 class _Releases:

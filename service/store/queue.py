@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -34,17 +34,22 @@ def _pieces() -> ColumnElement[int]:
     return case((Job.kind == "sweep", func.coalesce(Job.spec["concurrent_trials"].as_integer(), 1)), else_=1)
 
 
+def _fields() -> Sequence[SQLColumnExpression[object]]:
+    """The fields of `Queued` after the id."""
+    return (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("tasks"), Job.workers, Job.min_workers)
+
+
 async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
     """Return the blocked and queued jobs of one project, or of all, oldest first."""
-    columns = (Job.id, Job.project, Job.priority, Job.cpus, Job.gpus, _pieces(), Job.workers, Job.min_workers)
     query = (
-        select(*columns, Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
+        select(Job.id, *_fields(), Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
         .where(Job.state.in_(WAITING))
         .order_by(Job.created_at, Job.id)
     )
     if project is not None:
         query = query.where(Job.project == project)
-    return [Waiting(Queued._make(row[: len(columns)]), *row[len(columns) :]) for row in await session.execute(query)]
+    number = len(Queued._fields)
+    return [Waiting(Queued._make(row[:number]), *row[number:]) for row in await session.execute(query)]
 
 
 async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
@@ -53,8 +58,7 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     Args:
         max_alike: number of jobs returned of each project, priority and size; later ones cannot start before them.
     """
-    pieces = _pieces().label("pieces")
-    alike = (Job.project, Job.priority, Job.cpus, Job.gpus, pieces, Job.workers, Job.min_workers)
+    alike = _fields()
     age = (Job.created_at, Job.id)
     ranked = (
         select(Job.id, *alike, Job.created_at, func.row_number().over(partition_by=alike, order_by=age).label("rank"))
@@ -63,7 +67,7 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
     )
     first = ranked.c
     query = (
-        select(first.id, *(first[column.key] for column in alike))
+        select(first.id, *(first[name] for name in Queued._fields[1:]))
         .where(first.rank <= max_alike)
         .order_by(first.created_at, first.id)
     )
