@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, SQLColumnExpression, case, exists, func, or_, select
@@ -34,7 +35,7 @@ def _pieces() -> ColumnElement[int]:
     return case((Job.kind == "sweep", func.coalesce(Job.spec["concurrent_trials"].as_integer(), 1)), else_=1)
 
 
-def _fields() -> Sequence[SQLColumnExpression[object]]:
+def _fields() -> Sequence[SQLColumnExpression[Any]]:
     """The fields of `Queued` after the id."""
     return (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("tasks"), Job.workers, Job.min_workers)
 
