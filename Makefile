@@ -7,7 +7,7 @@ MLFLOW := build/mlflow
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-dispatching bench-detectors bench-shared-teacher requirements clean
+.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -70,6 +70,9 @@ bench-detectors: $(READY)  ## Overfit every detector, distil every pair, learn m
 
 bench-shared-teacher: $(READY)  ## Measure what sharing a teacher among four trials saves (about 8 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.shared_teacher
+
+bench-autoscaling: $(READY)  ## Measure how a single job brings up the node it needs, and how the node goes again
+	$(BIN)/python -m benchmarks.autoscaling
 
 # MLflow has its own environment, because its requirements would conflict with our pins.
 $(MLFLOW)/.ready: $(READY)

@@ -33,10 +33,23 @@ class GrowingRay(NamedTuple):
     url: str
     token: str
 
-    async def num_nodes(self) -> int:
-        """Return the number of live nodes without the head."""
-        async with RayCluster(self.url, self.token) as cluster:
-            return len((await cluster.capacity()).nodes) - 1
+    def nodes(self) -> list[tuple[float, float]]:
+        """Return (CPUs, GPUs) of each live node except the head."""
+
+        async def ask() -> list[tuple[float, float]]:
+            async with RayCluster(self.url, self.token) as cluster:
+                return [node.shape for node in (await cluster.capacity()).nodes if any(node.shape)]
+
+        return asyncio.run(ask())
+
+    def runs(self) -> dict[str, bool]:
+        """Return whether each run is over, by its submission id."""
+
+        async def ask() -> dict[str, bool]:
+            async with RayCluster(self.url, self.token) as cluster:
+                return {id_: run.is_over for id_, run in (await cluster.jobs()).items()}
+
+        return asyncio.run(ask())
 
 
 @contextmanager

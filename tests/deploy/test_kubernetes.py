@@ -15,7 +15,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
+from service.jobs.cluster import NodeType
 from service.settings import Settings, all_settings, variable
 
 Manifest = dict[str, Any]
@@ -347,6 +349,15 @@ class TestSettings:
         mounts = {mount["name"]: mount["mountPath"] for mount in containers()["Deployment-api/api"]["volumeMounts"]}
         assert data["FGD_STORAGE_URL"] == mounts["artifacts"]
         assert data["FGD_METRICS_TOKEN_FILE"].startswith(mounts["metrics-token"])
+
+    def test_the_node_types_are_the_groups_of_ray(self) -> None:
+        stated = TypeAdapter(list[NodeType]).validate_json(one("ConfigMap", "fgd")["data"]["FGD_RAY_NODE_TYPES"])
+        found = []
+        for group in RAY["spec"]["workerGroupSpecs"]:
+            [container] = group["template"]["spec"]["containers"]
+            limits, gpus = container["resources"]["limits"], node_gpus(group["template"])
+            found.append(NodeType(cpus=float(limits["cpu"]), gpus=gpus, max_nodes=group["maxReplicas"]))
+        assert stated == found
 
     def test_images_and_the_release_of_ray_match_this_repository(self) -> None:
         images = {where: each["image"] for where, each in containers().items()}

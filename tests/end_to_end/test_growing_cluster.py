@@ -1,0 +1,39 @@
+"""A cluster without nodes grows for a single job, and shrinks again, also when the server is killed meanwhile."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from whole import Whole, succeeded, wait_for_event
+
+from benchmarks.autoscaling import LARGE, SMALL, environment, job, until
+from service.dispatcher.growing import PREFIX
+from tests.growing_ray import growing_ray
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_job_brings_up_the_node_it_needs_and_the_cluster_is_empty_afterwards() -> None:
+    """One test, because a start of Ray takes long: the server is killed when it has asked for the node."""
+    with growing_ray([SMALL, LARGE], idle_s=4.0) as ray, tempfile.TemporaryDirectory() as home:
+        whole = Whole(Path(home), **environment(ray))
+        whole.up()
+        try:
+            with whole.client() as client:
+                job_id = client.submit(job()).job_id
+            until(lambda: any(id_.startswith(PREFIX) for id_ in ray.runs()), time.monotonic())
+            whole.kill()
+
+            # What was asked outlives the server.
+            until(lambda: ray.nodes() == [SMALL.shape], time.monotonic())
+            whole.up()
+            with whole.client() as client:
+                started = wait_for_event(client, job_id, "attempt_started")
+                assert started.attempt == 1
+                assert succeeded(client, job_id).retries == 0
+
+            until(lambda: not ray.nodes(), time.monotonic())
+            assert not [id_ for id_, is_over in ray.runs().items() if id_.startswith(PREFIX) and not is_over]
+        finally:
+            whole.kill()
