@@ -3,6 +3,8 @@
 python -m fgd_core run spec.yaml            runs a job
 python -m fgd_core weights FILE             shows what each key of a file of weights becomes in a detector
 
+torchrun --nproc-per-node 4 -m fgd_core run spec.yaml     runs a job in four processes that train together
+
 PyTorch takes seconds to import. So it is imported only when a command needs it, and not for help or for an error in the
 arguments or in a spec.
 """
@@ -55,10 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     spec = _read(options.spec)
+    from fgd_core.ranks import is_first, started_by_torchrun, world_size
     from fgd_core.runs import execute
 
-    with ConsoleContext(options.out or Path("runs") / spec.name) as context:
+    folder = options.out or Path("runs") / spec.name
+    with (
+        started_by_torchrun(gpus=spec.resources.gpus),
+        ConsoleContext(folder, Console(quiet=not is_first())) as context,
+    ):
         signal.signal(signal.SIGINT, lambda *_: _stop(context))
+        if world_size() > 1:
+            # After Ctrl-C, torchrun sends this to all processes; rank 0 must save before it ends.
+            signal.signal(signal.SIGTERM, lambda *_: _stop(context))
         outcome = execute(spec, context).outcome
     return {"succeeded": 0, "failed": 1, "stopped": 130}[outcome]
 

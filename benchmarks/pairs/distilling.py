@@ -18,7 +18,7 @@ from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import seed_everything
 from fgd_core.training.optimizers import build_optimizer
-from fgd_core.training.step import training_step
+from fgd_core.training.step import Learner, training_step
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def distil(
     seed_everything(0)
     student = build_detector(settings_of(candidate, scene, values), len(dataset.categories)).train()
     distiller = Distiller(Fgd(scale=0.05), student, teacher)
-    optimizer = build_optimizer(AdamW(), [*student.parameters(), *distiller.parameters()])
+    learner = Learner(student, distiller)
+    optimizer = build_optimizer(AdamW(), learner.parameters())
     curve = [
-        training_step(student, distiller, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment())
+        training_step(learner, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment())
         for _ in range(steps)
     ]
     first, last = curve[0], curve[-1]

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgd_core.data.augments import augmented
@@ -16,7 +17,8 @@ from fgd_core.data.keypoints import mirrored_order, names_of_keypoints
 from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset, has_masks
 from fgd_core.data.targets import Targets
-from fgd_core.errors import DataError, FgdError
+from fgd_core.errors import DataError, FgdError, SpecError
+from fgd_core.ranks import largest, rank, world_size
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import IMAGE, InputSpec
 
@@ -28,7 +30,7 @@ _STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
 
 # First number of each random seed, so that (seed, epoch) and (seed, epoch, index) never give the same stream. The
 # choices of `input.augment` have their own stream each: they change neither the flips nor the sizes.
-_ORDER, _AUGMENTATION, _AUGMENT = 0, 1, 2
+_ORDER, _AUGMENTATION, _AUGMENT, _DRAWS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,9 @@ class Batch:
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
     """Other pictures of the same images, by name: like `images`, with the same objects at the same places."""
 
+    seeds: Sequence[int] | None = None
+    """For each image the seed of the random draws of detectors and methods; None in evaluation batches."""
+
     def showing(self, picture: str) -> "Batch":
         """Return the batch with another picture in place of the images; `image` returns the batch itself."""
         return self if picture == IMAGE else replace(self, images=self.pictures[picture], pictures={})
@@ -63,7 +68,7 @@ class Batch:
     @property
     def targets(self) -> Targets:
         """The objects, without the images."""
-        return Targets(self.boxes, self.labels, self.image_sizes, self.masks, self.keypoints)
+        return Targets(self.boxes, self.labels, self.image_sizes, self.masks, self.keypoints, self.seeds)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with all tensors on `device`."""
@@ -90,7 +95,8 @@ class TrainLoader:
     """Yields shuffled, augmented training batches, with masks if the data set has them.
 
     The order depends only on (seed, epoch), and the augmentation of an image only on (seed, epoch, index). A run that
-    resumes at any step thus gets the same batches, with any number of workers.
+    resumes at any step thus gets the same batches, with any number of workers. Each rank gets its part of every batch,
+    padded as the whole batch would be.
     """
 
     def __init__(
@@ -105,10 +111,12 @@ class TrainLoader:
     ) -> None:
         """
         Args:
+            batch_size: of all ranks together.
             workers: number of processes that read images; they live through all epochs. 0 reads in this process.
             pictures: other pictures of the images that the batches contain.
         Raises:
             DataError: the split has fewer images than a batch.
+            SpecError: the ranks cannot share a batch equally.
         """
         num_images = len(dataset.samples)
         if batch_size > num_images:
@@ -117,6 +125,13 @@ class TrainLoader:
                 f"set training.batch_size to {num_images} or less, or add images",
                 batch_size=batch_size,
                 num_images=num_images,
+            )
+        if batch_size % world_size():
+            raise SpecError(
+                f"training.batch_size {batch_size} is not a multiple of the {world_size()} processes that share it; "
+                "change the batch size, or resources.workers",
+                batch_size=batch_size,
+                workers=world_size(),
             )
         self.steps_per_epoch = num_images // batch_size
         self._batches = _AugmentedBatches(dataset, input_spec, seed, pictures)
@@ -160,7 +175,18 @@ class TrainLoader:
         for number, batch in enumerate(self._loader if self._loader is not None else own, start=first):
             if isinstance(batch, FgdError):
                 raise batch
-            yield replace(batch, number=number)
+            yield _padded(replace(batch, number=number))
+
+
+def _padded(batch: Batch) -> Batch:
+    """Pad the part of a rank as the whole batch would be: where maps end changes their values at the border."""
+    if world_size() == 1:
+        return batch
+    height, width = batch.images.shape[2:]
+    tallest, widest = largest(height, width)
+    around = (0, widest - width, 0, tallest - height)
+    pictures = {name: pad(images, around) for name, images in batch.pictures.items()}
+    return replace(batch, images=pad(batch.images, around), pictures=pictures)
 
 
 class _Showing:
@@ -173,8 +199,12 @@ class _Showing:
 
 
 def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
-    """Yield every image once, in the data set's order, without augmentation or masks; the last batch may be smaller."""
-    for start in range(0, len(dataset.samples), batch_size):
+    """Yield every image once, in the data set's order, without augmentation or masks; the last batch may be smaller.
+
+    Of several ranks, each gets the whole batches of its turn: the detections of an image depend on the padding of its
+    batch, and are then the same for any number of ranks.
+    """
+    for start in range(rank() * batch_size, len(dataset.samples), world_size() * batch_size):
         indices = range(start, min(start + batch_size, len(dataset.samples)))
         examples = [resized(read_example(dataset, index, {}, with_masks=False), input_spec) for index in indices]
         yield _collate(dataset, indices, examples, input_spec.pad_to_px)
@@ -184,6 +214,7 @@ class _EpochSampler(Sampler[list[tuple[int, int]]]):
     """Yields for each batch the (epoch, index) of its images.
 
     Each index carries its epoch because worker processes live through all epochs and do not see `epoch` change here.
+    Of several ranks, each gets its part of the batch, in the order of the ranks.
     """
 
     epoch = 0
@@ -193,13 +224,14 @@ class _EpochSampler(Sampler[list[tuple[int, int]]]):
         self._num_images = num_images
         self._batch_size = batch_size
         self._seed = seed
+        self._share = batch_size // world_size()
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch
         order = np.random.default_rng((_ORDER, self._seed, epoch)).permutation(self._num_images).tolist()
         for step in range(self.start_step, self._num_images // self._batch_size):
-            start = step * self._batch_size
-            yield [(epoch, index) for index in order[start : start + self._batch_size]]
+            start = step * self._batch_size + rank() * self._share
+            yield [(epoch, index) for index in order[start : start + self._share]]
 
 
 class _Augmentation(NamedTuple):
@@ -233,7 +265,11 @@ class _AugmentedBatches(Dataset[Batch | FgdError]):
     def batch(self, images: Sequence[tuple[int, int]]) -> Batch:
         """Load the batch of these (epoch, index) pairs."""
         examples = [self._example(epoch, index) for epoch, index in images]
-        return _collate(self._dataset, [index for _, index in images], examples, self._input_spec.pad_to_px)
+        batch = _collate(self._dataset, [index for _, index in images], examples, self._input_spec.pad_to_px)
+        return replace(batch, seeds=[self._seed_of_draws(epoch, index) for epoch, index in images])
+
+    def _seed_of_draws(self, epoch: int, index: int) -> int:
+        return int(np.random.SeedSequence((_DRAWS, self._seed, epoch, index)).generate_state(1)[0])
 
     def _example(self, epoch: int, index: int) -> Example:
         flip, input_spec, augments = self._draw(epoch, index)

@@ -1,9 +1,12 @@
 """The objects in a batch of images, in the form that detectors learn from."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from fgd_core.draws import generators_of
 from fgd_core.errors import DataError
 
 
@@ -21,6 +24,12 @@ class Targets(NamedTuple):
     keypoints: list[Tensor] | None = None
     """(n, K, 3) float32: x and y in pixels of the resized image, and visibility: 0 not labelled, 1 hidden, 2 visible;
     None if the data set was opened without keypoints."""
+    seeds: Sequence[int] | None = None
+    """For each image the seed of this step's random draws; None draws from PyTorch's global generator."""
+
+    def generators(self, purpose: str, device: torch.device) -> Sequence[torch.Generator | None]:
+        """Return for each image the generator of one of its random draws; None is PyTorch's global generator."""
+        return [None] * len(self.boxes) if self.seeds is None else generators_of(self.seeds, purpose, device)
 
     def masks_to_learn(self) -> list[Tensor]:
         """Return the masks: for each image (n, height, width).

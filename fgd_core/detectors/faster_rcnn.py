@@ -7,8 +7,7 @@ by 64. The mmdetection convention differs where the code checks for it.
 
 from collections.abc import Callable
 
-from torch import nn
-
+from fgd_core.batch_norm import BatchNorm2d
 from fgd_core.detectors.parts.proposals import ProposalLimits, ProposalNetwork
 from fgd_core.detectors.parts.regions import RegionHeads
 from fgd_core.detectors.parts.two_stage import TwoStageDetector, box_branch, build_pyramid, convolved_box_branch
@@ -31,7 +30,7 @@ class FasterRcnn(TwoStageDetector):
         follows_mmdetection = settings.convention == "mmdetection"
         # mmdetection's box losses are L1.
         box_beta = 0.0 if follows_mmdetection else 1 / 9
-        self.backbone = build_pyramid(settings, nn.BatchNorm2d if is_second else None)
+        self.backbone = build_pyramid(settings, BatchNorm2d if is_second else None)
         self.levels = self.backbone.levels
         self.rpn = ProposalNetwork(
             settings,

@@ -17,13 +17,14 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from fgd_core.boxes import boxes_around, centres, distances_to_sides, paired_iou
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.assignment import gather_positives, mean_over_ranks
+from fgd_core.detectors.parts.assignment import gather_positives
 from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.grid import corner_points, flatten_cells
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import Tower
 from fgd_core.outputs import BACKGROUND, DenseOutputs
+from fgd_core.ranks import divisor
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
@@ -112,7 +113,7 @@ class Fcos(TowerDetector[FcosOutputs]):
             logits, distances, centreness = (
                 torch.cat([*levels], dim=1).float() for levels in (out.logits, out.distances, out.centreness)
             )
-            num_positives = mean_over_ranks((matches >= 0).sum().float()).clamp(min=1)
+            num_positives = divisor((matches >= 0).sum().float())
             is_object = torch.zeros_like(logits)
             is_object[positives.image, positives.location, positives.labels] = 1
             focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum()
@@ -179,7 +180,7 @@ class Fcos(TowerDetector[FcosOutputs]):
     def _box_weights(self, centreness: Tensor, num_positives: Tensor) -> Tensor:
         """Weigh the loss of each box (n,); in mmdetection boxes near the middle of the object get more weight."""
         if self._follows_mmdetection:
-            return centreness / mean_over_ranks(centreness.sum()).clamp(min=_LEAST_IOU)
+            return centreness / divisor(centreness.sum(), least=_LEAST_IOU)
         return (1 / num_positives).expand(len(centreness))
 
 

@@ -12,7 +12,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from fgd_core.boxes import boxes_around, distances_to_sides, paired_iou
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.assignment import count_positives, gather_positives, mean_over_ranks
+from fgd_core.detectors.parts.assignment import count_positives, gather_positives
 from fgd_core.detectors.parts.atss import Assignment, assign_atss
 from fgd_core.detectors.parts.dense import TowerDetector, grids_of
 from fgd_core.detectors.parts.generalised_focal import (
@@ -25,6 +25,7 @@ from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import Tower, conv_tower, init_head
 from fgd_core.outputs import IGNORED, DistributionOutputs
+from fgd_core.ranks import divisor
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 4
@@ -108,11 +109,11 @@ class Gfl(TowerDetector[GflOutputs]):
             quality = torch.zeros_like(logits)
             quality[positives.image, positives.location, positives.labels] = paired_iou(predicted.detach(), target)
             focal = quality_focal_loss(logits, quality).sum(2).masked_fill(matches == IGNORED, 0)
-            classification = focal.sum() / mean_over_ranks(count_positives(matches)).clamp(min=1)
+            classification = focal.sum() / divisor(count_positives(matches))
 
             # The weight of a box is the score that selects it at detection.
             weights = logits.detach()[positives.image, positives.location].sigmoid().amax(1)  # (P,)
-            share = weights / mean_over_ranks(weights.sum()).clamp(min=1)
+            share = weights / divisor(weights.sum())
             overlap = generalized_box_iou_loss(predicted, target)
             distances = distances_to_sides(centres, target).clamp(min=0, max=self.settings.reg_max - 0.1)
             bin_losses = distribution_focal_loss(distributions.flatten(0, 1), distances.flatten()).view(-1, 4).mean(1)

@@ -18,7 +18,6 @@ from fgd_core.detectors.parts.assignment import (
     Positives,
     count_positives,
     gather_positives,
-    mean_over_ranks,
 )
 from fgd_core.detectors.parts.deformable import DeformConv2d
 from fgd_core.detectors.parts.dense import DenseDetector, grids_of
@@ -30,6 +29,7 @@ from fgd_core.detectors.parts.point_sets import kernel_grid, moment_box
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head
 from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs
+from fgd_core.ranks import divisor
 from fgd_core.spec import detectors as spec
 
 _TOWER_DEPTH = 3
@@ -143,11 +143,11 @@ class RepPoints(DenseDetector[RepPointsOutputs]):
             is_object = torch.zeros_like(logits)
             is_object[positives.image, positives.location, positives.labels] = 1
             focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)
-            num_positives = mean_over_ranks(count_positives(matches)).clamp(min=1)
+            num_positives = divisor(count_positives(matches))
             classification = focal.masked_fill(matches == IGNORED, 0).sum() / num_positives
 
             first_loss = _box_loss(first.boxes, gather_positives(first.matches, targets), strides)
-            num_first = mean_over_ranks(count_positives(first.matches)).clamp(min=1)
+            num_first = divisor(count_positives(first.matches))
             box_loss = _box_loss(out.boxes(), positives, strides)
         return {
             "classification": classification,

@@ -22,6 +22,7 @@ from fgd_core.detectors.parts.pyramid import Pyramid, Top
 from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import Tower, scale_init
 from fgd_core.outputs import IGNORED, DenseOutputs
+from fgd_core.ranks import divisor
 from fgd_core.spec import detectors as spec
 
 _STRIDES = (8, 16, 32, 64, 128)
@@ -134,7 +135,7 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         equally.
         """
         if self._follows_mmdetection:
-            return (1 / count_positives(matches)).expand(len(matches))
+            return (1 / divisor(count_positives(matches))).expand(len(matches))
         return 1 / ((matches >= 0).sum(1).clamp(min=1) * len(matches))
 
     def _box_loss(self, deltas: Tensor, anchors: Tensor, target: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from fgd_core.detectors.parts.mask_selection import CELL_PX, MaskCandidates, pea
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid, PyramidDetector
 from fgd_core.detectors.parts.towers import apply_tower, conv_tower, init_head, init_low_scores
+from fgd_core.ranks import divisor, world_size
 from fgd_core.spec import detectors as spec
 
 _MASK_WEIGHT = 3.0
@@ -85,7 +86,7 @@ class Solo(PyramidDetector[SoloOutputs]):
         """
         masks = targets.masks_to_learn()
         matches = self._matches(out, targets, masks)
-        num_positives = torch.stack([(level >= 0).sum() for level in matches]).sum()
+        num_positives = divisor(torch.stack([(level >= 0).sum() for level in matches]).sum(), least=0)
         dice = [
             self._dice(out, level, image, own[image], masks[image])
             for level, own in enumerate(matches)
@@ -96,8 +97,8 @@ class Solo(PyramidDetector[SoloOutputs]):
             wanted = self._wanted(torch.cat(matches, dim=1), targets.labels)
             focal = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2, reduction="sum")
             return {
-                "classification": focal / (num_positives + 1),
-                "mask": _MASK_WEIGHT * torch.cat(dice).sum() / num_positives.clamp(min=1),
+                "classification": focal / (num_positives + 1 / world_size()),
+                "mask": _MASK_WEIGHT * torch.cat(dice).sum() / num_positives.clamp(min=1 / world_size()),
             }
 
     @torch.no_grad()

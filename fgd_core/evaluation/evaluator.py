@@ -14,6 +14,7 @@ from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.evaluation.speed import device_lock_for, measure_speed
+from fgd_core.ranks import from_first
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
@@ -60,9 +61,15 @@ class Evaluator:
         self._lock.release()
 
     def scores(self, detector: Detector) -> Scores:
-        """Score the boxes of a detector in eval mode, and its masks or keypoints if it and the data have these."""
+        """Score the boxes of a detector in eval mode, and its masks or keypoints if it and the data have these.
+
+        Several ranks detect together, and rank 0 scores; all return the same.
+        """
         self._lock.yield_device()
         detections = self._detect(detector)
+        return from_first(lambda: self._score(detector, detections))
+
+    def _score(self, detector: Detector, detections: Mapping[int, ImageDetections]) -> Scores:
         scores = coco_scores(self._dataset, detections)
         if self._has_masks(detector):
             scores = scores.model_copy(update={"masks": mask_scores(self._dataset, detections)})
@@ -73,10 +80,22 @@ class Evaluator:
     def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:
         """Collect the scores, size and speed of a detector; writes sample pictures and comparison data to `folder`.
 
+        Several ranks detect together, and rank 0 does the rest; all return the same.
+
         Raises:
             StorageError: the picture could not be written.
         """
         detections = self._detect(detector)
+        return from_first(lambda: self._collect(detector, scores, detections, folder, device_name))
+
+    def _collect(
+        self,
+        detector: Detector,
+        scores: Scores,
+        detections: Mapping[int, ImageDetections],
+        folder: Path,
+        device_name: str,
+    ) -> RunResult:
         picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(written.artifact("image/png"))

@@ -11,6 +11,7 @@ from fgd_core.data.masks import ObjectMasks
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
 from fgd_core.evaluation.pasting import paste
+from fgd_core.ranks import gathered_on_first, world_size
 from fgd_core.spec.data import InputSpec
 from fgd_core.stopping import stoppable
 
@@ -42,7 +43,9 @@ def detect_all(
     with_masks: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, ImageDetections]:
-    """Detect the objects of every image; the results are by image id.
+    """Detect the objects of every image; the results are by image id, in the data set's order.
+
+    Several ranks share the batches, and rank 0 returns the detections of all of them; the others return nothing.
 
     Args:
         detector: on `device`, in eval mode.
@@ -67,5 +70,9 @@ def detect_all(
             if one.keypoints is not None:
                 keypoints = one.keypoints.cpu() * torch.cat([ratio[:2], torch.ones(1)])
             detected[image_id] = ImageDetections(boxes * ratio, one.scores.cpu(), one.labels.cpu(), masks, keypoints)
-        on_progress(len(detected), len(dataset.samples))
-    return detected
+        num_images = len(dataset.samples)
+        on_progress(min(num_images, len(detected) * world_size()), num_images)
+    found: dict[int, ImageDetections] = {}
+    for part in gathered_on_first(detected):
+        found |= part
+    return {sample.image_id: found[sample.image_id] for sample in dataset.samples if found}

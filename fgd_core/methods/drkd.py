@@ -20,6 +20,7 @@ from fgd_core.methods.parts.object_relation import ObjectRelation
 from fgd_core.methods.parts.objects import Objects, stacked
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import by_stride_with_derived, per_level
+from fgd_core.ranks import divisor, norm_over_ranks, world_size
 from fgd_core.spec.methods.drkd import Drkd
 
 _LEVELS_WITH_OBJECTS = 2
@@ -73,8 +74,8 @@ class DrkdLoss(nn.Module):
         related = self.teacher_relation(teacher)
         gap = self.adapter(self.student_relation(student)) - related
         is_norm = self._method.relation == "features"
-        pixels = vector_norm(gap) if is_norm else gap.square().sum() / self._pair.num_pairs
-        return {"pixels": pixels, "teacher_norm": vector_norm(related.detach())}
+        pixels = norm_over_ranks(gap) if is_norm else world_size() * gap.square().sum() / self._pair.num_pairs
+        return {"pixels": pixels, "teacher_norm": norm_over_ranks(related.detach())}
 
     def _pooled(self, features: Tensor, objects: Objects) -> Tensor:
         """Pool objects (N, most, 4) from a map (N, C, H, W): (N, most, C, size, size)."""
@@ -104,13 +105,13 @@ class _ObjectsOfLevel(nn.Module):
             enhanced = _adapted(self.relation_adapter, ours.enhanced.view_as(student))
             relations = _existing(enhanced - theirs.enhanced.view_as(teacher), exist)
             return {
-                "instances": vector_norm(relations, dim=1).sum(),
-                "features": vector_norm(features, dim=1).sum(),
+                "instances": world_size() * vector_norm(relations, dim=1).sum(),
+                "features": world_size() * vector_norm(features, dim=1).sum(),
             }
         gap = self.relation_adapter(ours.matrix[..., None])[..., 0] - theirs.matrix
         return {
-            "instances": (gap.square() * exist[:, :, None] * exist[:, None]).sum(),
-            "features": features.square().sum() / exist.sum().clamp(min=1),
+            "instances": world_size() * (gap.square() * exist[:, :, None] * exist[:, None]).sum(),
+            "features": features.square().sum() / divisor(exist.sum()),
         }
 
 

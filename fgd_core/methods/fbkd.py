@@ -5,13 +5,12 @@ With the spatial attention A as in FGD, the mean of both networks' A as mask M, 
   channel   || f(mean over space of S) - mean over space of T ||
   spatial   || f(mean over channels of S) - mean over channels of T ||
   relation  || f(R_S(S)) - R_T(T) ||
-Each norm is the L2 norm of the whole batch. The non-local blocks R_S and R_T train with the student and are discarded.
-The authors compute a channel mask too, but do not use it. Source: mmrazor's code.
+Each norm is the L2 norm of the whole batch, over all ranks. The non-local blocks R_S and R_T train with the student and
+are discarded. The authors compute a channel mask too, but do not use it. Source: mmrazor's code.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.linalg import vector_norm
 from torch.nn.functional import max_pool2d
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms
@@ -19,6 +18,7 @@ from fgd_core.methods.parts.attention import attention
 from fgd_core.methods.parts.batch_norm import BatchNorm
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
+from fgd_core.ranks import norm_over_ranks
 from fgd_core.spec.methods.fbkd import Fbkd
 
 _POOLED_CELLS = (16, 8, 4)
@@ -38,8 +38,7 @@ def masked_norm(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Scalar (); its gradient is 0 where the maps are equal, not NaN.
     """
-    norm: Tensor = vector_norm(mask.sqrt()[:, None] * (student - teacher))
-    return norm
+    return norm_over_ranks(mask.sqrt()[:, None] * (student - teacher))
 
 
 class NonLocal(nn.Module):
@@ -96,9 +95,9 @@ class FbkdLoss(nn.Module):
             related = self.relation_adapter(self.student_relation(ours)) - self.teacher_relation(theirs)
             parts = {
                 "masked": masked_norm(self.masked_adapter(ours), theirs, self._mask(ours, theirs)),
-                "channel": vector_norm(self.channel_adapter(ours.mean((2, 3))) - theirs.mean((2, 3))),
-                "spatial": vector_norm(self.spatial_adapter(_over_channels(ours)) - _over_channels(theirs)),
-                "relation": vector_norm(related),
+                "channel": norm_over_ranks(self.channel_adapter(ours.mean((2, 3))) - theirs.mean((2, 3))),
+                "spatial": norm_over_ranks(self.spatial_adapter(_over_channels(ours)) - _over_channels(theirs)),
+                "relation": norm_over_ranks(related),
             }
         return Terms(parts, {name: getattr(self._method, name) for name in parts})
 

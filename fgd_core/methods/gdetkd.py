@@ -33,6 +33,7 @@ from fgd_core.methods.parts.predicted_regions import sample_predictions, vectors
 from fgd_core.methods.parts.regions import counted_mean, expected_deltas, region_divergence
 from fgd_core.methods.parts.shared_regions import SharedRegions, on_students_regions, read_by_teacher, region_heads
 from fgd_core.outputs import DenseOutputs, RegionReading
+from fgd_core.ranks import gathered
 from fgd_core.roi_align import pool_from_map
 from fgd_core.spec.loss_names import REGIONS
 from fgd_core.spec.methods.gdetkd import GDetKd
@@ -110,15 +111,17 @@ class GDetKdMethod(Method):
     def _contrast(self, compared: Compared) -> Tensor:
         """Contrast the vectors of regions, then remember the teacher's: a scalar ()."""
         with in_float32(compared.vectors, compared.teacher.vectors) as (ours, theirs):
+            keys = gathered(theirs)
             loss = info_nce(
                 self.projector(ours),
-                theirs,
+                keys.rows,
                 are_apart(compared.boxes, _OVERLAP_OF_NEGATIVES),
                 # A copy: the gradient needs the vectors of before this step.
                 self.memory.vectors.clone(),
                 self._method.contrast_temperature,
+                first=keys.first,
             )
-            self.memory.add(theirs)
+            self.memory.add(keys.rows)
         return loss
 
 

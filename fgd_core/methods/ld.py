@@ -26,6 +26,7 @@ from fgd_core.methods.parts.dense import best_scores
 from fgd_core.methods.parts.divergence import tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.outputs import IGNORED, DistributionOutputs
+from fgd_core.ranks import divisor, world_size
 from fgd_core.spec.methods.ld import Ld
 
 _LOWER_BOUND = 0.25
@@ -56,12 +57,12 @@ def main_loss(losses: Tensor, scores: Tensor, is_object: Tensor) -> Tensor:
     Returns:
         Scalar ().
     """
-    return (losses.sum(-1) * scores * is_object).sum() / _SIDES
+    return world_size() * (losses.sum(-1) * scores * is_object).sum() / _SIDES
 
 
 def valuable_loss(losses: Tensor, weights: Tensor) -> Tensor:
     """Sum the side losses (N, A, 4) in the valuable region, with the weights (N, A) of `valuable_weights`."""
-    return (losses.sum(-1) * weights).sum() / _VALUABLE_DIVISOR
+    return world_size() * (losses.sum(-1) * weights).sum() / _VALUABLE_DIVISOR
 
 
 def class_loss(student: Tensor, teacher: Tensor, is_object: Tensor, temperature: float) -> Tensor:
@@ -75,7 +76,7 @@ def class_loss(student: Tensor, teacher: Tensor, is_object: Tensor, temperature:
         Scalar (); 0 without objects.
     """
     losses = tempered_divergence(student, teacher, temperature) / student.shape[-1]
-    return (losses * is_object).sum() / is_object.sum().clamp(min=1)
+    return (losses * is_object).sum() / divisor(is_object.sum())
 
 
 @torch.no_grad()

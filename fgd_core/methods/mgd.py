@@ -4,6 +4,8 @@ A cell of an image is hidden with probability lambda, in all channels at once. G
 another 3x3 convolution, and trains with the student. The loss is sum((G(f(S) M) - T)^2) / N, with the mask M.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,17 +16,19 @@ from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods.mgd import Mgd
 
 
-def kept_cells(features: Tensor, hidden_share: float) -> Tensor:
-    """Draw the cells that are not hidden, from the random numbers of the map's device.
+def kept_cells(features: Tensor, hidden_share: float, generators: Sequence[torch.Generator | None] = (None,)) -> Tensor:
+    """Draw the cells that are not hidden.
 
     Args:
         features: (N, C, H, W).
         hidden_share: probability in [0, 1) that a cell is hidden.
+        generators: one for each image, or one for all; on the map's device. None is PyTorch's global generator.
     Returns:
         (N, 1, H, W) of the same type, 1 for a kept cell, else 0.
     """
-    drawn = torch.rand(len(features), 1, *features.shape[2:], device=features.device)
-    return (drawn >= hidden_share).to(features.dtype)
+    shape = (len(features) // len(generators), 1, *features.shape[2:])
+    drawn = [torch.rand(shape, device=features.device, generator=generator) for generator in generators]
+    return (torch.cat(drawn) >= hidden_share).to(features.dtype)
 
 
 class MgdLoss(nn.Module):
@@ -37,12 +41,13 @@ class MgdLoss(nn.Module):
         self.generation = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
         )
-        self._method = method
+        self._method, self._level = method, pair.name
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare maps (N, C, H, W)."""
         adapted = self.adapter(student)
-        generated = self.generation(adapted * kept_cells(adapted, self._method.lambda_))
+        draws = lesson.targets.generators(f"cells of {self._level}", adapted.device)
+        generated = self.generation(adapted * kept_cells(adapted, self._method.lambda_, draws))
         with in_float32(generated, teacher.detach()) as (ours, theirs):
             loss = imitation_loss(ours, theirs, "sum")
         return Terms({"generation": loss}, {"generation": self._method.alpha})

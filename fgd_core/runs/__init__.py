@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 
 from fgd_core.data import resolved_data
 from fgd_core.data.samples import DetectionDataset
@@ -13,11 +14,13 @@ from fgd_core.detectors.weights import inherit
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
-from fgd_core.errors import OutOfMemoryError, SpecError, WeightsError
+from fgd_core.errors import LostRunError, OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import inspect
+from fgd_core.ranks import world_size
 from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
 from fgd_core.runs.opening import evaluator_for, open_split
+from fgd_core.runs.rank_context import RankContext
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
@@ -27,6 +30,7 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.plans import DistillationPlanned
@@ -44,29 +48,49 @@ def execute(spec: JobSpec, context: RunContext) -> RunFinished:
 
     Every error becomes the outcome `failed` with its report, so that it reaches the user. When the context asks to
     stop, the outcome is `stopped`, in every phase of the run.
+
+    In a `torch.distributed` process group of several processes, call it in each of them: they train together, and all
+    return the same outcome. Rank 0 alone reports events, asks its context whether to stop, and writes files. The other
+    ranks use their contexts to find checkpoints only. On a GPU, set the current device before. If the outcome is not
+    `succeeded`, the process group is gone afterwards.
     """
+    if world_size() == 1:
+        finished = _outcome(spec, context)
+    else:
+        context = RankContext(context)
+        finished = context.end(_outcome(spec, context))
+    context.emit(finished)
+    return finished
+
+
+def _outcome(spec: JobSpec, context: RunContext) -> RunFinished:
     try:
         with checking_for_stop(context.should_stop):
-            match spec:
-                case TrainSpec():
-                    finished = train(spec, context)
-                case DistillSpec():
-                    finished = distill(spec, context)
-                case ChainSpec():
-                    finished = chain(spec, context)
-                case EvaluateSpec():
-                    finished = evaluate(spec, context)
-                case CheckDataSpec():
-                    finished = check_data(spec, context)
-                case DeriveDataSpec():
-                    finished = derive_data(spec, context)
+            finished = _run(spec, context)
     except Stopped:
         finished = RunFinished(outcome="stopped")
     except Exception as error:
         # Whatever fails, the user must get a report, and the run its final event.
         finished = RunFinished(outcome="failed", error=_report(error))
-    context.emit(finished)
     return finished
+
+
+def _run(spec: JobSpec, context: RunContext) -> RunFinished:
+    match spec:
+        case TrainSpec():
+            return train(spec, context)
+        case DistillSpec():
+            return distill(spec, context)
+        case ChainSpec():
+            return chain(spec, context)
+        case EvaluateSpec():
+            return evaluate(spec, context)
+        case CheckDataSpec():
+            return check_data(spec, context)
+        case DeriveDataSpec():
+            return derive_data(spec, context)
+        case SweepSpec():
+            raise SpecError(f"{spec.name} is a sweep, whose trials need a Ray cluster; submit it to a server")
 
 
 def train(spec: TrainSpec, context: RunContext) -> RunFinished:
@@ -265,6 +289,12 @@ def _report(error: Exception) -> ErrorReport:
         error = OutOfMemoryError(
             "memory ran out; lower training.batch_size or the input size, or ask for a larger device", cause=str(error)
         ).with_traceback(error.__traceback__)
+    elif _is_of_a_lost_rank(error):
+        error = LostRunError(
+            "a process that trains this job together with others ended; the next attempt resumes from the newest "
+            "checkpoint",
+            cause=str(error),
+        ).with_traceback(error.__traceback__)
     return ErrorReport.of(error)
 
 
@@ -273,3 +303,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "not enough memory" in str(error)
     )
+
+
+def _is_of_a_lost_rank(error: Exception) -> bool:
+    # Gloo raises a plain RuntimeError that begins with the place in its source.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/transport/" in str(error))

@@ -19,6 +19,7 @@ from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
+from fgd_core.ranks import copy_from_first, from_first, is_first
 from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
@@ -67,6 +68,9 @@ class TrainingRun:
     def identity(self) -> RunIdentity:
         """What this run depends on. Read it after all weights are loaded: their loaders report errors of missing
         files."""
+        return from_first(self._identity)
+
+    def _identity(self) -> RunIdentity:
         return run_identity(
             self.spec,
             data={
@@ -94,11 +98,15 @@ class TrainingRun:
         Raises:
             WeightsError: the checkpoint there is from another training.
         """
+        identity = self.identity
+        return from_first(lambda: self._saved_training(identity))
+
+    def _saved_training(self, identity: RunIdentity) -> SavedTraining | None:
         found = RunCheckpoints(self.context.job_dir / CHECKPOINTS).newest_readable()
         if found is None:
             return None
         may_change = self.context.may_change if isinstance(self.context, ChangesInFlight) else frozenset[str]()
-        reason = reason_to_restart(found, self.identity, may_change=may_change)
+        reason = reason_to_restart(found, identity, may_change=may_change)
         if reason is None:
             return found
         self.context.emit(Warned(code="checkpoint_unsuited", message=reason))
@@ -107,11 +115,14 @@ class TrainingRun:
     def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
         """Build a detector with the initial weights that its spec names."""
         detector = build_detector(settings, len(self.val_data.categories))
-        loaded = load_first_weights(
-            detector, settings, self.classes, role=role, resolve=self.context.resolve_checkpoint
-        )
-        if loaded is not None:
-            self.context.emit(loaded)
+        # The student of an earlier stage of a chain is a file of rank 0 only.
+        if is_first():
+            loaded = load_first_weights(
+                detector, settings, self.classes, role=role, resolve=self.context.resolve_checkpoint
+            )
+            if loaded is not None:
+                self.context.emit(loaded)
+        copy_from_first(detector)
         return detector
 
     @property
@@ -248,14 +259,14 @@ class TrainingRun:
 
     def _result(self, trainer: Trainer, evaluator: Evaluator) -> RunFinished:
         """Measure the best checkpoint of a finished training."""
-        best, _ = read_checkpoint(trainer.checkpoints.best)
+        best, _ = from_first(lambda: read_checkpoint(trainer.checkpoints.best))
         detector = trainer.detector
         detector.load_state_dict(best.state)
         detector.eval()
         assert best.record.scores is not None, "best.pt is written after an evaluation"
         folder, device_name = self.context.job_dir, self.machine.name
         result = evaluator.result(detector, best.record.scores, folder=folder, device_name=device_name)
-        update = {"best_epoch": best.record.epoch, "train_s": trainer.state.train_s}
+        update = {"best_epoch": best.record.epoch, "train_s": from_first(lambda: trainer.state.train_s)}
         return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
 
     def _evaluator(self, what: str, dataset: DetectionDataset | None = None) -> Evaluator:

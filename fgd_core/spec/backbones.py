@@ -17,10 +17,10 @@ ResNetName: TypeAlias = Literal[
     "resnext101_64x4d",
 ]
 Norm: TypeAlias = Literal["batch", "fixed_batch", "frozen_batch", "synchronised_batch", "group"]
-"""Normalisation layers. `batch` learns statistics, scale and shift; a network without pretrained weights needs it.
+"""Normalisation layers. `batch` learns statistics, scale and shift; a network without pretrained weights needs it. Its
+statistics are those of the global batch, however many processes share it, so `synchronised_batch` is the same layer.
 `fixed_batch` keeps the statistics of pretrained weights and learns scale and shift, as mmdetection does. `frozen_batch`
-keeps statistics, scale and shift, as torchvision does. `synchronised_batch` computes its statistics over all GPUs.
-`group` needs no statistics and suits small batches."""
+keeps statistics, scale and shift, as torchvision does. `group` needs no statistics and suits small batches."""
 
 
 FrozenStages: TypeAlias = Annotated[int, Field(ge=0, le=5)]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fgd_core.methods.levels import Pair
 from fgd_core.methods.per_level import resample
+from fgd_core.ranks import total_over_ranks, world_size
 
 
 class LinearFit:
@@ -33,10 +34,11 @@ class LinearFit:
 
     def residual(self) -> float:
         """Return the part of the target's variance that the best map leaves, in [0, 1]; 0 if the target is constant."""
-        sum_x, sum_y, xx, xy, yy = self._sums
-        covariance = xx - torch.outer(sum_x, sum_x) / self._count
-        shared = xy - torch.outer(sum_x, sum_y) / self._count
-        variance = float(yy - sum_y.square().sum() / self._count)
+        sum_x, sum_y, xx, xy, yy = map(total_over_ranks, self._sums)
+        count = world_size() * self._count
+        covariance = xx - torch.outer(sum_x, sum_x) / count
+        shared = xy - torch.outer(sum_x, sum_y) / count
+        variance = float(yy - sum_y.square().sum() / count)
         if variance <= 0:
             return 0.0
         # By the pseudo-inverse: channels may be constant, or sums of others.

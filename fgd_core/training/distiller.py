@@ -13,6 +13,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
 from fgd_core.outputs import DenseOutputs
+from fgd_core.ranks import world_size, zero_of
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
@@ -135,7 +136,7 @@ class Distiller(Distillation):
         """Compute the loss and its parts as `forward` does, all scalars (), from the student's views by picture."""
         total = batch.images.new_zeros((), dtype=torch.float32)
         if self._is_idle:
-            return total, {"distill/total": total}
+            return at_rest(total, self), {"distill/total": total}
         parts: dict[str, Tensor] = {}
         for place, terms in self.losses(self._lesson(student, batch, moment)).items():
             weighed = terms.scaled(self._scale)
@@ -186,6 +187,11 @@ def side_of(detector: Detector) -> Side:
         has_regions=head is not None,
         vector_size=detector.levels[0].channels if head is None else head.vector_size,
     )
+
+
+def at_rest(total: Tensor, module: nn.Module) -> Tensor:
+    """Return a loss () whose module weighs nothing; several ranks wait for the gradients of all parameters."""
+    return total + zero_of(module) if world_size() > 1 and any(True for _ in module.parameters()) else total
 
 
 class _Networks(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fgd_core.data.loading import Batch
 from fgd_core.methods.base import Moment, Outputs
-from fgd_core.training.distiller import Distillation, Distiller
+from fgd_core.training.distiller import Distillation, Distiller, at_rest
 
 
 class WeightedTeacher(NamedTuple):
@@ -60,6 +60,7 @@ class SeveralTeachers(Distillation):
         parts: dict[str, Tensor] = {}
         for number, distiller, share in self._taught:
             if not share:
+                total = at_rest(total, distiller)
                 continue
             own, of_teacher = distiller.compare(student, batch, moment)
             total = total + share * own

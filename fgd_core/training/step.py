@@ -1,19 +1,91 @@
 """Runs one optimisation step."""
 
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
+from fgd_core.ranks import mean_over_ranks, world_size, zero_of
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients
 
 
+class StepLoss(NamedTuple):
+    """Holds the loss of a batch, scalar (), and by name its parts, scalars () without gradient."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+
+
+class Learner(nn.Module):
+    """Computes the loss of a step: all that trains, and nothing else, is inside this module.
+
+    Args:
+        distiller: adds the distillation loss; None trains on labels only.
+    """
+
+    def __init__(self, detector: Detector, distiller: Distillation | None = None) -> None:
+        super().__init__()
+        self.detector, self.distiller = detector, distiller
+
+    @property
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The parameters of the detector, and those of the distiller."""
+        modules = [self.detector, *([self.distiller] if self.distiller is not None else [])]
+        return [list(module.parameters()) for module in modules]
+
+    def forward(self, batch: Batch | None, moment: Moment = Moment()) -> StepLoss:  # noqa: B008
+        """Compute the loss of a batch on the detector's device; its parts are `loss`, `task/…` and `distill/…`.
+
+        Without a batch, the loss is a zero that gives every parameter a zero gradient.
+        """
+        if batch is None:
+            return StepLoss(zero_of(self), {})
+        features = self.detector.features(batch.images)
+        outputs = self.detector.predict(features, batch.image_sizes, batch.targets)
+        task = self.detector.losses(outputs, batch.targets)
+        parts = {f"task/{name}": value.detach() for name, value in task.items()}
+        loss = torch.stack(list(task.values())).sum()
+        if self.distiller is not None:
+            distilled, of_distiller = self.distiller(features, batch, moment, outputs)
+            loss = loss + distilled
+            parts |= of_distiller
+        # The outputs, which may be as large as the maps, end here: the backward pass does not read them.
+        return StepLoss(loss, {**parts, "loss": loss.detach()})
+
+
+def shared_by_ranks(learner: Learner) -> nn.Module:
+    """Let the ranks train together; with a single rank, return the learner itself.
+
+    All ranks then have the weights of rank 0, and `training_step` leaves them equal. Every parameter that trains must
+    get a gradient in each step on each rank.
+    """
+    if world_size() == 1:
+        return learner
+    shared = DistributedDataParallel(
+        learner,
+        # Its own group, because sums of gradients may start before or after the sums inside a loss, on each rank in
+        # another order.
+        process_group=torch.distributed.new_group(),
+        # They are equal: norms and memories see the values of all ranks.
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+    # After the first backward pass, gradients are summed in the order in which they came. The order of this pass
+    # depends on no batch, so a resumed run rounds its sums as the run before.
+    shared(None).total.backward()
+    shared.zero_grad(set_to_none=True)
+    return shared
+
+
 def training_step(
-    detector: Detector,
-    distiller: Distillation | None,
+    learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
@@ -24,39 +96,37 @@ def training_step(
     """Run the forward and backward passes, clip the gradients and update the weights.
 
     Args:
-        batch: on the detector's device.
+        learner: a `Learner`, or what `shared_by_ranks` returns.
+        batch: of this rank, on the detector's device.
         autocast_dtype: for the forward passes; None means float32.
         moment: the place in the training.
     Returns:
-        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`.
+        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`; the means over ranks.
     Raises:
         NonFiniteLossError: the loss or the gradient norm is not finite; the weights are unchanged.
     """
     with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
-        features = detector.features(batch.images)
-        outputs = detector.predict(features, batch.image_sizes, batch.targets)
-        task = detector.losses(outputs, batch.targets)
-        values = {f"task/{name}": value.detach() for name, value in task.items()}
-        loss = torch.stack(list(task.values())).sum()
-        if distiller is not None:
-            distilled, parts = distiller(features, batch, moment, outputs)
-            loss = loss + distilled
-            values |= parts
-        # The backward pass does not read the outputs, which may be as large as the maps.
-        del outputs
-    values["loss"] = loss.detach()
+        loss, parts = learner(batch, moment)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
-    groups = [list(detector.parameters())] + ([list(distiller.parameters())] if distiller is not None else [])
-    norm = clip_gradients(groups, clip_norm)
-    values["gradient_norm"] = norm
-    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+    trained = cast(Learner, learner.module if isinstance(learner, DistributedDataParallel) else learner)
+    norm = clip_gradients(trained.groups, clip_norm)
+    values = {**_means(parts), "gradient_norm": norm}
+    if not bool(torch.isfinite(values["loss"]) & torch.isfinite(norm)):
         raise _non_finite(values)
     optimizer.step()
     return values
 
 
-def _non_finite(values: dict[str, Tensor]) -> NonFiniteLossError:
+def _means(parts: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Average scalars () over the ranks, in one message; the parts of a loss have the same names on each."""
+    if world_size() == 1:
+        return parts
+    means = mean_over_ranks(torch.stack([value.float() for value in parts.values()]))
+    return dict(zip(parts, means, strict=True))
+
+
+def _non_finite(values: Mapping[str, Tensor]) -> NonFiniteLossError:
     cure = "lower the learning rate, clip gradients, or lower the distillation's scale"
     numbers = {name: str(value.item()) for name, value in values.items()}
     return NonFiniteLossError(f"the loss or its gradient is not finite; {cure}", **numbers)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
 from fgd_core.errors import NonFiniteLossError, WeightsError
 from fgd_core.methods.base import Moment
+from fgd_core.ranks import from_first, is_first
 from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
@@ -29,7 +31,7 @@ from fgd_core.training.distiller import Distillation
 from fgd_core.training.identity import RunIdentity
 from fgd_core.training.machine import Machine, generator_states, restore_generators
 from fgd_core.training.optimizers import build_optimizer, learning_rate
-from fgd_core.training.step import training_step
+from fgd_core.training.step import Learner, shared_by_ranks, training_step
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -58,6 +60,8 @@ class _State:
 class Trainer:
     """Trains `detector` until its epochs are done or the context asks it to stop.
 
+    Of several ranks, each has a trainer, and all are in the same state. Rank 0 saves it, and decides when to stop.
+
     Args:
         distiller: adds the distillation loss; None trains on labels only.
         evaluate: scores the detector, which is in eval mode, on the validation split.
@@ -82,8 +86,9 @@ class Trainer:
         self.settings, self.context = settings, context
         self._evaluate, self._describe = evaluate, describe
         self._machine = machine
-        of_method = list(distiller.parameters()) if distiller is not None else []
-        self.optimizer = build_optimizer(settings.optimizer, [*detector.parameters(), *of_method])
+        learner = Learner(detector, distiller)
+        self._learner = shared_by_ranks(learner)
+        self.optimizer = build_optimizer(settings.optimizer, chain.from_iterable(learner.groups))
         self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
         self.state = _State(course=identity)
         self.steps = settings.epochs * loader.steps_per_epoch
@@ -176,7 +181,7 @@ class Trainer:
         waits_since_s = time.perf_counter()
         for batch in self.loader.epoch(state.epoch, state.step_in_epoch):
             waited_s = time.perf_counter() - waits_since_s
-            if self.context.should_stop():
+            if from_first(self.context.should_stop):
                 self._log_steps()
                 return False
             self._run_step(batch.to(self._machine.device), waited_s)
@@ -211,8 +216,7 @@ class Trainer:
             group["lr"] = rate
         try:
             tensors = training_step(
-                self.detector,
-                self.distiller,
+                self._learner,
                 self.optimizer,
                 batch,
                 clip_norm=self.settings.clip_norm,
@@ -273,7 +277,8 @@ class Trainer:
         # The first evaluation is the best even without a score, because every run must leave a best checkpoint.
         if state.best_epoch is None or (scores.ap or 0) > (state.best_ap or 0):
             state.best_ap, state.best_epoch = scores.ap, state.epoch
-            self.context.emit(self.checkpoints.save_best(self._describe(scores, state.epoch, self.step)))
+            if is_first():
+                self.context.emit(self.checkpoints.save_best(self._describe(scores, state.epoch, self.step)))
         state.awaits_evaluation = False
         self._save_last(scores, replaces=True)
         self._wait_for_verdict()
@@ -285,6 +290,8 @@ class Trainer:
 
     def _save_last(self, scores: Scores | None = None, *, replaces: bool = False) -> None:
         self._saved_at_s = time.monotonic()
+        if not is_first():
+            return
         checkpoint = self._describe(scores, self.state.epoch, self.step)
         self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict(), replaces=replaces))
 

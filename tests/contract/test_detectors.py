@@ -61,13 +61,13 @@ KEYPOINTS = torch.tensor(
 """Of each of the two objects, inside its box; two are not labelled."""
 
 
-def _described(settings: DetectorSpec) -> str:
+def described(settings: DetectorSpec) -> str:
     changed = settings.model_dump(include={"version", "convention", "norm"}, exclude_defaults=True)
     backbone = [] if settings.backbone == TINY else [settings.backbone.name]
     return " ".join([type(settings).__name__, *changed.values(), *backbone])
 
 
-@pytest.fixture(params=ALL_SETTINGS, ids=_described)
+@pytest.fixture(params=ALL_SETTINGS, ids=described)
 def settings(request: pytest.FixtureRequest) -> DetectorSpec:
     torch.manual_seed(0)
     chosen: DetectorSpec = request.param
@@ -223,7 +223,7 @@ def _doubled(masks: Tensor) -> Tensor:
     return masks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
 
 
-@pytest.mark.parametrize("settings", offering("class_scores"), ids=_described)
+@pytest.mark.parametrize("settings", offering("class_scores"), ids=described)
 class TestDenseOutputs:
     def test_have_a_row_for_every_anchor(self, settings: DetectorSpec) -> None:
         detector, maps = built(settings)
@@ -271,7 +271,7 @@ class TestDenseOutputs:
             assert torch.equal(arranged[:, anchor * NUM_CLASSES + label, row, column], logits[:, location, label])
 
 
-@pytest.mark.parametrize("settings", offering("towers"), ids=_described)
+@pytest.mark.parametrize("settings", offering("towers"), ids=described)
 class TestDenseHead:
     @pytest.mark.parametrize("depth", [1, 3, 4])
     def test_cut_in_two_gives_the_same_outputs_to_the_bit(self, settings: DetectorSpec, depth: int) -> None:
@@ -303,7 +303,7 @@ class TestDenseHead:
                 detector.dense_head.tower(maps, depth)
 
 
-@pytest.mark.parametrize("settings", offering("regions"), ids=_described)
+@pytest.mark.parametrize("settings", offering("regions"), ids=described)
 class TestRegionHead:
     def test_reads_given_boxes_as_the_detector_reads_its_sample(self, settings: DetectorSpec) -> None:
         detector, maps = built(settings)

@@ -32,7 +32,6 @@ DOORS = (
         "torchvision",
         "torchvision.models.detection._utils",
         (
-            "BalancedPositiveNegativeSampler",
             "BoxCoder.decode_single",
             "BoxCoder.encode_single",
             "Matcher.set_low_quality_matches_",
@@ -47,6 +46,13 @@ DOORS = (
     ),
     Door("torchvision", "torchvision.models.resnet", ("ResNet._make_layer",), "fgd_core/detectors/parts/backbones.py"),
     Door("torch", "torch.nn", ("Conv2d._conv_forward",), "fgd_core/detectors/parts/small_maps.py"),
+    Door(
+        "torch",
+        "torch.distributed.distributed_c10d",
+        ("_get_default_store",),
+        "fgd_core/runs/rank_context.py",
+    ),
+    Door("torch", "torch.nn.modules._functions", ("SyncBatchNorm",), "fgd_core/batch_norm.py"),
     Door("torch", "torch._dynamo.utils", ("is_compile_supported",), "fgd_core/no_compiler.py"),
     Door(
         "pycocotools",

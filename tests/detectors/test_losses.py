@@ -10,12 +10,12 @@ import torch.multiprocessing as mp
 from torchvision.ops import box_iou
 
 from fgd_core.boxes import paired_iou
-from fgd_core.detectors.parts.assignment import mean_over_ranks
 from fgd_core.detectors.parts.generalised_focal import (
     distribution_focal_loss,
     expected_distance,
     quality_focal_loss,
 )
+from fgd_core.ranks import mean_over_ranks
 
 
 class TestQualityFocalLoss:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fgd_core.methods.parts.contrast import Memory, are_apart, info_nce
+from fgd_core.ranks import gathered
 
 
 def vectors(count: int, dimensions: int, seed: int) -> Tensor:
@@ -121,8 +122,8 @@ def _of_rank(rank: int, step: int) -> Tensor:
 
 def _remember_on(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    memory = Memory(6, 2, added_per_step=2)
+    memory = Memory(6, 2, added_per_step=4)
     for step in range(2):
-        memory.add(_of_rank(rank, step))
+        memory.add(gathered(_of_rank(rank, step)).rows)
     torch.save(memory.vectors, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -16,7 +16,7 @@ from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, CosineSchedule, Sgd, StepSchedule, TrainingSpec
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.optimizers import build_optimizer, clip_gradients, learning_rate
-from fgd_core.training.step import training_step
+from fgd_core.training.step import Learner, training_step
 from tests.library import TINY_DETECTOR, train_spec
 
 SPEC = train_spec(data={"num_train": 80})
@@ -31,11 +31,11 @@ def trained(method: Fgd | None, steps: int, optimizer_spec: AdamW | Sgd = AdamW(
     distiller = None
     if method is not None:
         distiller = Distiller(method, student, build_detector(TEACHER, len(dataset.categories)))
-    own = [] if distiller is None else list(distiller.parameters())
-    optimizer = build_optimizer(optimizer_spec, [*student.parameters(), *own])
+    learner = Learner(student, distiller)
+    optimizer = build_optimizer(optimizer_spec, learner.parameters())
     loader = TrainLoader(dataset, SPEC.input, batch_size=4, seed=0, workers=0)
     for _, batch in zip(range(steps), loader.epoch(0), strict=False):
-        training_step(student, distiller, optimizer, batch, clip_norm=0.5, autocast_dtype=None, moment=Moment())
+        training_step(learner, optimizer, batch, clip_norm=0.5, autocast_dtype=None, moment=Moment())
     return student.state_dict()
 
 
@@ -103,7 +103,7 @@ class TestNonFiniteLoss:
         before = copy.deepcopy(dict(detector.named_parameters()))
         with pytest.raises(NonFiniteLossError) as caught:
             training_step(
-                detector, None, optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
+                Learner(detector), optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
             )
         assert caught.value.details["task/box"] == "inf"
         assert all(torch.equal(before[name], value) for name, value in detector.named_parameters())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fgd_core.errors import FgdError
+from fgd_core.errors import FgdError, LostRunError
 from fgd_core.spec.events import RunFinished
 from fgd_core.spec.results import ErrorReport
 
@@ -56,7 +56,9 @@ def end_after(failures: Mapping[int, Exception]) -> RunFinished | Lost:
 def speaks_of_lost_peer(report: ErrorReport) -> bool:
     """Return whether a worker failed because it cannot reach another one any more."""
     text = f"{report.message} {report.traceback}"
-    return report.code == FgdError.code and any(part in text for part in _LOST_PEER)
+    return report.code == LostRunError.code or (
+        report.code == FgdError.code and any(part in text for part in _LOST_PEER)
+    )
 
 
 def first_line(error: Exception) -> str:

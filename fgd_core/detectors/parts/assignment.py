@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from fgd_core.data.targets import Targets
@@ -75,16 +74,3 @@ def count_positives(matches: Sequence[Tensor] | Tensor) -> Tensor:
         Scalar float32.
     """
     return torch.stack([(of_image >= 0).sum().clamp(min=1) for of_image in matches]).sum().float()
-
-
-def mean_over_ranks(count: Tensor) -> Tensor:
-    """Average a scalar () over all processes of a distributed training, without gradient.
-
-    A single process gets its own scalar back. Gradients are averaged over processes, so a loss that each process
-    divides by this mean is divided by the sum over all processes.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        return count.detach()
-    total = count.detach().clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()

@@ -9,7 +9,8 @@ from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.keypoint_maps import KeypointOutputs, cells_of_keypoints, keypoint_loss, locate
 from fgd_core.detectors.parts.region_pooling import RegionPool
-from fgd_core.detectors.parts.regions import Branch, RegionHeads, StageOutputs, zero_loss
+from fgd_core.detectors.parts.regions import Branch, RegionHeads, StageOutputs
+from fgd_core.ranks import zero_of
 from fgd_core.spec.detectors import KeypointRcnn
 
 _FEATURES_SIZE = 14
@@ -72,6 +73,6 @@ class KeypointHeads(RegionHeads):
         """Predict the heat maps (n, K, 56, 56) float32 of boxes (n, 4) on maps (N, C, H, W)."""
         if not any(len(own) for own in boxes):
             empty = maps[0].new_zeros((0, self._num_keypoints, HEAT_MAP_SIZE, HEAT_MAP_SIZE), dtype=torch.float32)
-            return empty + zero_loss(self.keypoint_head, self.keypoint_predictor)
+            return empty + zero_of(self.keypoint_head, self.keypoint_predictor)
         logits: Tensor = self.keypoint_predictor(self.keypoint_head(self.keypoint_roi_pool(maps, boxes)))
         return logits.float()

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgd_core.ranks import divisor
+
 _IGNORED = -1
 
 
@@ -42,10 +44,11 @@ def cells_of_keypoints(keypoints: Tensor, boxes: Tensor, size: int) -> Tensor:
 def keypoint_loss(keypoints: KeypointOutputs) -> Tensor:
     """Average the cross entropy over the labelled keypoints: scalar (); zero with zero gradients if there are none."""
     logits, cells = keypoints.logits, keypoints.true_cells
-    if not (cells != _IGNORED).any():
-        return logits.sum() * 0
     with torch.autocast(logits.device.type, enabled=False):
-        return F.cross_entropy(logits.flatten(0, 1).flatten(1), cells.flatten(), ignore_index=_IGNORED)
+        total = F.cross_entropy(
+            logits.flatten(0, 1).flatten(1), cells.flatten(), ignore_index=_IGNORED, reduction="sum"
+        )
+        return total / divisor((cells != _IGNORED).sum())
 
 
 def locate(logits: Tensor, boxes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from fgd_core.batch_norm import BatchNorm2d
 from fgd_core.spec.backbones import Norm
 
 
@@ -44,9 +45,8 @@ def build_norm(name: Norm, *, eps: float = 1e-5, momentum: float = 0.1) -> Calla
             return group_norm
 
 
-# Without a process group, SyncBatchNorm works as a plain batch norm, also on the CPU.
-_BATCH_NORMS: Mapping[str, type[nn.BatchNorm2d | nn.SyncBatchNorm]] = {
-    "batch": nn.BatchNorm2d,
+_BATCH_NORMS: Mapping[str, type[nn.BatchNorm2d]] = {
+    "batch": BatchNorm2d,
     "fixed_batch": FixedBatchNorm2d,
-    "synchronised_batch": nn.SyncBatchNorm,
+    "synchronised_batch": BatchNorm2d,
 }

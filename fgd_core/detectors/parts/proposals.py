@@ -12,14 +12,17 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
 from fgd_core.detectors.parts.assignment import EveryBoxMatcher, gather_positives
-from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from fgd_core.detectors.parts.sampling import sample_balanced
+from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import scale_init
 from fgd_core.outputs import BACKGROUND, IGNORED
+from fgd_core.ranks import divisor
 from fgd_core.spec.detectors import TwoStage
 
 STRIDES = (4, 8, 16, 32, 64)
 _ANCHORS_PER_CELL = 3
 _NMS_IOU_THRESHOLD = 0.7
+_SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS = 256, 0.5
 _SMALLEST_BOX_PX = 1e-3
 
 
@@ -45,7 +48,7 @@ class AnchorSample(NamedTuple):
     true_deltas: Tensor
     """(p, 4) of the object"""
     num_sampled: Tensor
-    """Scalar (), s but at least 1"""
+    """Scalar (), s but at least 1; of several ranks the mean"""
 
 
 class Proposals(NamedTuple):
@@ -78,7 +81,6 @@ class ProposalNetwork(nn.Module):
             if self._follows_mmdetection
             else Matcher(0.7, 0.3, allow_low_quality_matches=True)
         )
-        self._sampler = BalancedPositiveNegativeSampler(256, 0.5)
         self._coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
         self.box_beta, self.train_limits = box_beta, train_limits
 
@@ -87,7 +89,7 @@ class ProposalNetwork(nn.Module):
     ) -> Proposals:
         """Propose boxes; with targets, also sample the anchors that the step trains on.
 
-        PyTorch's global generator draws the sample; checkpoints hold its state.
+        The targets' generators draw the sample.
 
         Args:
             maps: for each level (N, C, H, W).
@@ -112,7 +114,11 @@ class ProposalNetwork(nn.Module):
             self._matcher, maps, anchors, targets, ignores_padding=self._follows_mmdetection
         )  # (N, A)
         labels = (matches >= 0).float().masked_fill(matches == IGNORED, -1)
-        positive, negative = (torch.stack(chosen) > 0 for chosen in self._sampler(list(labels)))
+        chosen = [
+            sample_balanced(own, _SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS, generator)
+            for own, generator in zip(labels, targets.generators("anchors", labels.device), strict=True)
+        ]
+        positive, negative = (torch.stack(masks) for masks in zip(*chosen, strict=True))
         positives = gather_positives(matches.masked_fill(~positive, BACKGROUND), targets)
         sampled = positive | negative
         return AnchorSample(
@@ -120,7 +126,7 @@ class ProposalNetwork(nn.Module):
             is_object=labels[sampled],
             deltas=outputs.deltas[positives.image, positives.location],
             true_deltas=self._coder.encode_single(positives.boxes, anchors[positives.location]),
-            num_sampled=sampled.sum().clamp(min=1),
+            num_sampled=divisor(sampled.sum()),
         )
 
     def _outputs(self, maps: Sequence[Tensor]) -> "_RpnOutputs":

@@ -13,19 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
+from fgd_core.batch_norm import BatchNorm2d
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.keypoint_maps import KeypointOutputs
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
+from fgd_core.detectors.parts.sampling import sample_balanced
 from fgd_core.detectors.parts.selection import nms_per_class
-from fgd_core.detectors.parts.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.outputs import BACKGROUND, RegionReading, Regions
+from fgd_core.ranks import divisor, largest, zero_of
 from fgd_core.spec.detectors import TwoStage
 
 BOX_SIZE = 7
 _MASK_FEATURES_SIZE = 14
 MASK_SIZE = 28
 _SMALLEST_BOX_PX = 1e-2
+_SHARE_OF_OBJECTS = 0.25
 
 
 class Branch(NamedTuple):
@@ -88,8 +92,9 @@ class RegionHeads(nn.Module):
             self.mask_roi_pool = RegionPool(_MASK_FEATURES_SIZE, aligned=self._aligned)
             self.mask_head, self.mask_predictor = masks
         self._matcher = Matcher(iou_threshold, iou_threshold, allow_low_quality_matches=False)
-        self._sampler = BalancedPositiveNegativeSampler(settings.rois_per_image, 0.25)
         self._coder = BoxCoder(coder_weights)
+        # Each stage of a cascade has its own threshold.
+        self._draws = f"regions {iou_threshold}"
 
     @property
     def vector_size(self) -> int:
@@ -139,20 +144,21 @@ class RegionHeads(nn.Module):
     def sample(self, proposals: Sequence[Tensor], targets: Targets) -> Regions:
         """Sample up to `rois_per_image` boxes of each image, of which at most a quarter are matched to an object.
 
-        PyTorch's global generator draws the sample; checkpoints hold its state.
+        The targets' generators draw the sample.
 
         Args:
             proposals: (n, 4) xyxy in pixels for each image.
         """
         regions = Regions([], [], [], [])
-        for own, boxes, labels in zip(proposals, targets.boxes, targets.labels, strict=True):
+        draws = targets.generators(self._draws, proposals[0].device)
+        for own, boxes, labels, generator in zip(proposals, targets.boxes, targets.labels, draws, strict=True):
             candidates = torch.cat([own, boxes])
             objects = torch.full((len(candidates),), BACKGROUND, device=own.device)
             label = torch.zeros_like(objects)
             if len(boxes):
                 objects = self._matcher(box_iou(boxes, candidates))
                 label = (labels[objects.clamp(min=0)] + 1).masked_fill(objects < 0, 0)
-            (positive,), (negative,) = self._sampler([label])
+            positive, negative = sample_balanced(label, self._settings.rois_per_image, _SHARE_OF_OBJECTS, generator)
             chosen = (positive | negative).nonzero().squeeze(1)
             regions.boxes.append(candidates[chosen])
             regions.labels.append(label[chosen])
@@ -167,16 +173,28 @@ class RegionHeads(nn.Module):
             maps: for each level (N, C, H, W).
             boxes: (n, 4) float32 xyxy in pixels for each image.
         """
-        if not any(len(own) for own in boxes):
+        if self._has_nothing(sum(map(len, boxes)), self.box_head):
             return self._reading_of_nothing(maps)
         pooled = _in_type_of_autocast(self.box_roi_pool(maps, boxes))
         vectors = self.box_head(pooled)
         logits, deltas = self.box_predictor(vectors)
         return RegionReading(pooled, vectors, logits.float(), deltas.float().unflatten(1, (-1, 4)))
 
+    def _has_nothing(self, count: int, head: nn.Module) -> bool:
+        """Return whether a head does not run: it has no regions or, if it has batch norms that train, no rank has any.
+
+        The statistics of a norm are those of all ranks, so a rank without regions must take part.
+        """
+        synchronises = self.training and any(isinstance(each, BatchNorm2d) for each in head.modules())
+        return (largest(count)[0] if synchronises else count) == 0
+
     def _reading_of_nothing(self, maps: Sequence[Tensor]) -> RegionReading:
-        """Return the outputs for no boxes, which give every parameter a zero gradient, from maps (N, C, H, W)."""
-        empty = maps[0].new_zeros(0, dtype=torch.float32) * zero_loss(self.box_head, self.box_predictor)
+        """Return the outputs for no boxes, which give every parameter a zero gradient, from maps (N, C, H, W).
+
+        A batch norm would compute statistics of nothing, and an optimiser that gets no gradient would not update its
+        moments.
+        """
+        empty = maps[0].new_zeros(0, dtype=torch.float32) * zero_of(self.box_head, self.box_predictor)
         return RegionReading(
             empty.reshape(0, maps[0].shape[1], BOX_SIZE, BOX_SIZE),
             empty.reshape(0, self.vector_size),
@@ -196,7 +214,7 @@ class RegionHeads(nn.Module):
             deltas = self.class_columns(reading.deltas)[positive, labels[positive] - 1]
             classification = F.cross_entropy(reading.logits, labels, reduction="sum")
             box = F.smooth_l1_loss(deltas, target, beta=self.box_beta, reduction="sum")
-            num_regions = max(1, len(labels))
+            num_regions = divisor(boxes.new_tensor(len(labels)))
             return {"classification": classification / num_regions, "box": box / num_regions}
 
     def _masks(self, maps: Sequence[Tensor], regions: Regions, targets: Targets) -> MaskOutputs:
@@ -205,9 +223,9 @@ class RegionHeads(nn.Module):
         has_object = [objects >= 0 for objects in regions.objects]
         boxes = [own[keep] for own, keep in zip(regions.boxes, has_object, strict=True)]
         labels = torch.cat(regions.labels)[torch.cat(has_object)] - 1
-        if len(labels) == 0:
+        if self._has_nothing(len(labels), self.mask_head):
             empty = maps[0].new_zeros((0, MASK_SIZE, MASK_SIZE), dtype=torch.float32)
-            return MaskOutputs(empty * zero_loss(self.mask_head, self.mask_predictor), empty)
+            return MaskOutputs(empty * zero_of(self.mask_head, self.mask_predictor), empty)
         true_masks = [
             crop_masks(masks, own, objects[keep], MASK_SIZE, aligned=self._aligned)
             for masks, own, objects, keep in zip(all_masks, boxes, regions.objects, has_object, strict=True)
@@ -281,19 +299,10 @@ class RegionHeads(nn.Module):
 
 def mask_loss(masks: MaskOutputs) -> Tensor:
     """Average the cross entropy over all pixels: scalar (); zero with zero gradients if no region has an object."""
-    if len(masks.logits) == 0:
-        return masks.logits.sum()
-    with torch.autocast(masks.logits.device.type, enabled=False):
-        return F.binary_cross_entropy_with_logits(masks.logits, masks.true_masks)
-
-
-def zero_loss(*modules: nn.Module) -> Tensor:
-    """Return a zero () that gives every parameter a zero gradient.
-
-    Used if there are no regions: a batch norm would compute statistics of nothing, and an optimiser that gets no
-    gradient would not update its moments.
-    """
-    return torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum() * 0
+    logits = masks.logits
+    with torch.autocast(logits.device.type, enabled=False):
+        total = F.binary_cross_entropy_with_logits(logits, masks.true_masks, reduction="sum")
+        return total / divisor(logits.new_tensor(logits.numel()))
 
 
 def _in_type_of_autocast(values: Tensor) -> Tensor:

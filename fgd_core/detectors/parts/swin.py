@@ -3,11 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.ops import StochasticDepth, stochastic_depth
 
 from fgd_core.detectors.parts.body import Body
+from fgd_core.ranks import rank, world_size
 from fgd_core.spec import backbones as spec
 
 _PATCH_PX = 4
@@ -35,6 +38,7 @@ def build_swin(settings: spec.Swin) -> Body:
         stochastic_depth_prob=settings.drop_path_rate,
         num_classes=1,
     ).features
+    _share_depths(layers)
     channels = (width, 2 * width, 4 * width, 8 * width)
     norms = ("norm0", "norm1", "norm2", "norm3")
     children: dict[str, nn.Module] = {"whole_patches": WholePatches(), **dict(layers.named_children())}
@@ -45,6 +49,27 @@ def build_swin(settings: spec.Swin) -> Body:
         channels,
         norms,
     )
+
+
+class DropPath(StochasticDepth):  # type: ignore[misc]
+    """Leaves out a block for some images; each rank draws for the images of all ranks, so that the draws are the same
+    for any number of ranks."""
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Drop or scale the images of (N, H, W, C)."""
+        if not self.training or world_size() == 1:
+            dropped: Tensor = super().forward(cells)
+            return dropped
+        every = torch.ones(len(cells) * world_size(), 1, 1, 1).to(cells)
+        factors: Tensor = stochastic_depth(every, self.p, self.mode)
+        return cells * factors.chunk(world_size())[rank()]
+
+
+def _share_depths(layers: nn.Module) -> None:
+    """Replace torchvision's class, which cannot be chosen in its network."""
+    for part in layers.modules():
+        if type(part) is StochasticDepth:
+            part.__class__ = DropPath
 
 
 class WholePatches(nn.Module):

@@ -4,9 +4,9 @@
 """
 
 from torchvision.models._meta import _COCO_CATEGORIES
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from torchvision.models.detection._utils import BoxCoder, Matcher
 
 COCO_OUTPUTS: tuple[str, ...] = tuple(_COCO_CATEGORIES)
 """The 91 outputs of torchvision's COCO heads: the background, the 80 classes and `N/A` for each unused COCO id."""
 
-__all__ = ["COCO_OUTPUTS", "BalancedPositiveNegativeSampler", "BoxCoder", "Matcher"]
+__all__ = ["COCO_OUTPUTS", "BoxCoder", "Matcher"]

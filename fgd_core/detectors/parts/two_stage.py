@@ -10,6 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
+from fgd_core.batch_norm import BatchNorm2d
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.proposals import AnchorSample, ProposalNetwork
@@ -140,7 +141,7 @@ def box_branch(settings: TwoStage, num_logits: int, num_boxes: int) -> Branch:
 def convolved_box_branch(settings: TwoStage, num_logits: int) -> Branch:
     """Build four convolutions with batch norm and one fully connected layer, as in torchvision's second versions."""
     width, size = settings.fpn_width, _representation_size(settings)
-    head = FastRCNNConvFCHead((width, BOX_SIZE, BOX_SIZE), [width] * 4, [size], norm_layer=nn.BatchNorm2d)
+    head = FastRCNNConvFCHead((width, BOX_SIZE, BOX_SIZE), [width] * 4, [size], norm_layer=BatchNorm2d)
     return Branch(head, FastRCNNPredictor(size, num_logits))
 
 

@@ -1,32 +1,42 @@
 """Contrasts the student's vectors with the teacher's, and remembers the teacher's vectors of earlier steps."""
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 from torchvision.ops import box_iou
 
+from fgd_core.ranks import divisor
 
-def info_nce(queries: Tensor, keys: Tensor, is_negative: Tensor, memory: Tensor, temperature: float) -> Tensor:
+
+def info_nce(
+    queries: Tensor, keys: Tensor, is_negative: Tensor, memory: Tensor, temperature: float, *, first: int = 0
+) -> Tensor:
     """Compute how well each query finds its own key among negatives: -log of the share of its own key.
 
     Args:
         queries: (n, D) of the student.
-        keys: (n, D) of the teacher; key i belongs to query i. No gradient flows into them.
-        is_negative: (n, n) bool, whether key j counts as a negative of query i; the diagonal is ignored.
+        keys: (k, D) of the teacher, of all ranks; key `first + i` belongs to query i. No gradient flows into them.
+        is_negative: (n, n) bool, whether the key of query j counts as a negative of query i; the diagonal is ignored.
+            The keys of other ranks are negatives: they are of other images.
         memory: (m, D) more negatives of every query; rows of zeros are left out.
         temperature: divides the cosines.
+        first: number of keys of the ranks before this one.
     Returns:
-        Scalar (), the mean over queries; log(K + 1) for unrelated vectors and K negatives; 0 without a query.
+        Scalar (), the mean over the queries of all ranks; log(K + 1) for unrelated vectors and K negatives; 0 without
+        a query.
     Source: arXiv:1807.03748 equation 4, as in G-DetKD, arXiv:2108.07482.
     """
-    if len(queries) == 0:
+    count = len(queries)
+    num_queries = divisor(queries.new_tensor(count))
+    if count == 0:
         return queries.sum() * 0
     queries, keys, memory = (normalize(each, dim=1) for each in (queries, keys.detach(), memory))
-    own = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
-    within = (queries @ keys.T / temperature).masked_fill(~(is_negative | own), -torch.inf)  # (n, n)
+    own = torch.eye(count, dtype=torch.bool, device=queries.device)
+    counts = pad(is_negative | own, (first, len(keys) - first - count), value=True)  # (n, k)
+    within = (queries @ keys.T / temperature).masked_fill(~counts, -torch.inf)  # (n, k)
     earlier = (queries @ memory.T / temperature).masked_fill(~memory.any(1), -torch.inf)  # (n, m)
-    return cross_entropy(torch.cat([within, earlier], dim=1), torch.arange(len(queries), device=queries.device))
+    places = first + torch.arange(count, device=queries.device)
+    return cross_entropy(torch.cat([within, earlier], dim=1), places, reduction="sum") / num_queries
 
 
 @torch.no_grad()
@@ -50,7 +60,7 @@ class Memory(nn.Module):
     Args:
         size: number of vectors.
         dimensions: of a vector.
-        added_per_step: each process adds at most this number of vectors in a step.
+        added_per_step: the largest number of vectors that a step adds.
     """
 
     vectors: Tensor
@@ -66,24 +76,17 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def add(self, vectors: Tensor) -> None:
-        """Overwrite the oldest vectors with the first of (n, D), and with those of all other processes.
+        """Overwrite the oldest vectors with the first of (n, D).
 
-        Every process must call this in every step. It adds the same number of rows in every step: fewer vectors than
-        `added_per_step` are filled up with zeros.
+        It adds the same number of rows in every step: fewer vectors than `added_per_step` are filled up with zeros.
+
+        Args:
+            vectors: of all ranks, so that each rank remembers the same.
         """
         if self._added == 0:
             return
         chosen = vectors[: self._added].to(self.vectors.dtype)
-        rows = gathered(pad(chosen, (0, 0, 0, self._added - len(chosen))))[: len(self.vectors)]
+        rows = pad(chosen, (0, 0, 0, self._added - len(chosen)))
         places = (self.position + torch.arange(len(rows), device=rows.device)) % len(self.vectors)
         self.vectors[places] = rows
         self.position.copy_((self.position + len(rows)) % len(self.vectors))
-
-
-def gathered(rows: Tensor) -> Tensor:
-    """Join the rows (n, D) of all processes of a distributed training, by rank; n must be the same everywhere."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)

@@ -15,6 +15,7 @@ from fgd_core.methods.base import Terms
 from fgd_core.methods.parts.divergence import soft_focal_loss, tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.outputs import IGNORED, DenseOutputs, DistributionOutputs
+from fgd_core.ranks import divisor
 
 BoxMeasure: TypeAlias = Literal["giou", "iou"]
 _LEAST_IOU = 1e-6
@@ -57,7 +58,7 @@ def class_imitation(student: Tensor, teacher: Tensor, matches: Tensor) -> Tensor
         Scalar (), divided by the number of locations with an object.
     """
     losses = soft_focal_loss(student, teacher).sum(-1)  # (N, A)
-    return losses.masked_fill(matches == IGNORED, 0).sum() / count_positives(matches)
+    return losses.masked_fill(matches == IGNORED, 0).sum() / divisor(count_positives(matches))
 
 
 def box_imitation(
@@ -74,7 +75,7 @@ def box_imitation(
         Scalar (), divided by the number of locations with an object.
     """
     losses = box_losses(student, teacher, measure) * weights
-    return losses.masked_fill(matches == IGNORED, 0).sum() / count_positives(matches)
+    return losses.masked_fill(matches == IGNORED, 0).sum() / divisor(count_positives(matches))
 
 
 def side_imitation(student: Tensor, teacher: Tensor, weights: Tensor, matches: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def side_imitation(student: Tensor, teacher: Tensor, weights: Tensor, matches: T
     """
     counted = weights.masked_fill(matches == IGNORED, 0)
     losses = tempered_divergence(student, teacher, 1.0).mean(-1)  # (N, A)
-    return (losses * counted).sum() / counted.sum().clamp(min=torch.finfo(counted.dtype).tiny)
+    return (losses * counted).sum() / divisor(counted.sum(), least=torch.finfo(counted.dtype).tiny)
 
 
 def box_losses(student: Tensor, teacher: Tensor, measure: BoxMeasure = "giou") -> Tensor:

@@ -8,6 +8,8 @@ detectors of different kinds do.
 import torch
 from torch import Tensor, nn
 
+from fgd_core.ranks import divisor
+
 
 def level_weights(student: Tensor, teacher: Tensor, temperature: Tensor | float) -> Tensor:
     """Weigh the student's levels by their likeness to the teacher, for each region.
@@ -55,7 +57,7 @@ class GuidedLevels(nn.Module):
         """
         weights = self.weights(student, teacher)
         difference = torch.einsum("ln,lnchw->nchw", weights, student) - teacher
-        return difference.square().sum() / max(1, difference.numel())
+        return difference.square().sum() / divisor(difference.new_tensor(difference.numel()))
 
     def weights(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the weight of each level for each region: (L, n, C, 7, 7) and (n, C, 7, 7) to (L, n)."""

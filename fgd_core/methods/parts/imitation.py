@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from fgd_core.ranks import divisor
+
 
 def masked_difference(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Compute sum(M (S - T)^2) / (2 sum(M)), where M is the mask, the same for all channels.
@@ -17,7 +19,7 @@ def masked_difference(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         Scalar ().
     """
     weighed = (student - teacher).square().sum(1) * mask  # (N, H, W)
-    return weighed.sum() / (2 * student.shape[1] * mask.sum()).clamp(min=1)
+    return weighed.sum() / divisor(2 * student.shape[1] * mask.sum())
 
 
 def near_zero_convolution(student_channels: int, teacher_channels: int) -> nn.Conv2d:

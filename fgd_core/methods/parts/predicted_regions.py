@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from fgd_core.data.targets import Targets
+from fgd_core.draws import some_of
 from fgd_core.outputs import DenseOutputs
 
 _CANDIDATES = 1000
@@ -28,7 +29,7 @@ class PredictedRegions(NamedTuple):
 def sample_predictions(outputs: DenseOutputs, targets: Targets, count: int) -> PredictedRegions:
     """Choose predicted boxes by chance among the best of each image, at most a quarter of them on objects.
 
-    A box is on an object if their IoU is above one half. PyTorch's global generator draws; checkpoints hold its state.
+    A box is on an object if their IoU is above one half. The targets' generators draw.
 
     Args:
         count: the largest number of boxes of an image.
@@ -37,27 +38,30 @@ def sample_predictions(outputs: DenseOutputs, targets: Targets, count: int) -> P
     boxes = outputs.boxes()  # (N, A, 4)
     best = scores.topk(min(_CANDIDATES, scores.shape[1]), dim=1).indices  # (N, c)
     chosen = PredictedRegions([], [])
-    for own, anchors, objects, size in zip(boxes, best, targets.boxes, targets.image_sizes, strict=True):
+    images = zip(boxes, best, targets.boxes, targets.image_sizes, strict=True)
+    draws = targets.generators("predictions", boxes.device)
+    for (own, anchors, objects, size), generator in zip(images, draws, strict=True):
         candidates = clip_boxes_to_image(own[anchors], size)
-        kept = choose(candidates, objects, count)
+        kept = choose(candidates, objects, count, generator)
         chosen.boxes.append(candidates[kept])
         chosen.anchors.append(anchors[kept])
     return chosen
 
 
-def choose(candidates: Tensor, objects: Tensor, count: int) -> Tensor:
+def choose(candidates: Tensor, objects: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Choose up to `count` boxes by chance, at most a quarter of them on objects.
 
     Args:
         candidates: (c, 4) xyxy; boxes without area are never chosen.
         objects: (m, 4) xyxy; m may be 0.
+        generator: as of `some_of`.
     Returns:
         (n,) int64, indices of candidates.
     """
     has_area = (candidates[:, 2:] > candidates[:, :2]).all(1)
     is_on_object = (box_iou(candidates, objects) > _OVERLAP_OF_OBJECTS).any(1)
-    on_objects = _some_of(has_area & is_on_object, count // _SHARE_OF_OBJECTS)
-    return torch.cat([on_objects, _some_of(has_area & ~is_on_object, count - len(on_objects))])
+    on_objects = some_of(has_area & is_on_object, count // _SHARE_OF_OBJECTS, generator)
+    return torch.cat([on_objects, some_of(has_area & ~is_on_object, count - len(on_objects), generator)])
 
 
 def vectors_at(maps: Sequence[Tensor], anchors: Sequence[Tensor], anchors_per_cell: int) -> Tensor:
@@ -72,9 +76,3 @@ def vectors_at(maps: Sequence[Tensor], anchors: Sequence[Tensor], anchors_per_ce
     """
     cells = torch.cat([level.flatten(2) for level in maps], dim=2)  # (N, C, cells)
     return torch.cat([own[:, index // anchors_per_cell].T for own, index in zip(cells, anchors, strict=True)])
-
-
-def _some_of(mask: Tensor, count: int) -> Tensor:
-    """Return up to `count` indices of true entries of (c,), by chance: (n,) int64."""
-    indices = mask.nonzero().squeeze(1)
-    return indices[torch.randperm(len(indices), device=mask.device)[:count]]

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from fgd_core.boxes import paired_iou
 from fgd_core.methods.parts.divergence import tempered_divergence
+from fgd_core.ranks import divisor
 
 
 def region_divergence(student: Tensor, teacher: Tensor, is_counted: Tensor, temperature: float) -> Tensor:
@@ -26,7 +27,7 @@ def region_divergence(student: Tensor, teacher: Tensor, is_counted: Tensor, temp
 
 def counted_mean(losses: Tensor, is_counted: Tensor) -> Tensor:
     """Average losses (n,) over the rows that are counted, (n,) bool; 0 with a gradient of 0 if there is none."""
-    return (losses * is_counted).sum() / is_counted.sum().clamp(min=1)
+    return (losses * is_counted).sum() / divisor(is_counted.sum())
 
 
 def expected_deltas(deltas: Tensor, logits: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
-"""Statistics of the channels of a map, over the batch and all cells."""
+"""Statistics of the channels of a map, over the global batch and all cells."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fgd_core.ranks import sum_over_ranks, world_size
+
 _EPSILON = 1e-6
+_AXES = (0, 2, 3)
 
 
 class ChannelStatistics(NamedTuple):
@@ -19,9 +22,10 @@ class ChannelStatistics(NamedTuple):
 
 def channel_statistics(features: Tensor) -> ChannelStatistics:
     """Compute the mean and deviation of the channels of a map (N, C, H, W)."""
-    mean = features.mean((0, 2, 3), keepdim=True)
-    num_values = features.numel() // features.shape[1]
-    variance = (features - mean).square().sum((0, 2, 3), keepdim=True) / max(1, num_values - 1)
+    # The maps of all ranks have the same shape.
+    num_values = world_size() * features.numel() // features.shape[1]
+    mean = sum_over_ranks(features.mean(_AXES, keepdim=True)) / world_size()
+    variance = sum_over_ranks((features - mean).square().sum(_AXES, keepdim=True)) / max(1, num_values - 1)
     # The gradient of the root of 0 is infinite: a channel without any activation would make every weight NaN.
     return ChannelStatistics(mean, variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt())
 

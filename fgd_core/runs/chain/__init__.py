@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fgd_core import confined
+from fgd_core.ranks import from_first, is_first
 from fgd_core.runs.chain.record import ChainRecord, FinishedStage
 from fgd_core.runs.chain.stage_context import Axis, RecordedAps, StageContext
 from fgd_core.runs.chain.teachers import CheckTeachers, order_teachers
@@ -69,7 +70,7 @@ def run_chain(spec: ChainSpec, context: RunContext, *, distill: Distill, check: 
             outcome = run.distill(distill)
             if outcome.outcome != "succeeded":
                 return outcome
-        if branch.name == str(len(spec.stages)):
+        if branch.name == str(len(spec.stages)) and is_first():
             _publish(context, run)
     return RunFinished(outcome="succeeded", result=_result(record, len(spec.stages)))
 
@@ -172,7 +173,11 @@ def _best(context: RunContext, stage: str) -> Path:
 
 
 def _sha256(path: Path) -> str | None:
-    """Return the digest of a file; None if there is none."""
+    """Return the digest of a file of rank 0; None if there is none."""
+    return from_first(lambda: _own_sha256(path))
+
+
+def _own_sha256(path: Path) -> str | None:
     try:
         with confined.opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

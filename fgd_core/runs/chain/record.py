@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from fgd_core.errors import WeightsError
+from fgd_core.ranks import from_first, is_first
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import CHAIN_RECORD, TeachersOrdered
 from fgd_core.spec.kinds.base import AnyJob
@@ -46,7 +47,7 @@ class ChainState(Fact):
 
 
 class ChainRecord:
-    """Reads and writes the record in the folder of a chain's run.
+    """Reads and writes the record in the folder of a chain's run; of several ranks, rank 0 does both.
 
     Raises:
         WeightsError: the record there is from another chain.
@@ -55,7 +56,7 @@ class ChainRecord:
     def __init__(self, spec: ChainSpec, context: RunContext) -> None:
         self._path = context.job_dir / CHECKPOINTS / CHAIN_RECORD
         self._context = context
-        self.state = _read(self._path) or ChainState(spec=_identity(spec))
+        self.state = from_first(lambda: _read(self._path)) or ChainState(spec=_identity(spec))
         _check_same(self.state.spec, _identity(spec), self._path)
 
     def change(self, **fields: Any) -> None:
@@ -65,6 +66,8 @@ class ChainRecord:
             StorageError: the record could not be written.
         """
         self.state = self.state.model_copy(update=fields)
+        if not is_first():
+            return
         text = self.state.model_dump_json().encode()
         write_atomically(self._path, lambda file: file.write(text))
         if isinstance(self._context, StoresFiles):

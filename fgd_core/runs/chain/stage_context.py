@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fgd_core.data.loading import ComingBatches
 from fgd_core.detectors.base import Detector
+from fgd_core.ranks import from_first
 from fgd_core.runs.chain.record import ChainRecord
 from fgd_core.spec.chains import stage_folder
 from fgd_core.spec.checkpoint_references import checkpoint_artifact
@@ -151,10 +152,10 @@ class RecordedAps:
 
     def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
         """Return the recorded AP, or measure and record it."""
-        known = self.record.state.teacher_aps
-        if key not in known:
-            self.record.change(teacher_aps={**known, key: measure()})
-        return self.record.state.teacher_aps[key]
+        known, recorded = self.record.state.teacher_aps, from_first(lambda: key)  # ranks may be on unlike machines
+        if recorded not in known:
+            self.record.change(teacher_aps={**known, recorded: measure()})
+        return self.record.state.teacher_aps[recorded]
 
     def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
         """Return the teacher itself: stages have other teachers and run one after another."""
