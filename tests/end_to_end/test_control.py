@@ -10,21 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from whole import Whole, endless, train, wait_for, wait_for_event
+from whole import Whole, endless, last_weights, train, wait_for, wait_for_event
 
 from fgd_core.spec.data import InputSpec, Shapes
-from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
 
 pytestmark = pytest.mark.ray
-
-
-def best_weights(whole: Whole, job: JobView) -> dict[str, torch.Tensor]:
-    folder = whole.home / "storage/jobs" / job.job_id / "attempts" / str(len(job.attempts))
-    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints/last.pt", weights_only=True)["state"]
-    return state
 
 
 def cpus_free(whole: Whole) -> float:
@@ -70,7 +63,7 @@ class TestPause:
         other = wait_for(client, paused.job_id, lambda job: job.state in ("succeeded", "failed"))
         assert (one.state, other.state, len(other.attempts)) == ("succeeded", "succeeded", 3)
         assert (other.failures, other.losses) == (0, 0)
-        expected, found = best_weights(whole, one), best_weights(whole, other)
+        expected, found = last_weights(whole, one), last_weights(whole, other)
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
@@ -132,6 +134,13 @@ _INPUT = InputSpec(shorter_px=64, longer_px=64)
 
 def _training(epochs: int) -> TrainingSpec:
     return TrainingSpec(epochs=epochs, batch_size=4, optimizer=AdamW(), evaluate_every=1_000_000)
+
+
+def last_weights(whole: Whole, job: JobView) -> dict[str, torch.Tensor]:
+    """Return the weights at the end of a job."""
+    folder = whole.home / "storage/jobs" / job.job_id / "attempts" / str(len(job.attempts))
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints/last.pt", weights_only=True)["state"]
+    return state
 
 
 def wait_for(client: FgdClient, job_id: str, so: Callable[[JobView], bool], timeout_s: float = 600.0) -> JobView:
