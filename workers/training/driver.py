@@ -3,12 +3,11 @@
 import time
 from functools import partial
 
-import ray
-
 from fgd_core.errors import LostRunError
 from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.jobs import JobSpec
 from workers.remote import workspace
+from workers.remote.connection import connected
 from workers.remote.context import RemoteContext
 from workers.remote.imported import Imported
 from workers.remote.workspace import RemoteWorkspace, ServerRemoteWorkspace
@@ -31,11 +30,8 @@ def run(spec: JobSpec, context: HttpContext) -> RunFinished:
             `retry.losses` allows; the new attempt has a folder of its own, in which no old worker can write.
         FgdError: a checkpoint that the spec names does not exist.
     """
-    ray.init(address="auto", namespace=f"fgd-{context.assignment.job_id}", ignore_reinit_error=True)
-    try:
+    with connected(context.assignment.job_id):
         return _run(spec, context)
-    finally:
-        ray.shutdown()
 
 
 def _run(spec: JobSpec, context: HttpContext) -> RunFinished:

@@ -41,12 +41,16 @@ _ENVIRONMENT = {
 class GroupActor:
     """Launches the workers from its own process; its other methods, in other threads, pass messages on."""
 
-    def __init__(self, num_workers: int) -> None:
-        self._num_workers = num_workers
+    def __init__(self, name: str, num_workers: int) -> None:
+        self._name, self._num_workers = name, num_workers
         self._changed = threading.Condition()
         self._updates: deque[Update] = deque()
         self._verdicts: list[Verdict] = []
         self._workers: dict[int, TrainingWorker] = {}
+
+    def __repr__(self) -> str:
+        # Ray's dashboard and logs show this.
+        return f"workers of {self._name}"
 
     def launch(self, task: GroupTask) -> RunFinished | Lost | None:
         """Run the task to its end; returns None if all workers succeeded, whose outcome rank 0 has then reported."""
@@ -92,7 +96,7 @@ class Group:
     """Starts a group of workers on the cluster to which this process is connected, and follows it."""
 
     def __init__(self, task: GroupTask) -> None:
-        self._actor = _start_actor(task.num_workers)
+        self._actor = _start_actor(task)
         self._launched = self._actor.launch.remote(task)
         self._has_started = self._is_cancelled = False
 
@@ -149,7 +153,7 @@ class Group:
         raise WorkerLostError(end.cause if end is not None else "rank 0 ended without an outcome")
 
 
-def _start_actor(num_workers: int) -> Any:
+def _start_actor(task: GroupTask) -> Any:
     # In no placement group: a trial's actor would otherwise put this one, and the workers, into its own.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(GroupActor).options(
@@ -158,4 +162,4 @@ def _start_actor(num_workers: int) -> Any:
         scheduling_strategy=here,
         runtime_env={"env_vars": _ENVIRONMENT},
     )
-    return actor.remote(num_workers)
+    return actor.remote(task.name, task.num_workers)

@@ -1,6 +1,8 @@
 """Launches a group's workers with Ray Train's `TorchTrainer`, in the process of the group's actor."""
 
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
@@ -9,7 +11,7 @@ from ray.train.v2.api.config import FailureConfig
 
 from fgd_core.spec.events import RunFinished
 from fgd_core.spec.resources import Resources
-from workers.files.scratch import Scratch
+from workers.files.scratch import Scratch, remove_abandoned
 from workers.training.ends import Lost, end_after, first_line
 from workers.training.rank import work
 from workers.training.task import GroupTask
@@ -32,14 +34,19 @@ def launch(task: GroupTask, actor: Any) -> RunFinished | Lost | None:
     Returns:
         None if all workers succeeded.
     """
-    scratch = Scratch("train")
+    remove_abandoned()
+    with closing(Scratch("train")) as scratch:
+        return _fit(task, actor, scratch.folder)
+
+
+def _fit(task: GroupTask, actor: Any, folder: Path) -> RunFinished | Lost | None:
     trainer = TorchTrainer(
         partial(work, task, actor),
         torch_config=TorchConfig(backend="nccl" if task.spec.resources.gpus else "gloo", timeout_s=_LONGEST_WAIT_S),
         scaling_config=_scaling(task.spec.resources, task.num_workers),
         run_config=RunConfig(
             name=task.name,
-            storage_path=str(scratch.folder),
+            storage_path=str(folder),
             failure_config=FailureConfig(
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=_MAX_STARTS
             ),
@@ -52,8 +59,6 @@ def launch(task: GroupTask, actor: Any) -> RunFinished | Lost | None:
         return end_after(error.worker_failures)
     except TrainingFailedError as error:
         return Lost(f"Ray Train: {first_line(error)}")
-    finally:
-        scratch.close()
 
 
 def _scaling(resources: Resources, num_workers: int) -> ScalingConfig:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.distill import DistillSpec
@@ -13,6 +11,7 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.stopping import Stopped, checking_for_stop
 from workers.control_plane import retry_until_reachable
 from workers.metrics.ray_metrics import SweepMetrics
+from workers.remote.connection import connected
 from workers.remote.imported import Imported
 from workers.run_context import HttpContext
 from workers.tuning.driver import Driver
@@ -35,8 +34,7 @@ def run(spec: JobSpec, context: HttpContext) -> RunFinished:
 def _run(spec: SweepSpec, context: HttpContext) -> RunFinished:
     assignment = context.assignment
     log = retry_until_reachable(lambda: context.study(0))
-    ray.init(address="auto", namespace=f"fgd-{assignment.job_id}", ignore_reinit_error=True)
-    try:
+    with connected(assignment.job_id):
         executor = TuneExecutor(
             Imported("fgd_core.runs", "execute"),
             spec.resources,
@@ -51,8 +49,6 @@ def _run(spec: SweepSpec, context: HttpContext) -> RunFinished:
             else None
         )
         return Driver(spec, context, log, files=files, observe=metrics.observe).run(executor)
-    finally:
-        ray.shutdown()
 
 
 @dataclass(frozen=True)
