@@ -7,39 +7,28 @@ files: it loses the state of schedulers, and cannot change a space. A new attemp
 
 import logging
 import os
-import sys
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import ray
 from ray import tune
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, Trainable, TuneConfig, Tuner
+from ray.actor import ActorHandle
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fgd_core.spec.resources import Resources
-from fgd_core.spec.trials import Verdict
 from workers.files.scratch import Scratch, remove_abandoned
 from workers.remote.messages import Update
 from workers.tuning.driver import Driver
 from workers.tuning.group_trial_worker import GroupTrialWorker
 from workers.tuning.messages import TrialMessage, TrialTask
+from workers.tuning.trial_actor import Result, Segment, TrialActor
 from workers.tuning.trial_context import Share
-from workers.tuning.trial_worker import Execute, TrialWorker, Worker
-
-Result: TypeAlias = dict[str, Any]
-"""What Tune carries from an actor's step to the driver; also the configuration of a trial."""
-
-_UPDATE_S = 1.0
-"""How long a step waits for events before it returns an empty update; so long a request to stop may wait."""
-
-_ACTOR_NAME = ":actor_name:"
-"""Ray puts the rest of such a line of an actor's output before the lines that follow."""
+from workers.tuning.trial_worker import Execute, TrialWorker
 
 _ENVIRONMENT = {
     # The driver reads results as they come; Tune's own files and tables would be copies.
@@ -52,47 +41,6 @@ _ENVIRONMENT = {
     # Relative paths in a spec mean the same in a trial as in any other run.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-
-
-class TrialActor(Trainable):
-    """Runs the segments that Tune gives it, one after the other; each step returns what has happened meanwhile.
-
-    A segment begins with its first step, because Tune may set an actor up for a trial and then give the trial to
-    another actor that has become free: the segment must not run twice.
-    """
-
-    def setup(self, config: Result, worker: Callable[[], Worker]) -> None:  # type: ignore[override]
-        self._worker = worker()
-        self._first: TrialTask = config["segment"].task
-        self._coming: TrialTask | None = self._first
-
-    def reset_config(self, new_config: Result) -> bool:
-        self._worker.end()
-        self._coming = new_config["segment"].task
-        return True
-
-    def step(self) -> Result:
-        if self._coming is not None:
-            _name_log(self._coming.title)
-            self._worker.begin(self._coming)
-            self._coming = None
-        update = self._worker.update(_UPDATE_S)
-        me = ray.get_runtime_context().current_actor
-        return {"update": update, "actor": me, "done": update.finished is not None}
-
-    def set_verdict(self, verdict: Verdict) -> None:
-        """Pass on the verdict for which the trial waits."""
-        self._worker.set_verdict(verdict)
-
-    def runs(self) -> None:
-        """Do nothing; called under the name of each trial, because Ray shows the calls of an actor by their names."""
-
-    def cleanup(self) -> None:
-        self._worker.close()
-
-    def __repr__(self) -> str:
-        # Ray asks once, after the start, and shows the answer as long as the actor lives.
-        return f"{self._first.title} and later ones"
 
 
 class TuneExecutor:
@@ -151,31 +99,8 @@ def _bundles(resources: Resources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
 
 
-def _name_log(title: str) -> None:
-    """Make Ray put the trial's name before the lines that this process prints; they appear in the sweep's log."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.write(f"{_ACTOR_NAME}{title}\n")
-        stream.flush()
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """The configuration of a Tune trial; its text is short, because Tune puts it into names."""
-
-    task: TrialTask
-
-    def __str__(self) -> str:
-        return f"{self.task.trial}.{self.task.segment}"
-
-    __repr__ = __str__
-
-    def __deepcopy__(self, memo: dict[int, object]) -> "_Segment":
-        # Tune copies configurations often; this one never changes.
-        return self
-
-
 def _task(trial: Trial) -> TrialTask:
-    segment: _Segment = trial.config["segment"]
+    segment: Segment = trial.config["segment"]
     return segment.task
 
 
@@ -206,7 +131,7 @@ class _StudySearcher(_Unstored, Searcher):
             return Searcher.FINISHED
         task = self._driver.begin()
         if task is not None:
-            return {"segment": _Segment(task)}
+            return {"segment": Segment(task)}
         # The last trial may have failed to start.
         return Searcher.FINISHED if self._driver.is_over else None
 
@@ -230,29 +155,29 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
     def __init__(self, driver: Driver) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
-        self.running: set[str] = set()
-        """The Tune trials whose actor has sent a message, and which have not ended."""
+        self.running: dict[str, ActorHandle[TrialActor]] = {}
+        """The actor of each Tune trial that has sent a message and has not ended."""
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: Result) -> str:
-        task, actor = _task(trial), result["actor"]
-        if trial.trial_id not in self.running:
-            self.running.add(trial.trial_id)
-            actor.runs.options(name=task.title).remote()
+        task = _task(trial)
+        if "actor" in result:
+            self.running[trial.trial_id] = result["actor"]
+            result["actor"].runs.options(name=task.title).remote()
         verdict = self._driver.handle(TrialMessage(task.trial, _update(result)))
         if self._driver.should_stop(task.trial):
             verdict = "stop"
         if verdict is not None:
             # Tune's next call of the actor comes after this one.
-            actor.set_verdict.options(name=f"{task.title}: {verdict}").remote(verdict)
+            self.running[trial.trial_id].set_verdict.options(name=f"{task.title}: {verdict}").remote(verdict)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: Result) -> None:
-        self.running.discard(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
         self._driver.handle(TrialMessage(_task(trial).trial, _update(result)))
         trial.last_result.pop("update", None)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        self.running.discard(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
         self._driver.handle(TrialMessage(_task(trial).trial, None, _cause(trial)))
 
 

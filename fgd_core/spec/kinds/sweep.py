@@ -69,7 +69,7 @@ class SweepSpec(AnyJob, SweepSettings):
             pydantic.ValidationError: the base does not accept these values.
         """
         spec = with_values(self.base, values)
-        of_sweep = {each: self.model_dump(mode="json")[each] for each in _OF_THE_SWEEP}
+        of_sweep = self.model_dump(mode="json", include=set(_OF_THE_SWEEP))
         return type(self.base).model_validate({**spec, **of_sweep, "seed": seed, "name": name or self.name})
 
 
