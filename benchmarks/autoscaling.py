@@ -44,10 +44,9 @@ class Grown(NamedTuple):
 
 def environment(ray: GrowingRay) -> dict[str, str]:
     """Return the variables of a control plane that uses this Ray."""
-    types = [{"cpus": kind.cpus, "gpus": kind.gpus, "max_nodes": kind.max_nodes} for kind in (SMALL, LARGE)]
     return {
         "FGD_RAY_DASHBOARD_URL": ray.url,
-        "FGD_RAY_NODE_TYPES": json.dumps(types),
+        "FGD_RAY_NODE_TYPES": json.dumps([kind.model_dump() for kind in (SMALL, LARGE)]),
         "RAY_AUTH_TOKEN": ray.token,
     }
 

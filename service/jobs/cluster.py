@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pydantic import BaseModel, ConfigDict, Field
+
 ClusterStatus: TypeAlias = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
 
@@ -37,13 +39,14 @@ class Node:
         return self.cpus_total, self.gpus_total
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeType:
-    """A kind of node that the cluster's autoscaler adds and removes."""
+class NodeType(BaseModel):
+    """A kind of node that the cluster's autoscaler adds and removes, as a setting of the server names it."""
 
-    cpus: float
-    gpus: float = 0.0
-    max_nodes: int
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    cpus: float = Field(gt=0)
+    gpus: float = Field(default=0.0, ge=0)
+    max_nodes: int = Field(ge=1)
     """Largest number of its nodes at once."""
 
     @property

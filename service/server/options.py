@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -127,8 +128,8 @@ def _sentence(fault: ErrorDetails, options: Mapping[str, object]) -> str:
     if not fault["loc"]:
         # An error of several settings together; the message names them.
         return message
-    # An index, as of the second folder of a list, is no part of the name.
-    name = ".".join(part for part in fault["loc"] if isinstance(part, str))
+    # The name ends before an index, as of the second folder of a list.
+    name = ".".join(str(part) for part in takewhile(lambda part: isinstance(part, str), fault["loc"]))
     source = _OPTIONS.get(name, name) if name in options else variable(name)
     shown = "" if name in _NOT_SHOWN or _is_secret(name) else f"={_plain(fault['input'])!r}"
     if (bounds := _bounds(name, fault.get("ctx", {}))) is not None:

@@ -356,7 +356,7 @@ class TestSettings:
         for group in RAY["spec"]["workerGroupSpecs"]:
             [container] = group["template"]["spec"]["containers"]
             limits, gpus = container["resources"]["limits"], node_gpus(group["template"])
-            found.append(NodeType(cpus=float(limits["cpu"]), gpus=gpus, max_nodes=group["maxReplicas"]))
+            found.append(NodeType(cpus=limits["cpu"], gpus=gpus, max_nodes=group["maxReplicas"]))
         assert stated == found
 
     def test_images_and_the_release_of_ray_match_this_repository(self) -> None:

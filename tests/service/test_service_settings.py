@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from service.client.errors import UsageError
+from service.jobs.cluster import NodeType
 from service.server.options import settings_of
 from service.settings import Settings, all_settings, variable
 from service.settings.groups import RaySettings, StorageSettings
@@ -37,6 +38,12 @@ VARIABLES: Mapping[str, tuple[str, str, object, str | None]] = {
     "FGD_WEBHOOKS_ALLOW_PRIVATE": ("webhooks.allow_private", "1", True, "perhaps"),
     "FGD_RAY_DASHBOARD_URL": ("ray.dashboard_url", "http://ray:8265", "http://ray:8265", None),
     "FGD_RAY_KEEP_RUNS": ("ray.keep_runs", "5", 5, "-1"),
+    "FGD_RAY_NODE_TYPES": (
+        "ray.node_types",
+        '[{"cpus": 16, "gpus": 1, "max_nodes": 4}]',
+        (NodeType(cpus=16, gpus=1, max_nodes=4),),
+        '[{"cpus": 16, "gpu": 1, "max_nodes": 4}]',
+    ),
     "FGD_LOCAL_CLUSTER": ("local_cluster", "1", True, "perhaps"),
     "FGD_PYTHON": ("python", "/usr/bin/python3", "/usr/bin/python3", None),
     "FGD_HEARTBEAT_S": ("heartbeat_s", "2.5", 2.5, "0"),
