@@ -20,10 +20,12 @@ class Report:
 class Update:
     """Holds what happened in a run since its last update."""
 
-    events: list[RunEvent] = field(default_factory=list)
-    report: Report | None = None
+    # Ray Tune formats each result for its debug log, even if that is off: a text of all events would cost more than
+    # their transport.
+    events: list[RunEvent] = field(default_factory=list, repr=False)
+    report: Report | None = field(default=None, repr=False)
     """The trial waits for a verdict on this report."""
-    finished: RunFinished | None = None
+    finished: RunFinished | None = field(default=None, repr=False)
 
     @property
     def is_empty(self) -> bool:
