@@ -106,7 +106,7 @@ def write_squares(folder: Path, num_images: int = 4) -> dict[str, Any]:
     images, annotations = [], []
     folder.mkdir(parents=True)
     for index in range(num_images):
-        x, y = 16 * (index % 3), 16 * (index // 3)
+        x, y = 16 * (index % 3), 16 * (index // 3 % 3)
         pixels = np.full((64, 64, 3), 40, np.uint8)
         pixels[y : y + 32, x : x + 32] = 255
         Image.fromarray(pixels).save(folder / f"{index}.png")
