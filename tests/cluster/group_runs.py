@@ -2,26 +2,31 @@
 
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import ray
 import torch
 import torch.distributed as dist
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from fgd_core.errors import DataError
+from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
-from fgd_core.spec.events import Evaluated, RunFinished, WorkersStarted
+from fgd_core.spec.events import CheckpointSaved, Evaluated, Resumed, RunEvent, RunFinished, WorkersStarted
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from tests.tuning.function_trials import scores
 from workers.remote.context import RemoteContext
 from workers.remote.workspace import SharedRemoteWorkspace
+from workers.training.driver import drive
 from workers.training.ends import WorkerLostError
 from workers.training.group import Group
 from workers.training.task import Execute, GroupTask
@@ -113,7 +118,45 @@ def end_of(folder: Path, execute: Execute) -> None:
     print("left", sum(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
-def run(path: str) -> None:
+class Context:
+    """Lets go of a CPU after the first checkpoint, and stops the job when a larger group has resumed."""
+
+    def __init__(self, folder: Path, spec: TrainSpec) -> None:
+        self.job_dir = folder
+        self.server_files = None
+        uri = folder.as_uri()
+        self.assignment = Assignment(attempt_id="a", number=1, job_id="a", spec=spec, job_uri=uri, heartbeat_s=1.0)
+        self._taken = placement_group([{"CPU": 1.0}])
+        assert self._taken.wait(60)
+        self._sizes: list[int] = []
+        self._is_over = False
+
+    def emit(self, event: RunEvent) -> None:
+        match event:
+            case WorkersStarted():
+                self._sizes.append(len(event.workers))
+            case CheckpointSaved() if self._sizes == [1]:
+                remove_placement_group(self._taken)
+            case Resumed():
+                print("grown", self._sizes, "resumed", event.step > 0)
+                self._is_over = True
+
+    def should_stop(self) -> bool:
+        return self._is_over
+
+    def resolve_checkpoint(self, source: str) -> Path:
+        return Path(source)
+
+
+def grows(folder: Path) -> None:
+    """Train in one process while another job holds a CPU, and then in two."""
+    training = TrainingSpec(epochs=100_000, batch_size=4, evaluate_every=1_000_000)
+    spec = SPEC.model_copy(update={"training": training, "resources": Resources(workers=2, min_workers=1)})
+    finished = drive(spec, Context(folder, spec), grow_every_s=2.0)
+    print("finished", finished.outcome, finished.error)
+
+
+def run(path: str, only: Sequence[str] = ()) -> None:
     """Run all groups on the cluster of which this process is a job."""
     folder = Path(path)
     ray.init(address="auto", log_to_driver=False)
@@ -122,7 +165,10 @@ def run(path: str) -> None:
         "trial": trial,
         "dies": partial(end_of, execute=dies),
         "fails": partial(end_of, execute=fails),
+        "grows": grows,
     }.items():
+        if only and name not in only:
+            continue
         print("## ", name)
         work(folder)
         print(f"{time.monotonic() - began_s:.1f} s")

@@ -1,4 +1,4 @@
-"""Groups of workers under Ray Train on a real Ray: their process group, verdicts, a death and an error."""
+"""Groups of workers under Ray Train on a real Ray: their process group, verdicts, a death, an error and growth."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 
 
-async def test_a_group_passes_verdicts_and_says_whether_a_worker_died_or_failed(
+async def test_a_group_passes_verdicts_tells_a_death_from_an_error_and_grows(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
     code = f"from tests.cluster import group_runs; group_runs.run('{tmp_path}')"
@@ -21,9 +21,10 @@ async def test_a_group_passes_verdicts_and_says_whether_a_worker_died_or_failed(
     ended = await end_of(cluster, run.submission_id)
     logs = str(await cluster.logs(run.submission_id))
     assert ended.status == "SUCCEEDED", logs
-    _, trial, dies, fails = logs.split("## ")
+    _, trial, dies, fails, grows = logs.split("## ")
     assert "workers [0, 1] 2" in trial
     assert "ap 0.03" in trial, "the workers are in one process group"
     assert "trial [1, 2, 3] stopped" in trial
     assert "lost worker 1: ActorDiedError" in dies and "left 0" in dies
     assert "finished failed data {'image': '7.jpg', 'worker': 1}" in fails and "left 0" in fails
+    assert "grown [1, 2] resumed True" in grows and "finished stopped None" in grows

@@ -98,7 +98,9 @@ class Group:
     def __init__(self, task: GroupTask) -> None:
         self._actor = _start_actor(task)
         self._launched = self._actor.launch.remote(task)
-        self._has_started = self._is_cancelled = False
+        self.has_started = False
+        """True once all workers run, so that they hold their room."""
+        self._is_cancelled = False
 
     def update(self, timeout_s: float) -> Update:
         """Wait for the next update of the run; returns an empty one after the timeout.
@@ -116,7 +118,7 @@ class Group:
                 return Update(finished=self._finished())
         except RayActorError as error:
             raise WorkerLostError(f"the process that launches the workers died: {error}") from error
-        self._has_started = self._has_started or not update.is_empty
+        self.has_started = self.has_started or not update.is_empty
         # A failure of rank 0 may only mean that another worker died; the launch says which.
         is_failure = update.finished is not None and update.finished.outcome == "failed"
         return replace(update, finished=None) if is_failure else update
@@ -126,7 +128,7 @@ class Group:
 
         Workers that have not started yet, for example because they wait for room, are not started any more.
         """
-        if verdict == "continue" or self._has_started:
+        if verdict == "continue" or self.has_started:
             self._actor.set_verdict.remote(verdict)
         else:
             self._is_cancelled = True

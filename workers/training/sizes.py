@@ -10,7 +10,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.resources import Resources
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 """For all workers; on a cluster that has room, a placement takes a tenth of a second."""
 _IMPATIENCE_S = 2.0
 """For fewer workers, each number in turn."""
