@@ -7,6 +7,7 @@ Ray on the machine.
 import asyncio
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,11 +99,13 @@ async def _answers(ray: GrowingRay, child: "subprocess.Popen[bytes]") -> bool:
 
 
 def _free_ports(number: int) -> list[int]:
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Return free ports that the system does not assign to others: Ray opens some of them seconds later."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found[:number]
 
 
 def _command(home: Path, ports: Sequence[int]) -> list[str]:
