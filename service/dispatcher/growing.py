@@ -19,6 +19,9 @@ from service.jobs.cluster import Node, NodeType
 
 SETTLE_S = 6.0
 """Jobs must need the nodes for so long: Ray reports up to 5 s late that a run has released its resources."""
+LINGER_S = 30.0
+"""What was asked ends so long after the last job that needed it: several workers claim their nodes some seconds after
+their driver has started, and the autoscaler would remove a node that has been idle meanwhile."""
 HOLD_S = 600.0
 """After so many seconds a demand ends that nobody renews."""
 PREFIX = "fgd-demand-"
@@ -56,7 +59,7 @@ class GrowCluster:
         if wanted != self._wanted:
             self._wanted, self._wanted_since = wanted, now
         is_in_force = wanted == self._asked and (not wanted or now < self._renew_at)
-        is_settled = not wanted or (now - self._wanted_since).total_seconds() >= SETTLE_S
+        is_settled = (now - self._wanted_since).total_seconds() >= (SETTLE_S if wanted else LINGER_S)
         if is_settled and not is_in_force:
             await self._replace(wanted, now)
 

@@ -9,7 +9,7 @@ from control_plane import ControlPlane, ManualClock, train_spec
 from memory_cluster import MemoryCluster
 
 from service.dispatcher.cluster import Submission
-from service.dispatcher.growing import HOLD_S, PREFIX, SETTLE_S, fleet
+from service.dispatcher.growing import HOLD_S, LINGER_S, PREFIX, SETTLE_S, fleet
 from service.jobs.cluster import Capacity, Node, NodeType
 from service.settings import Settings
 from service.settings.groups import RaySettings
@@ -36,6 +36,13 @@ async def ticks(plane: ControlPlane, clock: ManualClock) -> None:
     """A tick that sees the jobs, and the next one after the time in which they must still wait."""
     await plane.tick()
     clock.forward(SETTLE_S)
+    await plane.tick()
+
+
+async def idle_ticks(plane: ControlPlane, clock: ManualClock) -> None:
+    """A tick that sees that no job waits, and the next one after the time for which the demand lingers."""
+    await plane.tick()
+    clock.forward(LINGER_S)
     await plane.tick()
 
 
@@ -79,9 +86,15 @@ class TestDemand:
     ) -> None:
         job_id = await waiting_job(plane, clock)
         cluster.largest = Capacity((HEAD, Node(node_id="new", cpus_total=4, cpus_free=4)))
-        for _ in range(3):
-            await plane.tick()
+        await plane.tick()
+        await plane.tick()
         assert await plane.state(job_id) == "starting"
+        clock.forward(LINGER_S - 1)
+        await plane.tick()
+        assert cluster.stopped == []
+        clock.forward(1)
+        await plane.tick()
+        await plane.tick()
         assert cluster.stopped == [demands(cluster)[0].submission_id]
         assert not cluster.knows(cluster.stopped[0])
 
@@ -90,7 +103,7 @@ class TestDemand:
     ) -> None:
         job_id = await waiting_job(plane, clock)
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
-        await plane.tick()
+        await idle_ticks(plane, clock)
         assert cluster.stopped == [demands(cluster)[0].submission_id]
 
     async def test_that_was_killed_is_taken_back_by_another_one(
@@ -98,9 +111,8 @@ class TestDemand:
     ) -> None:
         job_id = await waiting_job(plane, clock)
         cluster.say(demands(cluster)[0].submission_id, "FAILED")
-        clock.forward(1)
         await plane.http.post(f"/v1/jobs/{job_id}/cancel")
-        await plane.tick()
+        await idle_ticks(plane, clock)
         assert shlex.split(demands(cluster)[-1].entrypoint)[2:] == ["workers.demand", "[]"]
 
     async def test_grows_with_the_queue_up_to_the_largest_number_of_nodes(
@@ -131,7 +143,7 @@ class TestLeaders:
         job_id = await waiting_job(plane, clock)
         await plane.lease_expires()
         await other.http.post(f"/v1/jobs/{job_id}/cancel")
-        await other.tick()
+        await idle_ticks(other, clock)
         assert cluster.stopped == [demands(cluster)[0].submission_id]
 
     async def test_the_next_one_replaces_it_while_the_job_waits(
