@@ -37,8 +37,8 @@ async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]
     return answer
 
 
-async def end_of(cluster: RayCluster, submission_id: str) -> ClusterJob:
-    job = await eventually(lambda: cluster.job(submission_id), lambda job: job is None or job.is_over)
+async def end_of(cluster: RayCluster, submission_id: str, timeout_s: float = 240.0) -> ClusterJob:
+    job = await eventually(lambda: cluster.job(submission_id), lambda job: job is None or job.is_over, timeout_s)
     assert job is not None
     return job
 

@@ -7,7 +7,7 @@ from runs import end_of, submission
 
 from service.dispatcher.cluster import RayCluster
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1000)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ async def test_a_group_passes_verdicts_tells_a_death_from_an_error_and_grows(
     code = f"from tests.cluster import group_runs; group_runs.run('{tmp_path}')"
     run = submission(code, cpus=0, PYTHONPATH=str(ROOT))
     await cluster.submit(run)
-    ended = await end_of(cluster, run.submission_id)
+    ended = await end_of(cluster, run.submission_id, timeout_s=900.0)
     logs = str(await cluster.logs(run.submission_id))
     assert ended.status == "SUCCEEDED", logs
     _, trial, dies, fails, grows = logs.split("## ")
