@@ -12,6 +12,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,7 @@ from fgd_core.spec.resources import Resources
 from fgd_core.spec.training import TrainingSpec
 from workers.remote.context import RemoteContext
 from workers.remote.imported import Imported
+from workers.remote.messages import Update
 from workers.remote.workspace import Node, SharedRemoteWorkspace
 from workers.training.group import Group
 from workers.training.task import GroupTask
@@ -55,10 +57,7 @@ class Alone:
         context = RemoteContext(SharedRemoteWorkspace(folder, {}))
         assert context.open(Node())
         context.emit(_EXECUTE(spec, context))
-        events: list[RunEvent] = []
-        while (update := context.update(_UPDATE_S)).finished is None:
-            events += update.events
-        return events
+        return _events(context.update)
 
 
 def main() -> None:
@@ -124,12 +123,20 @@ def _alone(spec: TrainSpec, folder: Path) -> list[RunEvent]:
 def _train(spec: TrainSpec, folder: Path) -> list[RunEvent]:
     workspace = SharedRemoteWorkspace(folder, {})
     group = Group(GroupTask(spec.name, spec, 1, workspace, partial(RemoteContext, workspace), _EXECUTE))
-    events: list[RunEvent] = []
-    while (update := group.update(_UPDATE_S)).finished is None:
-        events += update.events
-    assert update.finished.outcome == "succeeded", update.finished
+    events = _events(group.update)
     group.close()
     return events
+
+
+def _events(update_within: Callable[[float], Update]) -> list[RunEvent]:
+    """Collect the events of a training that must succeed."""
+    events: list[RunEvent] = []
+    while True:
+        update = update_within(_UPDATE_S)
+        events += update.events
+        if update.finished is not None:
+            assert update.finished.outcome == "succeeded", update.finished
+            return events
 
 
 def _median(speeds: list[Speed], what: str) -> float:
