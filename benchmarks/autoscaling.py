@@ -110,7 +110,8 @@ def table(runs: list[Grown], idle_s: float) -> str:
         f"`python -m benchmarks.autoscaling`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores: a training of one "
         "epoch that needs 3 CPUs, on a Ray whose head has none and whose autoscaler may add nodes of 4 CPUs, or of 8 "
         f"CPUs and a GPU. The nodes are raylets on the same machine. Medians of {len(runs)} runs. Nodes that are idle "
-        f"for {idle_s:g} s are removed. Jobs wait {SETTLE_S:g} s before Ray is asked; the demand ends {LINGER_S:g} s after."
+        f"for {idle_s:g} s are removed. Jobs wait {SETTLE_S:g} s before Ray is asked, and it is asked no more "
+        f"{LINGER_S:g} s after the start."
     )
     head = ["# From no nodes to the right one, and back, by a single job", "", setting, ""]
     lines = [
