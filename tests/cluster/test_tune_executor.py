@@ -90,7 +90,7 @@ async def check_names(head: LocalRay, sweep: Ended) -> None:
         if event.kind == "trial_started"
     }
     actors = [actor for actor in await shown(head, "actors", sweep) if "later ones" in actor["repr_name"]]
-    assert len(actors) >= 2
+    assert len(actors) >= 2 and {actor["class_name"] for actor in actors} == {"TrialActor"}
     assert {actor["repr_name"].removesuffix(" and later ones") for actor in actors} <= titles
     ids = {actor["actor_id"] for actor in actors}
     calls = [task for task in await shown(head, "tasks", sweep) if task["actor_id"] in ids]

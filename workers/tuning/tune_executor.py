@@ -57,6 +57,8 @@ class TuneExecutor:
     ) -> None:
         worker = partial(GroupTrialWorker, execute) if resources.workers > 1 else partial(TrialWorker, execute, share)
         self._trainable = tune.with_resources(tune.with_parameters(TrialActor, worker=worker), _bundles(resources))
+        # Ray's dashboard shows this name of the class, which Tune has wrapped twice.
+        self._trainable.__qualname__ = TrialActor.__qualname__
         self._name, self._max_trials = name, max_trials
 
     def run(self, driver: Driver) -> None:
