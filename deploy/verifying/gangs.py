@@ -20,7 +20,8 @@ def check(system: System) -> None:
     disturbed, _ = api.submit(_plain("a node is killed under two workers"))
     api.wait(disturbed, lambda job: (job["progress"]["epoch"] or 0) >= 2, timeout_s=900)
     crash(system.container_at(_hosts(system, disturbed)[1]))
-    check_job(system, disturbed, ap, causes=["lost", "succeeded"])
+    # The driver, on another node, lives and reports that the job has lost a worker.
+    check_job(system, disturbed, ap, causes=["failed", "succeeded"])
 
     teacher, _ = api.submit(example("teacher", name="verified teacher of trials", epochs=1, num_train=64, num_val=32))
     sweep, _ = api.submit(with_teacher(_sweep(), teacher))
