@@ -64,10 +64,11 @@ def without_labels(targets: Targets) -> Targets:
 
 def nothing_of(targets: Targets) -> Targets:
     """Return the same images without objects."""
-    boxes, labels, _, _, keypoints = targets
-    assert keypoints is not None
+    assert targets.keypoints is not None
     return targets._replace(
-        boxes=[own[:0] for own in boxes], labels=[own[:0] for own in labels], keypoints=[own[:0] for own in keypoints]
+        boxes=[own[:0] for own in targets.boxes],
+        labels=[own[:0] for own in targets.labels],
+        keypoints=[own[:0] for own in targets.keypoints],
     )
 
 

@@ -68,10 +68,12 @@ class TestMasks:
         detector = narrow(version=version).train()
         before = {name: value.clone() for name, value in detector.roi_heads.mask_head.state_dict().items()}
         features = detector.features(images())
-        boxes, labels, _, masks, _ = objects()
-        assert masks is not None
-        nothing = objects()._replace(
-            boxes=[own[:0] for own in boxes], labels=[own[:0] for own in labels], masks=[own[:0] for own in masks]
+        targets = objects()
+        assert targets.masks is not None
+        nothing = targets._replace(
+            boxes=[own[:0] for own in targets.boxes],
+            labels=[own[:0] for own in targets.labels],
+            masks=[own[:0] for own in targets.masks],
         )
         losses = losses_of(detector, features, nothing)
         assert losses["mask"] == 0

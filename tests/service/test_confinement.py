@@ -159,9 +159,13 @@ class TestNoCodeExecution:
         assert [call for call in calls() if running.match(call.name) or "shell" in call.keywords] == []
 
     def test_the_entrypoint_of_a_ray_job_contains_nothing_of_a_spec(self) -> None:
-        """Ray runs an entry point in a shell; ours is the interpreter from the settings, a module, a kind and an id."""
-        entrypoints = [call.keywords["entrypoint"] for call in calls() if "entrypoint" in call.keywords]
-        assert entrypoints == ["f'{shlex.quote(settings.python)} -m workers {job.kind} {attempt.id}'"]
+        """Ray runs an entry point in a shell. Ours are the interpreter from the settings and a module, then either a
+        kind and an id, or the sizes of nodes and a number of seconds."""
+        entrypoints = {call.keywords["entrypoint"] for call in calls() if "entrypoint" in call.keywords}
+        assert entrypoints == {
+            "f'{shlex.quote(settings.python)} -m workers {job.kind} {attempt.id}'",
+            "f'{shlex.quote(python)} -m workers.demand {shlex.quote(nodes)}{seconds}'",
+        }
 
 
 class TestEnvironmentOfARun:
