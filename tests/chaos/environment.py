@@ -38,7 +38,7 @@ class Environment:
         found: dict[str, psutil.Process] = {}
         for process in psutil.process_iter():
             try:
-                if process.cmdline()[-2:] != ["-m", "workers"] or not head_processes.is_alive(process):
+                if process.cmdline()[1:3] != ["-m", "workers"] or not head_processes.is_alive(process):
                     continue
                 environment = process.environ()
             except psutil.Error:
