@@ -22,6 +22,7 @@ from service.dispatcher import head_processes
 
 START_TIMEOUT_S = 300.0
 OBJECT_STORE_BYTES = 80_000_000
+_HEAD_STARTS = 3
 
 
 class RayNode:
@@ -41,6 +42,10 @@ class RayNode:
                 stderr=file,
                 start_new_session=True,
             )
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     @property
     def is_starting(self) -> bool:
@@ -98,7 +103,18 @@ class RayNodes:
         return self._cpus_per_node * len(self.nodes)
 
     def start(self, num_nodes: int) -> None:
-        self.head = self._start_node(
+        # On a busy machine Ray gives up a head that has not started after 30 s, which cannot be changed.
+        for _ in range(_HEAD_STARTS):
+            self.head = self._start_head()
+            if self._await_nodes(1, unless=self.head):
+                break
+            self.head.kill()
+        for _ in range(num_nodes):
+            self.add_node()
+        self._await_nodes(1 + num_nodes)
+
+    def _start_head(self) -> RayNode:
+        return self._start_node(
             "head",
             {
                 "--head": "",
@@ -110,10 +126,6 @@ class RayNodes:
                 "--num-cpus": 0,
             },
         )
-        self._await_nodes(1)
-        for _ in range(num_nodes):
-            self.add_node()
-        self._await_nodes(1 + num_nodes)
 
     def add_node(self) -> RayNode:
         """Start a node. Returns at once, unless another node is still starting."""
@@ -166,13 +178,16 @@ class RayNodes:
         self.all_ever.append(node)
         return node
 
-    def _await_nodes(self, count: int) -> None:
+    def _await_nodes(self, count: int, *, unless: RayNode | None = None) -> bool:
+        """Wait until so many nodes live; returns False if the node `unless` has ended before."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
+            if unless is not None and unless.has_ended:
+                return False
             with suppress(httpx.HTTPError, KeyError, ValueError, TypeError):
                 rows = self.ask("/api/v0/nodes").json()["data"]["result"]["result"]
                 if sum(row["state"] == "ALIVE" for row in rows) >= count:
-                    return
+                    return True
             time.sleep(0.5)
         raise TimeoutError(f"Ray has fewer than {count} nodes after {START_TIMEOUT_S:g} s; logs: {self._folder}")
 
