@@ -119,6 +119,19 @@ def cluster() -> MemoryCluster:
 
 
 @pytest.fixture
+async def other(
+    settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[ControlPlane]:
+    """A second control plane on the same database and cluster, with its own home."""
+    home = tmp_path / "other"
+    home.mkdir()
+    (home / "secret").write_text("ab" * 32)
+    plane = ControlPlane(settings.model_copy(update={"home": home}), cluster, clock)
+    yield plane
+    await plane.close()
+
+
+@pytest.fixture
 async def plane(settings: Settings, cluster: MemoryCluster, clock: ManualClock) -> AsyncIterator[ControlPlane]:
     plane = ControlPlane(settings, cluster, clock)
     yield plane

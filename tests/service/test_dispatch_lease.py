@@ -1,7 +1,6 @@
 """Several control planes with one dispatcher at a time; and attempts that were replaced without noticing."""
 
 import shutil
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,19 +17,6 @@ from service.store import leases
 from service.store.leases import StaleLeaseError
 from service.store.shared_clock import SharedClock
 from service.store.tables import Lease
-
-
-@pytest.fixture
-async def other(
-    settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
-) -> AsyncIterator[ControlPlane]:
-    """A second control plane on the same database and cluster, with its own home."""
-    home = tmp_path / "other"
-    home.mkdir()
-    (home / "secret").write_text("ab" * 32)
-    plane = ControlPlane(settings.model_copy(update={"home": home}), cluster, clock)
-    yield plane
-    await plane.close()
 
 
 class TestLease:

@@ -1,8 +1,6 @@
 """How waiting jobs make a cluster with an autoscaler grow, and how that is taken back."""
 
 import shlex
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from control_plane import ControlPlane, ManualClock, train_spec
@@ -126,17 +124,6 @@ class TestDemand:
 
 
 class TestLeaders:
-    @pytest.fixture
-    async def other(
-        self, settings: Settings, cluster: MemoryCluster, clock: ManualClock, tmp_path: Path
-    ) -> AsyncIterator[ControlPlane]:
-        home = tmp_path / "other"
-        home.mkdir()
-        (home / "secret").write_text("ab" * 32)
-        plane = ControlPlane(settings.model_copy(update={"home": home}), cluster, clock)
-        yield plane
-        await plane.close()
-
     async def test_the_next_one_takes_back_what_a_killed_one_asked(
         self, plane: ControlPlane, other: ControlPlane, cluster: MemoryCluster, clock: ManualClock
     ) -> None:
