@@ -20,7 +20,6 @@ from fgd_core.spec.events import (
     RunFinished,
 )
 from fgd_core.spec.trials import StudyLog
-from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
 from workers.control_plane import ControlPlane
 from workers.files.folders import attempt_folder
 from workers.files.node_cache import NodeCache
@@ -29,7 +28,7 @@ from workers.files.scratch import Scratch, remove_abandoned
 from workers.files.server_files import ServerFiles
 from workers.files.server_workspace import ServerWorkspace
 from workers.files.shared_workspace import SharedWorkspace, local_path
-from workers.files.workspace import Workspace
+from workers.files.workspace import Workspace, fetch_unless_stopped
 from workers.reporting.outbox import Outbox
 from workers.reporting.sender import Sender
 from workers.run_log import write_event
@@ -93,12 +92,7 @@ class HttpContext:
         if self._scratch is not None:
             remove_abandoned()
             NodeCache().prune()
-        with checking_for_stop(self.should_stop):
-            try:
-                # In a thread: a control plane that hangs in the middle of a file blocks the fetch.
-                return run_in_thread(lambda: self._workspace.fetch_checkpoints(self.should_stop))
-            except Stopped:
-                return False
+        return fetch_unless_stopped(self._workspace, self.should_stop)
 
     def emit(self, event: RunEvent) -> None:
         if self._sender.is_stale:

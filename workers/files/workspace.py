@@ -7,6 +7,7 @@ from typing import Protocol
 from fgd_core import confined
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunFinished
+from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
 
 FileSaved = CheckpointSaved | ArtifactSaved
 """The events that name a file."""
@@ -82,3 +83,17 @@ def local_checkpoint(source: str, path: Path) -> Path:
             path=str(path),
         )
     return path
+
+
+def fetch_unless_stopped(workspace: Workspace, should_stop: IsOver) -> bool:
+    """Fetch the checkpoints from which a run continues; returns False if it was asked to stop first.
+
+    Raises:
+        FgdError: the checkpoints cannot be fetched.
+    """
+    with checking_for_stop(should_stop):
+        try:
+            # In a thread: a control plane that hangs in the middle of a file blocks the fetch.
+            return run_in_thread(lambda: workspace.fetch_checkpoints(should_stop))
+        except Stopped:
+            return False

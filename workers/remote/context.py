@@ -7,8 +7,7 @@ from pathlib import Path
 from fgd_core.errors import StaleAttemptError
 from fgd_core.spec.events import ArtifactSaved, CheckpointSaved, RunEvent, RunFinished
 from fgd_core.spec.trials import Verdict
-from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread
-from workers.files.workspace import Workspace
+from workers.files.workspace import Workspace, fetch_unless_stopped
 from workers.remote.messages import Report, Update
 from workers.remote.workspace import Node, RemoteWorkspace
 
@@ -46,12 +45,7 @@ class RemoteContext:
             FgdError: the checkpoints cannot be fetched.
         """
         self._opened = self._described.open(node, warn=self._add, on_stale=self._end_as_stale)
-        with checking_for_stop(self.should_stop):
-            try:
-                # In a thread: a control plane that hangs in the middle of a file blocks the fetch.
-                return run_in_thread(lambda: self._workspace.fetch_checkpoints(self.should_stop))
-            except Stopped:
-                return False
+        return fetch_unless_stopped(self._workspace, self.should_stop)
 
     def emit(self, event: RunEvent) -> None:
         match event:
