@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from fgd_core.data.targets import Targets
@@ -49,6 +50,11 @@ class Moment(NamedTuple):
     def epoch(self) -> float:
         """Number of epochs that are done, with the fraction of the current one."""
         return self.done * self.epochs
+
+    def is_before(self, epoch: int) -> bool:
+        """Return whether fewer than so many epochs are done."""
+        # In whole numbers: `self.epoch` is a rounded fraction and may fall below the end of an epoch.
+        return self.step * self.epochs < epoch * self.steps
 
 
 _START = Moment()
@@ -125,6 +131,15 @@ class Terms(NamedTuple):
         """Return the weighted sum of the parts with a factor on all weights, scalar ()."""
         first, *rest = (scale * self.weights[name] * value for name, value in self.parts.items())
         return sum(rest, start=first)
+
+
+def resting(method: nn.Module, name: str) -> Mapping[str, Terms]:
+    """Return a loss of zero, as place and term `name`, that gives the method's parameters a gradient of zero.
+
+    For steps in which a part of a method does not run; empty if the part has no parameters.
+    """
+    own = [each.flatten() for each in method.parameters()]
+    return {name: Terms({name: 0 * torch.cat(own).sum()}, {name: 1.0})} if own else {}
 
 
 class Method(nn.Module):

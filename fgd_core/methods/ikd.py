@@ -7,10 +7,10 @@ second job that resumes after epoch 16; here the term ends after `until_epoch`.
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 
-from fgd_core.methods.base import Lesson, LevelPair, Method, MethodFactory, Moment, Side, Terms, View, adapter
+from fgd_core.methods.base import Lesson, LevelPair, Method, MethodFactory, Moment, Side, Terms, View, adapter, resting
+from fgd_core.methods.parts.decay import scale_at
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods import AnyMethod
@@ -56,13 +56,13 @@ class IkdMethod(Method):
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
         """Compute the base's loss on the images and the adversarial loss on their copies."""
-        scale = self._settings.base.scale
+        scale = scale_at(self._settings.base, lesson.moment)
         terms = {
             place: Terms(each.parts, {name: scale * weight for name, weight in each.weights.items()})
-            for place, each in self.base(lesson).items()
+            for place, each in (self.base(lesson) if scale else resting(self.base, "base")).items()
         }
         if not self._is_on(lesson.moment):
-            return {**terms, **self._at_rest()}
+            return {**terms, **resting(self.adversarial, _TERM)}
         for place, each in self.adversarial(lesson.others[self._settings.picture]).items():
             parts, weights = terms.get(place, Terms({}, {}))
             terms[place] = Terms({**parts, **each.parts}, {**weights, **each.weights})
@@ -72,13 +72,7 @@ class IkdMethod(Method):
         until_epoch = self._settings.until_epoch
         if self._settings.alpha_adv == 0:
             return False
-        # In whole numbers: `moment.epoch` is a rounded fraction and may fall below the end of an epoch.
-        return until_epoch is None or moment.step * moment.epochs < until_epoch * moment.steps
-
-    def _at_rest(self) -> Mapping[str, Terms]:
-        """Give own parameters a gradient of zero, as in the steps with copies."""
-        own = [each.flatten() for each in self.adversarial.parameters()]
-        return {_TERM: Terms({_TERM: 0 * torch.cat(own).sum()}, {_TERM: 1.0})} if own else {}
+        return until_epoch is None or moment.is_before(until_epoch)
 
     def plan(self) -> list[PlannedLevel]:
         """Return the levels that the base compares."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from fgd_core.methods.base import Lesson, Method, MethodFactory, Side, Terms, View
+from fgd_core.methods.base import Lesson, Method, MethodFactory, Side, Terms, View, resting
+from fgd_core.methods.parts.decay import scale_at
 from fgd_core.spec.methods import AnyMethod, Mixed
 from fgd_core.spec.plans import PlannedLevel
 
@@ -14,20 +15,21 @@ class MixedMethod(Method):
 
     Args:
         methods: by the name of the part.
-        scales: a factor on all weights of each part.
+        settings: of each part; its scale is a factor on all its weights.
     """
 
-    def __init__(self, methods: Mapping[str, Method], scales: Mapping[str, float]) -> None:
+    def __init__(self, methods: Mapping[str, Method], settings: Mapping[str, AnyMethod]) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(methods)
-        self._methods, self._scales = [*methods.items()], scales
+        self._methods, self._settings = [*methods.items()], settings
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
-        """Compute the losses of all parts."""
+        """Compute the losses of all parts; a part whose schedule is at 0 does not run."""
+        scales = {name: scale_at(self._settings[name], lesson.moment) for name, _ in self._methods}
         return {
-            f"{name}/{place}": _renamed(terms, name, self._scales[name])
+            f"{name}/{place}": _renamed(terms, name, scales[name])
             for name, method in self._methods
-            for place, terms in method(lesson).items()
+            for place, terms in (method(lesson) if scales[name] else resting(method, "rest")).items()
         }
 
     def plan(self) -> Sequence[PlannedLevel]:
@@ -58,7 +60,7 @@ def mixed_of(factory_of: Callable[[AnyMethod], MethodFactory]) -> MethodFactory:
         # A part that weighs nothing would still cost its forward pass, and the teacher's.
         parts = {name: part for name, part in method.parts.items() if not part.weighs_nothing}
         methods = {name: factory_of(part)(part, student, teacher) for name, part in parts.items()}
-        return MixedMethod(methods, {name: part.scale for name, part in parts.items()})
+        return MixedMethod(methods, parts)
 
     return build
 

@@ -12,6 +12,7 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
+from fgd_core.methods.parts.decay import scale_at
 from fgd_core.outputs import DenseOutputs
 from fgd_core.ranks import world_size, zero_of
 from fgd_core.spec.data import IMAGE
@@ -57,7 +58,7 @@ class Distiller(Distillation):
 
     The module's parameters are only the method's. The teacher is frozen and always in eval mode. It is not a submodule,
     so it is neither in `parameters()` nor in `state_dict()`: no optimiser changes it, and no checkpoint contains it. If
-    all weights of the method are zero, the teacher does not run.
+    all weights of the method are zero, or its schedule is at zero, the teacher does not run.
 
     Args:
         maps: sources of the teacher's maps, by the picture that the student sees; default: `teacher` itself.
@@ -88,8 +89,7 @@ class Distiller(Distillation):
         is_dense = student.region_head is None and teacher.region_head is None
         self._shared = shared_classes(classes) if is_dense else None
         self._order = class_order(classes, teacher.num_classes) if self._shared is None else self._shared.teacher
-        self._scale = method.scale
-        self._is_idle = method.weighs_nothing
+        self._method = method
         # Checkpoints hold the parameters of the method under this name.
         self.losses = METHODS[type(method)](method, side_of(student), self._teacher_side(classes))
 
@@ -111,7 +111,7 @@ class Distiller(Distillation):
     @torch.no_grad()
     def advice(self, batch: Batch) -> list[str]:
         """Return advice about hyper-parameters that do not suit the teacher's maps, in words; empty if all do."""
-        if self._is_idle:
+        if self._method.weighs_nothing:
             return []
         return list(self.losses.advice(self._teacher_view(batch, IMAGE)))
 
@@ -135,11 +135,12 @@ class Distiller(Distillation):
     def compare(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss and its parts as `forward` does, all scalars (), from the student's views by picture."""
         total = batch.images.new_zeros((), dtype=torch.float32)
-        if self._is_idle:
-            return at_rest(total, self), {"distill/total": total}
-        parts: dict[str, Tensor] = {}
+        scale = scale_at(self._method, moment)
+        parts = {"distill/scale": total.new_tensor(scale)} if self._method.scale_schedule is not None else {}
+        if self._method.weighs_nothing or not scale:
+            return at_rest(total, self), {**parts, "distill/total": total}
         for place, terms in self.losses(self._lesson(student, batch, moment)).items():
-            weighed = terms.scaled(self._scale)
+            weighed = terms.scaled(scale)
             total = total + weighed
             parts[f"distill/{place}"] = weighed.detach()
             for term, value in terms.parts.items():

@@ -13,6 +13,8 @@ from fgd_core.detectors import build_detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Moment
 from fgd_core.ranks import mean_over_ranks, rank, world_size
+from fgd_core.spec.methods import Ikd, Mgd, Mixed, Pkd
+from fgd_core.spec.methods.base import ScaleSchedule
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.step import Learner, shared_by_ranks
 from tests.contract.test_detectors import ALL_SETTINGS, KEYPOINTS, described
@@ -20,7 +22,7 @@ from tests.contract.test_methods import pair
 from tests.ranks.processes import on_ranks
 
 NUM_CLASSES = 3
-MOMENT = Moment(step=3, steps=30, epochs=3)
+MOMENT = Moment(step=3, steps=30, epochs=30)
 BOXES = torch.tensor([[8.0, 8, 40, 48], [30, 20, 60, 62]])
 LABELS = torch.tensor([0, 2])
 TOLERANCE = 2e-4
@@ -48,10 +50,26 @@ def method_case(name: str) -> Learner:
     return Learner(student, Distiller(method, student, teacher))
 
 
+ENDED = ScaleSchedule(until_epoch=3)
+"""Distillation that has ended at `MOMENT`; its parameters still need gradients."""
+RESTING = {
+    "part at rest": Mixed(parts={"on": Pkd(), "off": Mgd(scale_schedule=ENDED)}),
+    "base at rest": Ikd(base=Mgd(scale_schedule=ENDED)),
+    "at rest": Mgd(scale_schedule=ENDED),
+}
+
+
+def resting_case(name: str) -> Learner:
+    student, teacher = pair(RESTING[name], 12)
+    torch.manual_seed(1)
+    return Learner(student, Distiller(RESTING[name], student, teacher))
+
+
 Case = tuple[str, Callable[..., Learner], object]
 CASES: list[Case] = [
     *((described(settings), detector_case, index) for index, settings in enumerate(ALL_SETTINGS)),
     *((kind.name(), method_case, kind.name()) for kind in METHODS),
+    *((name, resting_case, name) for name in RESTING),
 ]
 
 

@@ -1,9 +1,37 @@
-"""Changes the weight of a method in the course of the training."""
+"""Changes the weights of a method in the course of the training."""
 
 import math
 
 from fgd_core.methods.base import Moment
+from fgd_core.spec.methods.base import AnyMethod, ScaleSchedule
 from fgd_core.spec.methods.defeat import Decay
+
+
+def scale_at(method: AnyMethod, moment: Moment) -> float:
+    """Return the scale of a method at a moment; at 0, the method need not run."""
+    schedule = method.scale_schedule
+    return method.scale if schedule is None else method.scale * scale_factor(schedule, moment)
+
+
+def scale_factor(schedule: ScaleSchedule, moment: Moment) -> float:
+    """Compute the factor of a schedule, in [0, 1]: 1 after the warm-up unless it decays, 0 after the last epoch.
+
+    It is a function of the step alone, so a resumed run needs no state. In a warm-up of n steps, step i from 0 has the
+    factor (i + 1) / n: no step of the warm-up is without distillation.
+    """
+    if schedule.until_epoch is not None and not moment.is_before(schedule.until_epoch):
+        return 0.0
+    end = moment.epochs if schedule.until_epoch is None else min(schedule.until_epoch, moment.epochs)
+    if moment.epoch < schedule.warmup_epochs:
+        return min(1.0, (moment.step + 1) * moment.epochs / (schedule.warmup_epochs * moment.steps))
+    done = (moment.epoch - schedule.warmup_epochs) / max(end - schedule.warmup_epochs, 1e-9)
+    match schedule.decay:
+        case "none":
+            return 1.0
+        case "linear":
+            return 1 - done
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
 
 
 def decay_factor(decay: Decay, moment: Moment) -> float:

@@ -57,5 +57,13 @@ def needed_pictures(spec: TrainSpec | DistillSpec) -> Mapping[str, int | None]:
     """Return the other pictures that a training reads, by name: in how many epochs; None: in all."""
     if isinstance(spec, TrainSpec) or spec.method.weighs_nothing:
         return {}
-    seen = {each.picture: None for each in spec.teachers.values() if each.picture is not None}
-    return {**spec.method.pictures, **seen}
+    schedule = spec.method.scale_schedule
+    until_epoch = schedule.until_epoch if schedule is not None else None
+    seen = {each.picture: until_epoch for each in spec.teachers.values() if each.picture is not None}
+    compared = {name: _earlier(epochs, until_epoch) for name, epochs in spec.method.pictures.items()}
+    return {**compared, **seen}
+
+
+def _earlier(*epochs: int | None) -> int | None:
+    """Return the smallest number; None, which means all epochs, if there is none."""
+    return min((each for each in epochs if each is not None), default=None)

@@ -1,9 +1,9 @@
 """What all distillation methods have in common: a scale, published values, search spaces, and what they need."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple, Self, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.detectors import AnyDetector, Capability
@@ -54,6 +54,26 @@ class MethodPart(NamedTuple):
         return ", ".join(term.in_words for term in self.terms if self.scale) or "nothing"
 
 
+class ScaleSchedule(Command):
+    """Changes the `scale` of a method in the course of the training: warm-up, decay, stop."""
+
+    warmup_epochs: float = Field(default=0, ge=0)
+    """Epochs in which the scale rises linearly from 0."""
+    decay: Literal["none", "linear", "cosine"] = "none"
+    """How the scale falls to 0 after the warm-up: not at all, linearly, or along half a cosine."""
+    until_epoch: int | None = Field(default=None, ge=1)
+    """Epochs with distillation: `decay` ends here, and from here on the teacher does not run. None: all epochs."""
+
+    @model_validator(mode="after")
+    def _warms_up_before_the_end(self) -> Self:
+        if self.until_epoch is not None and self.warmup_epochs >= self.until_epoch:
+            raise ValueError(
+                f"the scale warms up for {self.warmup_epochs:g} epochs and distillation ends after {self.until_epoch}; "
+                "lower warmup_epochs, or raise until_epoch"
+            )
+        return self
+
+
 class AnyMethod(Command):
     """The settings that all methods have, and what a method says of itself.
 
@@ -72,6 +92,8 @@ class AnyMethod(Command):
 
     scale: float = Field(default=1.0, ge=0)
     """A common factor on all weights of the method. 0 trains without distillation."""
+    scale_schedule: ScaleSchedule | None = None
+    """How the scale changes in the course of the training. None: it is constant."""
 
     @property
     def pictures(self) -> Mapping[str, int | None]:
