@@ -1,15 +1,69 @@
 """The two kinds of records that cross a boundary between processes."""
 
-from pydantic import BaseModel, ConfigDict
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
-class Command(BaseModel):
+class _Described(BaseModel):
+    """A model whose JSON schema describes each field by the docstring below it.
+
+    Pydantic can do so itself, but then reads the source of each class at its import. That took half of the imports of a
+    run or a command, and neither of them shows a schema.
+    """
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema).get("properties", {})
+        texts = field_docstrings(cls)
+        for name, field in cls.model_fields.items():
+            described = fields.get(name) or fields.get(field.serialization_alias)
+            if name in texts and described is not None:
+                described.setdefault("description", texts[name])
+        return schema
+
+
+class Command(_Described):
     """A request. An unknown field is an error, because a run that guesses trains the wrong model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Fact(BaseModel):
+class Fact(_Described):
     """A fact that happened. An unknown field is ignored, because a reader may be older than the writer."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+@cache
+def field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the docstrings of a model's fields by name, with those that it inherits.
+
+    A class without a source, for example from an interpreter's prompt, has none.
+    """
+    inherited: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if issubclass(each, _Described):
+            inherited |= dict(_own_docstrings(each))
+    return inherited
+
+
+def _own_docstrings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    try:
+        source = inspect.getsource(model)
+    except (OSError, TypeError):
+        return
+    (definition,) = ast.parse(textwrap.dedent(source)).body
+    assert isinstance(definition, ast.ClassDef)
+    for field, text in pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
+                yield name, inspect.cleandoc(docstring)

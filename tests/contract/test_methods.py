@@ -18,6 +18,7 @@ from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
 from fgd_core.methods.base import Moment, Terms
+from fgd_core.spec.base import field_docstrings
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.loss_names import Role, read_loss_name
@@ -264,9 +265,7 @@ class TestSweep:
 def test_the_catalogue_advises_the_scale_of_the_examples(example: str) -> None:
     """All three examples distil small networks without pretrained weights."""
     scale = yaml.safe_load((EXAMPLES / example / "distilled.yaml").read_text())["method"]["scale"]
-    assert f"Small networks without pretrained weights need about {scale}." in str(
-        Fgd.model_fields["scale"].description
-    )
+    assert f"Small networks without pretrained weights need about {scale}." in field_docstrings(Fgd)["scale"]
 
 
 def test_a_method_without_a_type_is_fgd() -> None:
