@@ -47,12 +47,16 @@ class TrialActor(Trainable):
 
     A segment begins with its first step, because Tune may set an actor up for a trial and then give the trial to
     another actor that has become free: the segment must not run twice.
+
+    Tune asks for the next step once the driver has recorded the step before. So the next step is itself the verdict
+    `continue`, unless another verdict came first: a message less for each evaluation.
     """
 
     def setup(self, config: Result, worker: Callable[[], Worker]) -> None:  # type: ignore[override]
         self._worker = worker()
         self._first: TrialTask = config["segment"].task
         self._coming: TrialTask | None = self._first
+        self._awaits_verdict = False
 
     def reset_config(self, new_config: Result) -> bool:
         self._worker.end()
@@ -67,11 +71,15 @@ class TrialActor(Trainable):
             self._coming = None
             # Once: the handle of an actor is costly to send and to receive.
             first = {"actor": ray.get_runtime_context().current_actor}
+        elif self._awaits_verdict:
+            self.set_verdict("continue")
         update = self._worker.update(_UPDATE_S)
+        self._awaits_verdict = update.report is not None
         return {"update": update, "done": update.finished is not None, **first}
 
     def set_verdict(self, verdict: Verdict) -> None:
         """Pass on the verdict for which the trial waits."""
+        self._awaits_verdict = False
         self._worker.set_verdict(verdict)
 
     def runs(self) -> None:

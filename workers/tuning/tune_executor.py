@@ -168,8 +168,8 @@ class _StudyScheduler(_Unstored, FIFOScheduler):
         verdict = self._driver.handle(TrialMessage(task.trial, _update(result)))
         if self._driver.should_stop(task.trial):
             verdict = "stop"
-        if verdict is not None:
-            # Tune's next call of the actor comes after this one.
+        if verdict not in (None, "continue"):
+            # Tune's next call of the actor, which means `continue`, comes after this one.
             self.running[trial.trial_id].set_verdict.options(name=f"{task.title}: {verdict}").remote(verdict)
         return str(TrialScheduler.CONTINUE)
 
