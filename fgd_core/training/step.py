@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
+from fgd_core.no_compiler import SharedByRanks
 from fgd_core.ranks import mean_over_ranks, world_size, zero_of
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients
@@ -68,15 +69,9 @@ def shared_by_ranks(learner: Learner) -> nn.Module:
     """
     if world_size() == 1:
         return learner
-    shared = DistributedDataParallel(
-        learner,
-        # Its own group, because sums of gradients may start before or after the sums inside a loss, on each rank in
-        # another order.
-        process_group=torch.distributed.new_group(),
-        # They are equal: norms and memories see the values of all ranks.
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    # In a group of its own, because sums of gradients may start before or after the sums inside a loss, on each rank in
+    # another order.
+    shared = SharedByRanks(learner, cast(dist.ProcessGroup, dist.new_group()))
     # After the first backward pass, gradients are summed in the order in which they came. The order of this pass
     # depends on no batch, so a resumed run rounds its sums as the run before.
     shared(None).total.backward()
@@ -109,7 +104,7 @@ def training_step(
         loss, parts = learner(batch, moment)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
-    trained = cast(Learner, learner.module if isinstance(learner, DistributedDataParallel) else learner)
+    trained = cast(Learner, learner.module if isinstance(learner, SharedByRanks) else learner)
     norm = clip_gradients(trained.groups, clip_norm)
     values = {**_means(parts), "gradient_norm": norm}
     if not bool(torch.isfinite(values["loss"]) & torch.isfinite(norm)):

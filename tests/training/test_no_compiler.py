@@ -17,14 +17,21 @@ import torch
 
 from fgd_core.runs import execute
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
+from tests.ranks.processes import on_ranks
 
 folder = Path(sys.argv[1])
-best = folder / "train/checkpoints/best.pt"
-for spec in (train_spec(), distill_spec(best, teacher={"gate": "keys"}), evaluate_spec(best)):
-    finished = execute(spec, RecordingContext(folder / spec.kind))
+
+
+def loaded_by(spec):
+    finished = execute(spec, RecordingContext(folder / spec.name / spec.kind))
     assert finished.outcome == "succeeded", finished.error
-    loaded = sorted(name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor", "sympy")))
-    assert loaded == [], (spec.kind, loaded)
+    return sorted(name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor", "sympy")))
+
+
+assert on_ranks(2, loaded_by, train_spec(name="by two ranks")) == [[], []]
+best = folder / "plain/train/checkpoints/best.pt"
+for spec in (train_spec(), distill_spec(best, teacher={"gate": "keys"}), evaluate_spec(best)):
+    assert loaded_by(spec) == [], spec.kind
 assert torch.compile(torch.neg, backend="eager")(torch.ones(1)) == -1
 roi_align = sys.modules["torchvision.ops.roi_align"]
 assert roi_align.is_compile_supported("cpu") == torch._dynamo.utils.is_compile_supported("cpu")
