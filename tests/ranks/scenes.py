@@ -13,12 +13,13 @@ from fgd_core.spec.events import MetricsLogged, RunEvent, RunFinished
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from tests.library import TINY_DETECTOR, RecordingContext, distill_spec, train_spec, with_data, write_squares
+from tests.ranks.float64 import in_float64
 
 TWO_STAGE: dict[str, Any] = {**TINY_DETECTOR, "type": "faster_rcnn"}
 """Trains on all its proposals. If it drew some of them, one proposal more or less, because scores differ in their last
 digit, would change the whole sample, and the curves would part."""
 SAMPLED: dict[str, Any] = {**TWO_STAGE, "rois_per_image": 32}
-DETECTORS = {"retinanet": TINY_DETECTOR, "faster_rcnn": TWO_STAGE}
+DETECTORS = {"retinanet": TINY_DETECTOR, "faster_rcnn": TWO_STAGE, "faster_rcnn_drawing": SAMPLED}
 METHODS: dict[str, dict[str, Any]] = {
     "fgd": {"type": "fgd", "scale": 0.05},
     # A method of heads for each kind of detector.
@@ -92,6 +93,12 @@ def run(spec: TrainSpec | DistillSpec, folder: Path, **options: Any) -> Ended:
     """Run a job on this rank; ranks above 0 have a folder of their own."""
     context = RecordingContext(_folder(folder), **options)
     return Ended(execute(spec, context), context.events)
+
+
+def run_in_float64(spec: TrainSpec | DistillSpec, folder: Path) -> Ended:
+    """Run a job as `run` does, but rounding is too small to turn a comparison of two proposals."""
+    with in_float64():
+        return run(spec, folder)
 
 
 def run_killed(spec: TrainSpec | DistillSpec, folder: Path, ranks: Sequence[int], at_step: int) -> Ended:
