@@ -27,6 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.distributed.distributed_c10d import _get_default_store
 from torch.linalg import vector_norm
 from torch.nn.functional import pad
 
@@ -162,6 +163,22 @@ def gathered_on_first(value: T) -> list[T]:
     found = [value] * world_size() if is_first() else None
     dist.gather_object(value, found, dst=0, group=_control())
     return found or []
+
+
+def newest_on_first(name: str, text: str) -> list[str]:
+    """Share the newest text of a rank, for which no rank waits, unlike in all other functions of this module.
+
+    Returns:
+        On rank 0 the newest text that each rank has shared under this name, by rank. Empty until all ranks have shared
+        one, and on the other ranks.
+    """
+    if world_size() == 1:
+        return [text]
+    store, keys = _get_default_store(), [f"fgd/{name} of rank {each}" for each in range(world_size())]
+    store.set(keys[rank()], text)
+    if not is_first() or not store.check(keys):
+        return []
+    return [found.decode() for found in store.multi_get(keys)]
 
 
 def copy_from_first(module: nn.Module) -> None:

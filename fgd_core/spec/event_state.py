@@ -60,6 +60,7 @@ def fold_progress(view: ProgressView, event: Event) -> ProgressView:
     """Return the progress after `event`; events about other things leave it as it is."""
     match event:
         case Progress() | EpochFinished():
+            memory = event.gpu_memory_of_workers if isinstance(event, Progress) else view.gpu_memory_of_workers
             return view.model_copy(
                 update={
                     "epoch": event.epoch,
@@ -69,6 +70,7 @@ def fold_progress(view: ProgressView, event: Event) -> ProgressView:
                     "images_per_s": _finite(event.images_per_s),
                     "eta_s": _finite(event.eta_s),
                     "values": {name: value for name, value in event.values.items() if math.isfinite(value)},
+                    "gpu_memory_of_workers": memory,
                 }
             )
         case StageStarted():

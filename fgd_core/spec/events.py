@@ -217,6 +217,15 @@ class TeacherChecked(Fact):
     """1 for `teacher`, then the teachers of `more_teachers`."""
 
 
+class GpuMemory(Fact):
+    """GPU memory that the tensors of a process take."""
+
+    allocated_bytes: int
+    """Now."""
+    peak_bytes: int
+    """The largest amount so far."""
+
+
 class Progress(Fact):
     """How far the training is; reported about once a second."""
 
@@ -237,9 +246,11 @@ class Progress(Fact):
     data_wait: float | None = None
     """Fraction of the time since the previous progress event that the run waited for images, in [0, 1]."""
     gpu_memory_bytes: int | None = None
-    """GPU memory that this process's tensors take now; None without a GPU."""
+    """GPU memory that the tensors of the first worker take now; None without a GPU."""
     gpu_memory_peak_bytes: int | None = None
     """The largest such amount so far; None without a GPU."""
+    gpu_memory_of_workers: list[GpuMemory] = []
+    """Of each worker, by rank, at most some seconds old; empty without GPUs, and until each worker has made a step."""
 
 
 class MetricsLogged(Fact):

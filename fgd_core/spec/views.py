@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
-from fgd_core.spec.events import EndCause, JobState, StoredEvent
+from fgd_core.spec.events import EndCause, GpuMemory, JobState, StoredEvent
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.base import Priority
 from fgd_core.spec.report import CurvePoint
@@ -26,6 +26,8 @@ class ProgressView(Fact):
     values: dict[str, float] = {}
     ap: float | None = None
     best_ap: float | None = None
+    gpu_memory_of_workers: list[GpuMemory] = []
+    """Of each worker, by rank; empty without GPUs."""
     stage: str | None = None
     """The stage of a chain that runs: `stage 2/3`, or `control`. Epochs and steps count over all stages, AP and best AP
     are those of the newest stage; the control changes neither."""

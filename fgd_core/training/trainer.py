@@ -25,6 +25,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.results import Scores
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
+from fgd_core.training import gpu_memory
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
@@ -242,6 +243,7 @@ class Trainer:
             self._log_steps()
 
     def _report_progress(self, rate: float) -> None:
+        memory = gpu_memory.measure(self._machine.device)
         self.context.emit(
             Progress(
                 epoch=self.state.epoch + 1,
@@ -253,7 +255,9 @@ class Trainer:
                 learning_rate=rate,
                 data_wait=self._window.data_wait,
                 values=self._window.take_means(),
-                **_gpu_memory(self._machine.device),
+                gpu_memory_bytes=memory and memory.allocated_bytes,
+                gpu_memory_peak_bytes=memory and memory.peak_bytes,
+                gpu_memory_of_workers=gpu_memory.of_each_rank(memory),
             )
         )
 
@@ -349,15 +353,6 @@ class _Window:
         self._waited_s = self._trained_s = 0.0
         self._due_s = time.monotonic() + _PROGRESS_EVERY_S
         return means
-
-
-def _gpu_memory(device: torch.device) -> dict[str, int]:
-    if device.type != "cuda":
-        return {}
-    return {
-        "gpu_memory_bytes": torch.cuda.memory_allocated(device),
-        "gpu_memory_peak_bytes": torch.cuda.max_memory_allocated(device),
-    }
 
 
 def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:

@@ -188,6 +188,12 @@ class TestProgress:
         view = fold_progress(ProgressView(step=10, ap=0.3), self.PROGRESS)
         assert (view.epoch, view.step, view.values, view.ap) == (2, 20, {"loss": 0.5}, 0.3)
 
+    def test_the_gpu_memory_of_each_worker_stays_until_the_next_progress(self) -> None:
+        memory = [GpuMemory(allocated_bytes=1, peak_bytes=2), GpuMemory(allocated_bytes=3, peak_bytes=4)]
+        view = fold_progress(ProgressView(), self.PROGRESS.model_copy(update={"gpu_memory_of_workers": memory}))
+        assert fold_progress(view, self.evaluated(0.3)).gpu_memory_of_workers == memory
+        assert fold_progress(view, self.PROGRESS).gpu_memory_of_workers == []
+
     def test_the_best_score_is_kept(self) -> None:
         view = ProgressView()
         for ap in (0.3, 0.5, None, 0.4):

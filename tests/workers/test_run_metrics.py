@@ -30,8 +30,10 @@ PROGRESS: dict[str, Any] = {
     "learning_rate": 0.1,
     "values": {"loss": 1.5, "fgd/foreground": 0.5},
     "data_wait": 0.25,
-    "gpu_memory_bytes": 1000,
-    "gpu_memory_peak_bytes": 2000,
+    "gpu_memory_of_workers": [
+        {"allocated_bytes": 1000, "peak_bytes": 2000},
+        {"allocated_bytes": 1100, "peak_bytes": 2100},
+    ],
 }
 SCORES: dict[str, Any] = dict.fromkeys(name for name in Scores.model_fields if name not in ("per_class", "masks"))
 MASKS: dict[str, Any] = {name: None for name, field in MaskScores.model_fields.items() if field.is_required()}
@@ -48,10 +50,10 @@ def event(data: dict[str, Any]) -> RunEvent:
 
 
 def values(data: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """Values of a run's samples, by metric and by the label that the metric has in addition to those of every run."""
+    """Values of a run's samples, by metric and by the labels that the metric has in addition to those of every run."""
     found = {}
     for name, value, labels in run_samples(event(data), RUN):
-        (own,) = [text for label, text in labels.items() if label not in RUN] or [""]
+        own = " ".join(text for label, text in labels.items() if label not in RUN)
         found[name, own] = value
     return found
 
@@ -67,8 +69,10 @@ class TestRuns:
             ("fgd_run_epoch", ""): 1.5,
             ("fgd_run_eta_seconds", ""): 3.0,
             ("fgd_run_data_wait_ratio", ""): 0.25,
-            ("fgd_run_gpu_memory_bytes", "allocated"): 1000,
-            ("fgd_run_gpu_memory_bytes", "peak"): 2000,
+            ("fgd_run_gpu_memory_bytes", "0 allocated"): 1000,
+            ("fgd_run_gpu_memory_bytes", "0 peak"): 2000,
+            ("fgd_run_gpu_memory_bytes", "1 allocated"): 1100,
+            ("fgd_run_gpu_memory_bytes", "1 peak"): 2100,
         }
 
     def test_without_a_gpu_no_gpu_metric_is_set(self) -> None:

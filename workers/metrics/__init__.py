@@ -44,7 +44,9 @@ GAUGES: Mapping[str, Metric] = {
     "fgd_run_epoch": Metric("Epochs trained, including the part of the current one", _RUN, stays=True),
     "fgd_run_progress_ratio": Metric("Fraction of the training that is done", _RUN, stays=True),
     "fgd_run_eta_seconds": Metric("Seconds until the job ends", _RUN),
-    "fgd_run_gpu_memory_bytes": Metric("GPU memory of tensors: allocated now, and the peak", (*_RUN, "what")),
+    "fgd_run_gpu_memory_bytes": Metric(
+        "GPU memory of a worker's tensors: allocated now, and the peak", (*_RUN, "worker", "what")
+    ),
     "fgd_run_data_wait_ratio": Metric("Fraction of the training time spent waiting for images", _RUN),
     "fgd_run_outbox_events": Metric("Events that the control plane has not acknowledged yet", _RUN, stays=True),
     # -- a sweep --

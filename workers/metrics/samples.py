@@ -19,10 +19,10 @@ def run_samples(event: RunEvent, labels: dict[str, str]) -> Iterator[Sample]:
             yield from _step_samples(event, labels)
             if event.data_wait is not None:
                 yield Sample("fgd_run_data_wait_ratio", event.data_wait, labels)
-            if event.gpu_memory_bytes is not None:
-                yield Sample("fgd_run_gpu_memory_bytes", event.gpu_memory_bytes, {**labels, "what": "allocated"})
-            if event.gpu_memory_peak_bytes is not None:
-                yield Sample("fgd_run_gpu_memory_bytes", event.gpu_memory_peak_bytes, {**labels, "what": "peak"})
+            for worker, memory in enumerate(event.gpu_memory_of_workers):
+                of_worker = {**labels, "worker": str(worker)}
+                yield Sample("fgd_run_gpu_memory_bytes", memory.allocated_bytes, {**of_worker, "what": "allocated"})
+                yield Sample("fgd_run_gpu_memory_bytes", memory.peak_bytes, {**of_worker, "what": "peak"})
         case EpochFinished():
             yield from _step_samples(event, labels)
         case Evaluated(scores=scores):

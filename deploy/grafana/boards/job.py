@@ -98,8 +98,12 @@ JOB = Board(
                 ),
                 Panel(
                     "GPU memory",
-                    "Memory of the run's tensors: allocated now, and at the peak.",
-                    {"{{job_id}} {{what}}": f"max by (job_id, what) (ray_fgd_run_gpu_memory_bytes{RUN})"},
+                    "Memory of the tensors of each worker: allocated now, and at the peak.",
+                    {
+                        "{{job_id}} worker {{worker}} {{what}}": (
+                            f"max by (job_id, worker, what) (ray_fgd_run_gpu_memory_bytes{RUN})"
+                        )
+                    },
                     unit="bytes",
                     maybe="the run trains without a GPU.",
                 ),
