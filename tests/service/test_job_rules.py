@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fgd_core.spec.event_state import fold_progress
 from fgd_core.spec.events import (
     Evaluated,
+    GpuMemory,
     JobState,
     MetricsLogged,
     Outcome,
