@@ -249,7 +249,7 @@ def _in_float32(layer: nn.Conv2d, features: Tensor) -> Tensor:
 
 def _point_sets(maps: Tensor) -> Tensor:
     """Reshape (N, 18, H, W) to (N, H W, 9, 2)."""
-    return flatten_cells(maps).reshape(len(maps), -1, _NUM_POINTS, 2)
+    return flatten_cells(maps).reshape(maps.shape[0], -1, _NUM_POINTS, 2)
 
 
 def _box_loss(boxes: Tensor, positives: Positives, strides: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class RetinaNetOutputs(DenseOutputs):
 
     def boxes(self) -> Tensor:
         """Decode the box of every anchor: (N, A, 4)."""
-        anchors = self.anchors.repeat(len(self.deltas), 1)
+        anchors = self.anchors.repeat(self.deltas.shape[0], 1)
         boxes: Tensor = self.coder.decode_single(self.deltas.float().flatten(0, 1), anchors)
         return boxes.view_as(self.deltas)
 
@@ -92,7 +92,7 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         deltas = torch.cat([_by_anchor(locate(maps), 4) for maps in box_maps], dim=1)
         anchors = self.anchors.on(like)
         return RetinaNetOutputs(
-            logits=logits.split_with_sizes([len(level) for level in anchors], dim=1),
+            logits=logits.split_with_sizes([level.shape[0] for level in anchors], dim=1),
             grids=grids_of(like),
             anchors_per_cell=_ANCHORS_PER_CELL,
             all_logits=logits,

@@ -27,7 +27,7 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
 
 def strides_of(points: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
     """Return the stride of each location of levels (a, 2): (A, 1) in pixels."""
-    return torch.cat([own.new_full((len(own), 1), stride) for own, stride in zip(points, strides, strict=True)])
+    return torch.cat([own.new_full((own.shape[0], 1), stride) for own, stride in zip(points, strides, strict=True)])
 
 
 def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:
