@@ -157,7 +157,9 @@ class Fcos(TowerDetector[FcosOutputs]):
             points.append(corners + (level.stride / 2 if self._follows_mmdetection else 0))
             strides.append(corners.new_full(corners.shape[:1], level.stride))
             nearest.append(corners.new_full(corners.shape[:1], _REACH[0] * level.stride if index > 0 else 0))
-            farthest.append(corners.new_full(corners.shape[:1], _REACH[1] * level.stride if index < last else torch.inf))
+            farthest.append(
+                corners.new_full(corners.shape[:1], _REACH[1] * level.stride if index < last else torch.inf)
+            )
         return Locations(torch.cat(points), torch.cat(strides), torch.cat(nearest), torch.cat(farthest))
 
     def _match(self, locations: Locations, boxes: Tensor) -> Tensor:

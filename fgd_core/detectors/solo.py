@@ -229,7 +229,9 @@ def _coordinates(features: Tensor) -> Tensor:
     """Return x and y of each cell of (N, C, H, W), from -1 at the first to 1 at the last: (N, 2, H, W)."""
     height, width = features.shape[2:]
     ys, xs = (torch.linspace(-1, 1, side, device=features.device, dtype=features.dtype) for side in (height, width))
-    return torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)]).expand(features.shape[0], -1, -1, -1)
+    return torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)]).expand(
+        features.shape[0], -1, -1, -1
+    )
 
 
 def _resized(features: Tensor, like: Tensor) -> Tensor:
