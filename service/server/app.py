@@ -26,6 +26,8 @@ from service.dispatcher.loop import Dispatcher
 from service.errors import DatabaseError
 from service.home import make_private
 from service.housekeeping.task import CHECK_S, STARTUP_DELAY_S, HousekeepingTask
+from service.loggers import copying
+from service.loggers.copying import Copier
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
 from service.server.background import BackgroundTask, running
@@ -52,6 +54,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         SchemaTooNewError: a newer version has migrated the database.
         ConflictError: another control plane runs in the same home, or the server asks for tokens and no admin has one.
         StorageError: the storage cannot be written. An unreachable storage is not waited for.
+        LoggerError: a logger's package is not installed.
     """
     metrics, own_version = Metrics(), version("fgd")
     metrics.build.labels(own_version, migrate.head_revision()).set(1)
@@ -100,13 +103,17 @@ async def _running(services: Services, time: shared_clock.SharedClock) -> AsyncI
         await migrate.upgrade_when_reachable(settings.database.url, _log_start)
         await time.set()
         await ensure_admin_token(settings, services.database, services.clock)
+        copiers = copying.copiers(settings, services.database, services.clock)
         dispatcher = _dispatcher(services)
         try:
-            async with running(_background(services, dispatcher, time)):
+            async with running([*_background(services, dispatcher, time), *_copying(copiers)]):
                 yield
         finally:
             with suppress(DatabaseError):
                 await dispatcher.close()
+            for copier in copiers:
+                with suppress(DatabaseError):
+                    await copier.close()
             await services.database.close()
             await services.tracing.close()
 
@@ -178,6 +185,10 @@ def _background(services: Services, dispatcher: Dispatcher, time: shared_clock.S
             )
         )
     return tasks
+
+
+def _copying(copiers: Sequence[Copier]) -> list[BackgroundTask]:
+    return [BackgroundTask(name="logger", run_once=copier.run_once, period_s=copying.POLL_S) for copier in copiers]
 
 
 def _log_start(message: str) -> None:

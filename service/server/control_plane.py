@@ -22,6 +22,7 @@ from service.dispatcher.cluster import RayCluster, find_ray_token
 from service.dispatcher.local import LocalRay
 from service.dispatcher.local_watch import keep_running
 from service.home import make_private
+from service.loggers.choosing import logger_of
 from service.server.app import create_app
 from service.server.first_token import ensure_admin_token
 from service.server.home_lock import locked
@@ -78,6 +79,7 @@ async def run(
         DatabaseRefusedError: the database refuses the login. An unreachable database is waited for.
         SchemaTooNewError: a newer version has migrated the database.
         ConflictError: the server asks for tokens, and no admin has one.
+        LoggerError: a logger's package is not installed.
         ClusterError: Ray does not come up.
     """
     stop = _stop_signal(until_stdin_closes)
@@ -161,7 +163,9 @@ def _already_up(home: Path, pid: str) -> UsageError:
 
 
 async def _prepare(settings: Settings, stop: asyncio.Event, report: Report) -> None:
-    """Check home, database, tokens and storage before Ray starts; return early when `stop` is set."""
+    """Check loggers, home, database, tokens and storage before Ray starts; return early when `stop` is set."""
+    for target in settings.loggers:
+        logger_of(target, settings).close()
     make_private(settings.home, settings.database.url)
     report("preparing the database")
     await _unless(stop, migrate.upgrade_when_reachable(settings.database.url, report))

@@ -30,7 +30,7 @@ _OPTIONS = {
     "ray.dashboard_url": "--ray-address",
 }
 # It may hold a password.
-_NOT_SHOWN = ("database.url", "database")
+_NOT_SHOWN = ("database.url", "database", "loggers")
 
 # Variables that other programs read: the client, the runs, and the files in `deploy`.
 _OF_OTHERS = frozenset(

@@ -32,6 +32,7 @@ from service.settings.groups import (
     StreamSettings,
     WebhookSettings,
 )
+from service.settings.loggers import LoggerTarget, targets_of
 from service.urls import Bucket, place_of
 
 TUNE_SEARCHERS = (
@@ -148,6 +149,9 @@ class Settings(BaseSettings):
     """Classes that a sweep's searcher of type `tune` may name, separated as in PATH. Default: those of Ray Tune whose
     suggestions depend only on a seed. Sweeps run the code of these classes."""
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    loggers: Annotated[tuple[LoggerTarget, ...], NoDecode, BeforeValidator(targets_of)] = ()
+    """Other programs to which this server copies runs and their curves, separated by commas: `tensorboard:/folder`,
+    `mlflow:http://host:5000`, `wandb:project`."""
 
     ray: RaySettings = Field(default_factory=RaySettings)
     local_cluster: bool = False

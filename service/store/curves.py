@@ -65,6 +65,12 @@ async def read(
     return [SeriesView(name=curve.name, trial=curve.trial, points=points[curve.series_id]) for curve in curves]
 
 
+async def trials(session: AsyncSession, job_id: str) -> list[str]:
+    """Return the numbers of the trials of a job that have curves; empty for the job's own curves."""
+    query = select(_SERIES.c.trial).where(_SERIES.c.job_id == job_id).distinct().order_by(_SERIES.c.trial)
+    return list(await session.scalars(query))
+
+
 async def _find(
     session: AsyncSession, job_id: str, *, names: Sequence[str] | None, trial: str | None, steps: tuple[int, int]
 ) -> list[_Curve]:

@@ -15,6 +15,7 @@ from service.store.tables import (
     Job,
     JobDataset,
     JobDependency,
+    LoggerCurve,
     MetricBucket,
     MetricPoint,
     MetricSeries,
@@ -64,6 +65,7 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
             return True
     attempts = select(Attempt.id).where(Attempt.job_id == job_id)
     rest: Sequence[tuple[type[Base], ColumnElement[bool]]] = (
+        (LoggerCurve, LoggerCurve.series_id.in_(series)),
         (MetricSeries, MetricSeries.job_id == job_id),
         (AttemptStream, AttemptStream.attempt_id.in_(attempts)),
         (Attempt, Attempt.job_id == job_id),

@@ -391,6 +391,28 @@ class WebhookDelivery(Base):
     last_error: Mapped[str | None] = mapped_column(Text)
 
 
+class LoggerPosition(Base):
+    """How far a logger has copied the events of all jobs: a position in their order; see `all_events`."""
+
+    __tablename__ = "logger_positions"
+
+    logger: Mapped[str] = mapped_column(String(64), primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(BigInteger)
+    job_id: Mapped[str] = mapped_column(String(32))
+    sequence: Mapped[int]
+
+
+class LoggerCurve(Base):
+    """How far a logger has copied a curve."""
+
+    __tablename__ = "logger_curves"
+
+    logger: Mapped[str] = mapped_column(String(64), primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("metric_series.id"), primary_key=True, index=True)
+    step: Mapped[int] = mapped_column(BigInteger)
+    """Step of the last point that was copied."""
+
+
 class SchemaFloor(Base):
     """One row: the oldest revision whose code still works on this schema.
 

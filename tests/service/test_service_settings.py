@@ -10,6 +10,7 @@ from service.jobs.cluster import NodeType
 from service.server.options import settings_of
 from service.settings import Settings, all_settings, variable
 from service.settings.groups import RaySettings, StorageSettings
+from service.settings.loggers import LoggerTarget
 from service.store.tokens import TokenMint
 
 # Every variable of a server, with the name and the value of its setting, and a text that it refuses (None: it takes any
@@ -36,6 +37,12 @@ VARIABLES: Mapping[str, tuple[str, str, object, str | None]] = {
     "FGD_DATA_ROOTS": ("data_roots", "/data:/more", (Path("/data"), Path("/more")), "~nobody-here/data"),
     "FGD_TUNE_SEARCHERS": ("tune_searchers", "lab.Own:lab.Other", ("lab.Own", "lab.Other"), None),
     "FGD_WEBHOOKS_ALLOW_PRIVATE": ("webhooks.allow_private", "1", True, "perhaps"),
+    "FGD_LOGGERS": (
+        "loggers",
+        "tensorboard:/logs, mlflow:http://mlflow:5000",
+        (LoggerTarget("tensorboard", "/logs"), LoggerTarget("mlflow", "http://mlflow:5000")),
+        "mlflow:here",
+    ),
     "FGD_RAY_DASHBOARD_URL": ("ray.dashboard_url", "http://ray:8265", "http://ray:8265", None),
     "FGD_RAY_KEEP_RUNS": ("ray.keep_runs", "5", 5, "-1"),
     "FGD_RAY_NODE_TYPES": (
