@@ -12,6 +12,9 @@ from fgd_core.data.samples import DetectionDataset
 from fgd_core.spec.data import IMAGE, InputSpec
 
 _SMALL_PX2 = 32**2
+_MEAN_COLOUR = (124, 116, 104)
+MIN_SIDE_PX = 2.0
+"""Objects that a change cuts or shrinks to a narrower box are dropped."""
 
 
 class Example(NamedTuple):
@@ -68,15 +71,20 @@ def read_example(
 
 
 def resized(example: Example, spec: InputSpec) -> Example:
-    """Resize an example; see `transforms.resize`."""
-    changed = _changed(example, lambda picture, boxes: transforms.resize(picture, boxes, spec))
+    """Resize an example; see `transforms.resized_size`."""
+    return resized_to(example, transforms.resized_size(*example.size_px, spec))
+
+
+def resized_to(example: Example, size_px: tuple[int, int]) -> Example:
+    """Resize an example to (height, width)."""
+    changed = _changed(example, lambda picture, boxes: transforms.resize(picture, boxes, size_px))
     if changed.keypoints is not None:
-        (height, width), (old_height, old_width) = changed.size_px, example.size_px
+        (height, width), (old_height, old_width) = size_px, example.size_px
         moved = transforms.move_keypoints(changed.keypoints, (width / old_width, height / old_height))
         changed = changed._replace(keypoints=moved)
     if changed.masks is None:
         return changed
-    return changed._replace(masks=transforms.resize_masks(changed.masks, changed.size_px))
+    return changed._replace(masks=transforms.resize_masks(changed.masks, size_px))
 
 
 def flipped(example: Example, keypoint_order: Sequence[int] = ()) -> Example:
@@ -92,6 +100,13 @@ def flipped(example: Example, keypoint_order: Sequence[int] = ()) -> Example:
     return (
         changed if changed.masks is None else changed._replace(masks=transforms.flip_masks_horizontally(changed.masks))
     )
+
+
+def flipped_vertically(example: Example) -> Example:
+    """Mirror an example without keypoints top to bottom."""
+    assert example.keypoints is None, "the names of keypoints do not say what a vertical flip does to them"
+    changed = _changed(example, transforms.flip_vertically)
+    return changed if changed.masks is None else changed._replace(masks=transforms.flip_masks_vertically(changed.masks))
 
 
 def cropped(example: Example, corner_px: tuple[int, int], size_px: tuple[int, int]) -> Example:
@@ -113,6 +128,85 @@ def cropped(example: Example, corner_px: tuple[int, int], size_px: tuple[int, in
         masks=None if masks is None else masks[kept][:, rows, columns].contiguous(),
         keypoints=None if keypoints is None else transforms.crop_keypoints(keypoints[kept], corner_px, size_px),
     )
+
+
+class Placed(NamedTuple):
+    """Says where in a larger image an example is; it lies inside."""
+
+    example: Example
+    top_px: int
+    left_px: int
+
+
+def composed(parts: Sequence[Placed], size_px: tuple[int, int]) -> Example:
+    """Put examples beside each other into one image of (height, width); the rest has the mean colour.
+
+    Args:
+        parts: at least one; all have the same pictures. Later parts cover earlier ones, but not their objects.
+    """
+    pictures = {name: _filled(size_px) for name in parts[0].example.pictures}
+    for part in parts:
+        for name, picture in part.example.pictures.items():
+            _covered(pictures[name], part)[:] = picture
+    return united([_moved(part, size_px) for part in parts], pictures)
+
+
+def united(examples: Sequence[Example], pictures: Mapping[str, Tensor]) -> Example:
+    """Return an example with the objects of several examples, which have the size of the pictures, each (3, H, W)."""
+    masks = [each.masks for each in examples if each.masks is not None]
+    keypoints = [each.keypoints for each in examples if each.keypoints is not None]
+    return Example(
+        pictures=pictures,
+        boxes=torch.cat([each.boxes for each in examples]),
+        labels=torch.cat([each.labels for each in examples]),
+        masks=torch.cat(masks) if masks else None,
+        is_all_small=all(each.is_all_small for each in examples),
+        keypoints=torch.cat(keypoints) if keypoints else None,
+    )
+
+
+def chosen(example: Example, is_chosen: Tensor) -> Example:
+    """Return the example with some of its objects: those where `is_chosen` (n,) is True."""
+    return example._replace(
+        boxes=example.boxes[is_chosen],
+        labels=example.labels[is_chosen],
+        masks=None if example.masks is None else example.masks[is_chosen],
+        keypoints=None if example.keypoints is None else example.keypoints[is_chosen],
+    )
+
+
+def without_slivers(example: Example) -> Example:
+    """Drop objects of which a change has left less than a few pixels: a narrow box, or no pixel of the mask."""
+    is_left = (example.boxes[:, 2:] - example.boxes[:, :2] >= MIN_SIDE_PX).all(1)
+    if example.masks is not None:
+        is_left &= example.masks.bool().flatten(1).any(1)
+    return example if bool(is_left.all()) else chosen(example, is_left)
+
+
+def _moved(part: Placed, size_px: tuple[int, int]) -> Example:
+    """Move the objects of a part to their place in an image of (height, width); the pictures stay as they are."""
+    example, top, left = part
+    masks, keypoints = example.masks, example.keypoints
+    if masks is not None:
+        whole = masks.new_zeros(len(masks), *size_px)
+        _covered(whole, part)[:] = masks
+        masks = whole
+    return example._replace(
+        boxes=example.boxes + example.boxes.new_tensor([left, top, left, top]),
+        masks=masks,
+        keypoints=None if keypoints is None else transforms.move_keypoints(keypoints, (1, 1), (left, top)),
+    )
+
+
+def _covered(whole: Tensor, part: Placed) -> Tensor:
+    """Return the view of (..., H, W) that a part covers: (..., h, w)."""
+    height, width = part.example.size_px
+    return whole[..., part.top_px : part.top_px + height, part.left_px : part.left_px + width]
+
+
+def _filled(size_px: tuple[int, int]) -> Tensor:
+    """Return a picture (3, H, W) uint8 of the mean colour, which is what padding is after normalisation."""
+    return torch.tensor(_MEAN_COLOUR, dtype=torch.uint8)[:, None, None].repeat(1, *size_px)
 
 
 def _changed(example: Example, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Example:

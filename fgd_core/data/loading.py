@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -11,15 +11,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fgd_core.data.augments import augmented
-from fgd_core.data.examples import Example, flipped, read_example, resized
-from fgd_core.data.keypoints import mirrored_order, names_of_keypoints
+from fgd_core.data.epoch_order import EpochOrder
+from fgd_core.data.examples import Example, read_example, resized
 from fgd_core.data.pictures import Pictures
-from fgd_core.data.samples import DetectionDataset, has_masks
+from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.targets import Targets
+from fgd_core.data.training_examples import Place, TrainingExamples
 from fgd_core.errors import DataError, FgdError, SpecError
 from fgd_core.ranks import largest, rank, world_size
-from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import IMAGE, InputSpec
 
 T = TypeVar("T")
@@ -27,10 +26,6 @@ T = TypeVar("T")
 # ImageNet's RGB mean and deviation for pixel values from 0 to 255, as in training of torchvision's backbones.
 _MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
 _STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
-
-# First number of each random seed, so that (seed, epoch) and (seed, epoch, index) never give the same stream. The
-# choices of `input.augment` have their own stream each: they change neither the flips nor the sizes.
-_ORDER, _AUGMENTATION, _AUGMENT, _DRAWS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +89,7 @@ class ComingBatches(Protocol):
 class TrainLoader:
     """Yields shuffled, augmented training batches, with masks if the data set has them.
 
-    The order depends only on (seed, epoch), and the augmentation of an image only on (seed, epoch, index). A run that
+    The order depends only on (seed, epoch), and the augmentation of an image only on its place in the epoch. A run that
     resumes at any step thus gets the same batches, with any number of workers. Each rank gets its part of every batch,
     padded as the whole batch would be.
     """
@@ -108,12 +103,14 @@ class TrainLoader:
         seed: int,
         workers: int,
         pictures: Sequence[Pictures] = (),
+        with_masks: bool = True,
     ) -> None:
         """
         Args:
             batch_size: of all ranks together.
             workers: number of processes that read images; they live through all epochs. 0 reads in this process.
             pictures: other pictures of the images that the batches contain.
+            with_masks: False leaves out the masks of a data set that has them.
         Raises:
             DataError: the split has fewer images than a batch.
             SpecError: the ranks cannot share a batch equally.
@@ -133,9 +130,11 @@ class TrainLoader:
                 batch_size=batch_size,
                 workers=world_size(),
             )
-        self.steps_per_epoch = num_images // batch_size
-        self._batches = _AugmentedBatches(dataset, input_spec, seed, pictures)
-        self._sampler = _EpochSampler(num_images, batch_size, seed)
+        order = EpochOrder(dataset.samples, input_spec.sampling, batch_size=batch_size, seed=seed)
+        examples = TrainingExamples(dataset, input_spec, seed, pictures, with_masks=with_masks)
+        self.steps_per_epoch = order.steps_per_epoch
+        self._batches = _AugmentedBatches(dataset, examples, input_spec.pad_to_px)
+        self._sampler = _EpochSampler(order, batch_size)
         self._loader = _workers_loader(self._batches, self._sampler, workers) if workers else None
         self._source: Iterator[Batch] = iter(())
         self._ahead: deque[Batch] = deque()
@@ -210,89 +209,43 @@ def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batc
         yield _collate(dataset, indices, examples, input_spec.pad_to_px)
 
 
-class _EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Yields for each batch the (epoch, index) of its images.
+class _EpochSampler(Sampler[list[Place]]):
+    """Yields for each batch the places of its images.
 
-    Each index carries its epoch because worker processes live through all epochs and do not see `epoch` change here.
+    Each place names its epoch because worker processes live through all epochs and do not see `epoch` change here.
     Of several ranks, each gets its part of the batch, in the order of the ranks.
     """
 
     epoch = 0
     start_step = 0
 
-    def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
-        self._num_images = num_images
-        self._batch_size = batch_size
-        self._seed = seed
+    def __init__(self, order: EpochOrder, batch_size: int) -> None:
+        self._order = order
         self._share = batch_size // world_size()
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.epoch
-        order = np.random.default_rng((_ORDER, self._seed, epoch)).permutation(self._num_images).tolist()
-        for step in range(self.start_step, self._num_images // self._batch_size):
-            start = step * self._batch_size + rank() * self._share
-            yield [(epoch, index) for index in order[start : start + self._share]]
-
-
-class _Augmentation(NamedTuple):
-    """Holds the random choices for one image."""
-
-    flip: bool
-    input_spec: InputSpec
-    augments: Sequence[tuple[AugmentSpec, np.random.Generator]]
-    """The changes of `input.augment` in this epoch, each with its own generator."""
+    def __iter__(self) -> Iterator[list[Place]]:
+        start = rank() * self._share
+        for batch in self._order.batches(self.epoch)[self.start_step :]:
+            yield batch[start : start + self._share]
 
 
 class _AugmentedBatches(Dataset[Batch | FgdError]):
-    def __init__(
-        self, dataset: DetectionDataset, input_spec: InputSpec, seed: int, pictures: Sequence[Pictures]
-    ) -> None:
-        self._dataset = dataset
-        self._input_spec = input_spec
-        self._seed = seed
-        self._pictures = pictures
-        self._with_masks = has_masks(dataset.samples)
-        self._keypoint_order = mirrored_order(names_of_keypoints(dataset.categories))
+    def __init__(self, dataset: DetectionDataset, examples: TrainingExamples, pad_to_px: int) -> None:
+        self._dataset, self._examples, self._pad_to_px = dataset, examples, pad_to_px
 
     # Worker processes call this. An error is returned, not raised: torch would raise it again as its class called with
     # a traceback, which loses the details.
-    def __getitems__(self, images: Sequence[tuple[int, int]]) -> Batch | FgdError:
+    def __getitems__(self, places: Sequence[Place]) -> Batch | FgdError:
         try:
-            return self.batch(images)
+            return self.batch(places)
         except FgdError as error:
             return error
 
-    def batch(self, images: Sequence[tuple[int, int]]) -> Batch:
-        """Load the batch of these (epoch, index) pairs."""
-        examples = [self._example(epoch, index) for epoch, index in images]
-        batch = _collate(self._dataset, [index for _, index in images], examples, self._input_spec.pad_to_px)
-        return replace(batch, seeds=[self._seed_of_draws(epoch, index) for epoch, index in images])
-
-    def _seed_of_draws(self, epoch: int, index: int) -> int:
-        return int(np.random.SeedSequence((_DRAWS, self._seed, epoch, index)).generate_state(1)[0])
-
-    def _example(self, epoch: int, index: int) -> Example:
-        flip, input_spec, augments = self._draw(epoch, index)
-        pictures = {each.name: each for each in self._pictures if each.is_read_in(epoch)}
-        example = read_example(self._dataset, index, pictures, with_masks=self._with_masks)
-        example = augmented(example, [each for each in augments if each[0].before_resizing])
-        example = resized(example, input_spec)
-        example = flipped(example, self._keypoint_order) if flip else example
-        return augmented(example, [each for each in augments if not each[0].before_resizing])
-
-    def _draw(self, epoch: int, index: int) -> _Augmentation:
-        place = (self._seed, epoch, index)
-        rng = np.random.default_rng((_AUGMENTATION, *place))
-        spec = self._input_spec
-        flip = bool(rng.random() < spec.flip_probability)
-        augments = [
-            (each, np.random.default_rng((_AUGMENT, *place, number)))
-            for number, each in enumerate(spec.augment)
-            if each.until_epoch is None or epoch < each.until_epoch
-        ]
-        if spec.train_shorter_px:
-            spec = spec.model_copy(update={"shorter_px": int(rng.choice(spec.train_shorter_px))})
-        return _Augmentation(flip, spec, augments)
+    def batch(self, places: Sequence[Place]) -> Batch:
+        """Load the batch of these places."""
+        examples = [self._examples.at(place) for place in places]
+        batch = _collate(self._dataset, [place.image for place in places], examples, self._pad_to_px)
+        return replace(batch, seeds=[self._examples.seed_of_draws(place) for place in places])
 
 
 def _workers_loader(batches: _AugmentedBatches, sampler: _EpochSampler, workers: int) -> DataLoader[Batch | FgdError]:

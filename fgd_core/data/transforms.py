@@ -10,7 +10,7 @@ from fgd_core.spec.data import InputSpec
 
 
 def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
-    """Return the (height, width) in pixels that `resize` gives an image.
+    """Return the (height, width) in pixels that an image has after resizing, which keeps its aspect ratio.
 
     The shorter side becomes `shorter_px`. If the longer side would then exceed `longer_px`, it becomes `longer_px`.
     """
@@ -18,22 +18,22 @@ def resized_size(height: int, width: int, spec: InputSpec) -> tuple[int, int]:
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
-def resize(image: Tensor, boxes_xyxy_px: Tensor, spec: InputSpec) -> tuple[Tensor, Tensor]:
-    """Resize an image and its boxes, keeping the aspect ratio; bilinear with antialiasing.
+def resize(image: Tensor, boxes_xyxy_px: Tensor, size_px: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Resize an image and its boxes; bilinear with antialiasing.
 
     Args:
         image: (3, H, W) uint8.
         boxes_xyxy_px: (n, 4) float32.
+        size_px: (h, w) of the resized image.
     Returns:
         The image (3, h, w) and its boxes (n, 4). The scale of the boxes is computed from both sizes in whole pixels,
         not from the ratio before rounding.
     """
     height, width = image.shape[-2:]
-    size = resized_size(height, width, spec)
-    if size == (height, width):
+    if size_px == (height, width):
         return image, boxes_xyxy_px
-    resized = functional.interpolate(image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
-    x_scale, y_scale = size[1] / width, size[0] / height
+    resized = functional.interpolate(image[None], size=size_px, mode="bilinear", antialias=True, align_corners=False)[0]
+    x_scale, y_scale = size_px[1] / width, size_px[0] / height
     return resized, boxes_xyxy_px * torch.tensor([x_scale, y_scale, x_scale, y_scale])
 
 
@@ -64,6 +64,18 @@ def flip_horizontally(image: Tensor, boxes_xyxy_px: Tensor) -> tuple[Tensor, Ten
     # numpy, not torch: torch's flip splits even a small image over all cores, and waits milliseconds for busy cores.
     mirrored = torch.from_numpy(image.numpy()[:, :, ::-1].copy())
     return mirrored, torch.stack((width - x2, y1, width - x1, y2), dim=-1)
+
+
+def flip_masks_vertically(masks: Tensor) -> Tensor:
+    """Mirror (n, H, W) masks top to bottom."""
+    return torch.from_numpy(masks.numpy()[:, ::-1].copy())
+
+
+def flip_vertically(image: Tensor, boxes_xyxy_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror a (3, H, W) image and its (n, 4) boxes top to bottom: y1 and y2 become H - y2 and H - y1."""
+    height = image.shape[-2]
+    x1, y1, x2, y2 = boxes_xyxy_px.unbind(-1)
+    return flip_masks_vertically(image), torch.stack((x1, height - y2, x2, height - y1), dim=-1)
 
 
 def move_keypoints(

@@ -13,13 +13,18 @@ from fgd_core.training.context import RunContext
 from fgd_core.training.machine import Machine
 
 
-def open_split(spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector) -> DetectionDataset:
+def open_split(
+    spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector, *, with_masks: bool = False
+) -> DetectionDataset:
     """Read a split of the job's data and report what was found; with masks or keypoints if the detector has them.
 
+    Args:
+        with_masks: also read the masks if the detector has none.
     Raises:
         DataError: the data is refused, or the detector should learn masks or keypoints and the split has none.
     """
-    dataset = inspect_dataset(spec, split, with_masks=detector.has_masks, with_keypoints=detector.has_keypoints)
+    with_masks = with_masks or detector.has_masks
+    dataset = inspect_dataset(spec, split, with_masks=with_masks, with_keypoints=detector.has_keypoints)
     context.emit(dataset.checked)
     if dataset.refusal is not None:
         raise dataset.refusal

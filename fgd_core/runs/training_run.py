@@ -48,7 +48,7 @@ class TrainingRun:
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
         trained = spec.detector if isinstance(spec, TrainSpec) else spec.student
-        self.train_data = open_split(spec.data, "train", context, trained)
+        self.train_data = open_split(spec.data, "train", context, trained, with_masks=spec.input.needs_masks)
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
         self.pictures = {
@@ -62,6 +62,7 @@ class TrainingRun:
             seed=spec.seed,
             workers=spec.training.loader_workers,
             pictures=[*self.pictures.values()],
+            with_masks=trained.has_masks,
         )
 
     @cached_property

@@ -1,12 +1,13 @@
 """Data sets: where images and boxes come from, and how images are resized for the network."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.base import Command
+from fgd_core.spec.detectors import AnyDetector
 
 IMAGE = "image"
 """The name of the image itself among its pictures."""
@@ -205,8 +206,22 @@ def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders | None]:
     return {**drawn, **files.pictures} if files is not None else {}
 
 
+class Sampling(Command):
+    """How often, and in which company, an epoch shows each training image."""
+
+    aspect_groups: int = Field(default=0, ge=0, le=100)
+    """Batches of images with similar aspect ratios need less padding. n: width over height is rounded to 2 n steps
+    between 1/2 and 2, and the images of a batch have the same rounded ratio; the few images that are left over at the
+    end of an epoch share batches with their neighbours. torchvision's training has 3. 0: no groups."""
+    repeat_threshold: float | None = Field(default=None, gt=0, le=1)
+    """Shows images with rare classes more often (LVIS, arXiv:1908.03195). A class on fewer than this fraction of the
+    images is rare: an image is shown max(1, sqrt(threshold / fraction)) times in an epoch, by the rarest of its
+    classes; the fraction of a time is drawn in each epoch. An epoch then has more steps. Published for LVIS: 0.001.
+    None: each image once."""
+
+
 class InputSpec(Command):
-    """How an image is prepared for the network."""
+    """How images are prepared for the network, and in which order a training shows them."""
 
     shorter_px: int = Field(default=800, ge=32)
     """Size of the shorter side after resizing, in pixels; less if `longer_px` limits it."""
@@ -215,9 +230,40 @@ class InputSpec(Command):
     train_shorter_px: tuple[Annotated[int, Field(ge=32)], ...] = Field(default=(), max_length=20)
     """Multi-scale training: for each training image one of these sizes is drawn in place of `shorter_px`. mmdetection's
     `ms` recipes use 640 and 800."""
+    train_shorter_from: Literal["list", "range"] = "list"
+    """`range`: the size is any whole number from the smallest to the largest of `train_shorter_px`."""
     flip_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability of a horizontal flip of a training image."""
     augment: tuple[AugmentSpec, ...] = Field(default=(), max_length=10)
     """Further random changes of training images, in this order."""
     pad_to_px: int = Field(default=32, ge=1)
     """Batches are padded with zeros on the right and at the bottom, to a multiple of this number of pixels."""
+    sampling: Sampling = Sampling()
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a training reads the masks of the objects, even if its detector does not learn them."""
+        return any(each.needs_masks for each in self.augment)
+
+    @model_validator(mode="after")
+    def _is_clear(self) -> Self:
+        resizing = [each.type for each in self.augment if each.stage == "resizing"]
+        if len(resizing) > 1:
+            raise ValueError(f"augment resizes images {len(resizing)} times ({', '.join(resizing)}); keep one of them")
+        if self.train_shorter_from == "range" and len(self.train_shorter_px) < 2:
+            raise ValueError("train_shorter_from is range; give train_shorter_px the smallest and the largest size")
+        return self
+
+    def check_suits(self, detector: AnyDetector, field: str) -> None:
+        """Check that the random changes suit the detector.
+
+        Args:
+            field: of the detector in the spec.
+        Raises:
+            ValueError: one of them does not; the message names it.
+        """
+        unsuited = [each.type for each in self.augment if not each.suits_keypoints]
+        if detector.has_keypoints and unsuited:
+            raise ValueError(
+                f"input.augment has {', '.join(unsuited)}, which does not suit the keypoints of {field}; leave it out"
+            )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fgd_core.data import open_dataset, outlines
-from fgd_core.data.augments import augmented
-from fgd_core.data.examples import cropped, flipped, read_example, resized
+from fgd_core.data.augments import crop_randomly
+from fgd_core.data.combining import Draw
+from fgd_core.data.examples import Example, cropped, flipped, read_example, resized
 from fgd_core.data.keypoints import mirrored_order, names_of_keypoints
 from fgd_core.data.loading import TrainLoader, evaluation_batches
 from fgd_core.data.pictures import picture_folder
@@ -374,6 +375,10 @@ class TestBatch:
         assert batch.keypoints[0].tolist() == [[[18, 18, 2], [12, 14, 1], [0, 0, 0]]]
 
 
+def no_other(_: np.random.Generator) -> Example:
+    raise AssertionError("a crop needs no other image")
+
+
 def test_a_random_crop_moves_keypoints_with_its_image() -> None:
     dataset = ShapesDataset(Shapes(num_train=8), "train", with_keypoints=True)
     spec, num_moved = RandomCrop(images="all"), 0
@@ -382,7 +387,7 @@ def test_a_random_crop_moves_keypoints_with_its_image() -> None:
         assert example.keypoints is not None
         for pixel in marked(example.keypoints, example.size_px):
             example.image[:, pixel[0], pixel[1]] = torch.tensor([255, 0, 255], dtype=torch.uint8)
-        part = augmented(example, [(spec, np.random.default_rng(index))])
+        part = crop_randomly(spec, example, Draw(np.random.default_rng(index), InputSpec(), no_other))
         assert part.keypoints is not None and len(part.keypoints) == len(part.boxes)
         for row, column in marked(part.keypoints, part.size_px):
             if part.keypoints[..., 0].max() < part.size_px[1] and part.keypoints[..., 1].max() < part.size_px[0]:

@@ -75,6 +75,11 @@ class ChainSpec(AnyJob):
         return stages
 
     @model_validator(mode="after")
+    def _input_suits_student(self) -> Self:
+        self.input.check_suits(self.student, "student")
+        return self
+
+    @model_validator(mode="after")
     def _order_can_be_measured(self) -> Self:
         others = [str(index) for index, stage in enumerate(self.stages) if stage.teacher.picture is not None]
         if self.order == "adaptation_cost" and others:

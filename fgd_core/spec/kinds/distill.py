@@ -47,6 +47,11 @@ class DistillSpec(AnyJob):
         }
 
     @model_validator(mode="after")
+    def _input_suits_student(self) -> Self:
+        self.input.check_suits(self.student, "student")
+        return self
+
+    @model_validator(mode="after")
     def _some_teacher_counts(self) -> Self:
         if not any(each.weight for each in self.teachers.values()):
             raise ValueError("every teacher has weight 0; give one a weight above 0, or set method.scale to 0")

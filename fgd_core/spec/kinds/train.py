@@ -1,6 +1,8 @@
 """Training on labels only."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
@@ -18,3 +20,8 @@ class TrainSpec(AnyJob):
     """The training and validation images."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
+
+    @model_validator(mode="after")
+    def _input_suits_detector(self) -> Self:
+        self.input.check_suits(self.detector, "detector")
+        return self
