@@ -86,7 +86,7 @@ PIN_IMAGE := $(PIN) --generate-hashes --no-annotate --constraint requirements.tx
 
 requirements: $(READY)  ## Update the pins from pyproject.toml; UPGRADE= keeps the pins that still fit
 	$(PIN) --all-extras --group dev --output-file requirements.txt $(UPGRADE) pyproject.toml
-	$(PIN_IMAGE) --extra service --output-file deploy/requirements-service.txt pyproject.toml
+	$(PIN_IMAGE) --extra service --extra loggers --output-file deploy/requirements-service.txt pyproject.toml
 	$(PIN_IMAGE) --extra workers --output-file deploy/requirements-workers.txt pyproject.toml
 	echo 'setuptools>=80' | $(PIN_IMAGE) --output-file deploy/requirements-build.txt -
 

@@ -210,7 +210,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not _answers(url):
             assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()
             time.sleep(0.2)
