@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from pydantic import JsonValue
 
@@ -11,20 +11,37 @@ from fgd_core.data.keypoints import names_of_keypoints
 from fgd_core.data.pictures import picture_folder
 from fgd_core.data.profiling import in_both_splits, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
+from fgd_core.data.training_examples import TrainingExamples
 from fgd_core.errors import DataError
-from fgd_core.evaluation.samples import draw_annotations
-from fgd_core.spec.data import FileData, Fingerprint
+from fgd_core.evaluation.samples import draw_annotations, draw_augmented
+from fgd_core.spec.data import FileData, Fingerprint, InputSpec
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
 from fgd_core.storage import write_atomically
 
 
-def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[RunEvent], None]) -> None:
+class Training(NamedTuple):
+    """The settings of a training whose images are to be drawn."""
+
+    input_spec: InputSpec
+    seed: int
+
+
+def inspect(
+    data: FileData,
+    *,
+    num_samples: int,
+    folder: Path,
+    emit: Callable[[RunEvent], None],
+    training: Training | None = None,
+) -> None:
     """Count both splits and draw samples into `folder`: `samples_train.png`, `samples_val.png`.
 
     Emits the findings of both splits before it raises an error about either of them.
 
+    Args:
+        training: if given, `samples_augmented.png` shows images as its first epoch does.
     Raises:
-        DataError: a training would refuse this data.
+        DataError: a training would refuse this data, or the training's changes of images do not suit it.
         StorageError: a picture could not be written.
     """
     opened: dict[Split, DetectionDataset] = {}
@@ -47,7 +64,7 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
         checked.append(dataset.checked.model_copy(update={"findings": found} | prints))
         emit(checked[-1])
         if whole.samples:
-            emit(_draw(split, whole, num_samples, folder))
+            emit(_saved(folder, split, draw_annotations(whole, num_samples)))
     if opened:
         profiles = [profile(split, dataset) for split, dataset in opened.items()]
         pictures = _pictures(data, opened, refusals)
@@ -59,6 +76,8 @@ def inspect(data: FileData, *, num_samples: int, folder: Path, emit: Callable[[R
             refusals.append(error)
     if refusals:
         raise _join(refusals)
+    if training is not None:
+        emit(_saved(folder, "augmented", _augmented(data, training, num_samples)))
 
 
 def _pictures(
@@ -100,9 +119,14 @@ def _more_fingerprints(data: FileData, split: Split, whole: DetectionDataset) ->
     }
 
 
-def _draw(split: Split, dataset: DetectionDataset, num_samples: int, folder: Path) -> ArtifactSaved:
-    picture = draw_annotations(dataset, num_samples)
-    written = write_atomically(folder / f"samples_{split}.png", lambda file: file.write(picture))
+def _augmented(data: FileData, training: Training, num_samples: int) -> bytes:
+    with_keypoints = all(each.suits_keypoints for each in training.input_spec.augment)
+    dataset = inspect_dataset(data, "train", with_masks=True, with_keypoints=with_keypoints)
+    return draw_augmented(dataset, TrainingExamples(dataset, training.input_spec, training.seed), num_samples)
+
+
+def _saved(folder: Path, what: str, picture: bytes) -> ArtifactSaved:
+    written = write_atomically(folder / f"samples_{what}.png", lambda file: file.write(picture))
     return written.artifact("image/png")
 
 

@@ -4,19 +4,21 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 from torchvision.utils import draw_segmentation_masks, make_grid
 
+from fgd_core.data.examples import Example
 from fgd_core.data.samples import DetectionDataset
+from fgd_core.data.training_examples import Place, TrainingExamples
 from fgd_core.data.transforms import resize_masks
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.stopping import stoppable
 
 _SIDE_PX = 256
+_COLUMNS = 4
 _MIN_SCORE = 0.3
 _MASK_OPACITY = 0.4
 _LINE_PX = 2
@@ -51,10 +53,28 @@ def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetect
     return _png([*(_draw_annotated(dataset, index) for index in chosen), *detected], columns=len(chosen))
 
 
-def draw_annotations(dataset: DetectionDataset, num_images: int, *, columns: int = 4) -> bytes:
+def draw_annotations(dataset: DetectionDataset, num_images: int) -> bytes:
     """Draw a PNG of images, spread evenly over the split, with their annotations."""
     chosen = stoppable(_spread(dataset, num_images))
-    return _png([_draw_annotated(dataset, index) for index in chosen], columns=columns)
+    return _png([_draw_annotated(dataset, index) for index in chosen], columns=_COLUMNS)
+
+
+def draw_augmented(
+    dataset: DetectionDataset, examples: TrainingExamples, num_images: int, *, columns: int = 4
+) -> bytes:
+    """Draw a PNG of images, spread evenly over the split, as the first epoch shows them with their objects.
+
+    Args:
+        examples: of the same split.
+    """
+    chosen = stoppable(_spread(dataset, num_images))
+    return _png([_draw_example(dataset, examples.at(Place(0, index))) for index in chosen], columns=_COLUMNS)
+
+
+def _draw_example(dataset: DetectionDataset, example: Example) -> Tensor:
+    """Draw an example: (3, _SIDE_PX, _SIDE_PX) uint8."""
+    keypoints = _labelled_places(example.keypoints) if example.keypoints is not None else None
+    return _draw(dataset, example.image, example.boxes, example.labels, masks=example.masks, keypoints=keypoints)
 
 
 def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
@@ -67,14 +87,13 @@ def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:
     sample = dataset.samples[index]
     boxes, labels = torch.from_numpy(sample.boxes_xyxy_px), torch.from_numpy(sample.labels)
     masks = sample.masks.decode() if sample.masks is not None else None
-    keypoints = _labelled_places(sample.keypoints) if sample.keypoints is not None else None
+    keypoints = _labelled_places(torch.from_numpy(sample.keypoints)) if sample.keypoints is not None else None
     return _draw(dataset, dataset.load_image(index), boxes, labels, masks=masks, keypoints=keypoints)
 
 
-def _labelled_places(keypoints: npt.NDArray[np.float32]) -> Tensor:
+def _labelled_places(keypoints: Tensor) -> Tensor:
     """Return x and y (n, K, 2) of keypoints (n, K, 3); those that are not labelled lie outside of the image."""
-    given = torch.from_numpy(keypoints)
-    return torch.where(given[..., 2:] > 0, given[..., :2], -_SIDE_PX)
+    return torch.where(keypoints[..., 2:] > 0, keypoints[..., :2], -_SIDE_PX)
 
 
 def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:

@@ -15,7 +15,7 @@ from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_check
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import LostRunError, OutOfMemoryError, SpecError, WeightsError
-from fgd_core.evaluation.inspection import inspect
+from fgd_core.evaluation.inspection import Training, inspect
 from fgd_core.ranks import world_size
 from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
@@ -165,7 +165,8 @@ def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
     context.emit(choose_machine(spec.resources, "float32").describe())
     # A check does not compare the data with an earlier check, so only the place of the data is needed.
     data = resolved_data(spec.data) if isinstance(spec.data, Registered) else spec.data
-    inspect(data, num_samples=spec.num_samples, folder=context.job_dir, emit=context.emit)
+    training = Training(spec.input, spec.seed) if spec.input is not None else None
+    inspect(data, num_samples=spec.num_samples, folder=context.job_dir, emit=context.emit, training=training)
     return RunFinished(outcome="succeeded")
 
 

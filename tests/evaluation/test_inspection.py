@@ -75,6 +75,22 @@ class TestValidDataSet:
             assert picture.size == (4 * 260 + 4, 2 * 260 + 4)
             assert (230, 25, 75) in set(picture.convert("RGB").get_flattened_data())
 
+    def test_training_images_are_drawn_with_their_changes(self, tmp_path: Path) -> None:
+        data = {"type": "shapes", "num_train": 8, "num_val": 2, "image_size_px": 64}
+        augment = [{"type": "vertical_flip", "probability": 1.0}, {"type": "copy_paste"}, {"type": "mosaic"}]
+        pictures = []
+        for number, of_input in enumerate(({"augment": augment}, {"augment": augment}, {"augment": []})):
+            folder = tmp_path / str(number)
+            context, end = check(folder, data, input={"shorter_px": 64} | of_input, num_samples=2)
+            assert end.outcome == "succeeded", end.error
+            assert [saved.name for saved in context.of(ArtifactSaved)][2:] == ["samples_augmented.png"]
+            pictures.append((folder / "job" / "samples_augmented.png").read_bytes())
+        assert pictures[0] == pictures[1] != pictures[2]
+
+    def test_changes_that_do_not_suit_the_data_fail_the_check(self, tmp_path: Path, data: Document) -> None:
+        _, end = check(tmp_path, data, input={"augment": [{"type": "copy_paste"}]})
+        assert end.error is not None and "copy_paste, which copies objects by their masks" in end.error.message
+
     @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
     def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: Document) -> None:
         assert check(tmp_path, shapes)[1].outcome == "succeeded"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgd_core.spec.data import DataSpec
+from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.kinds.base import AnyJob
 
 
@@ -19,3 +19,6 @@ class CheckDataSpec(AnyJob):
     """The data set to check."""
     num_samples: int = Field(default=12, ge=1, le=60)
     """Number of images per split that are drawn with their boxes."""
+    input: InputSpec | None = None
+    """If given, `samples_augmented.png` shows training images as the first epoch of a training with these settings and
+    this seed shows them."""
