@@ -300,9 +300,9 @@ def _report(error: Exception) -> ErrorReport:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # PyTorch's CPU allocator raises a plain RuntimeError.
+    # PyTorch's CPU allocator raises a plain RuntimeError, which begins with the place in its source.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
-from fgd_core.ranks import is_first, leave
+from fgd_core.ranks import leave, rank
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContext, StoresFiles
 
@@ -27,7 +27,7 @@ class RankContext:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         # Kept, because after the end of the group every process would take itself for rank 0.
-        self._is_first, self._store = is_first(), _get_default_store()
+        self._rank, self._store = rank(), _get_default_store()
         number = next(_runs)
         self._count, self._ended = f"fgd/run {number}/ends", f"fgd/run {number}/end"
         self._polled_s, self._has_ended = 0.0, False
@@ -39,12 +39,12 @@ class RankContext:
 
     def emit(self, event: RunEvent) -> None:
         """Report an event of rank 0."""
-        if self._is_first:
+        if self._rank == 0:
             self._context.emit(event)
 
     def should_stop(self) -> bool:
         """Return whether the run should stop; on ranks above 0 whether another rank has ended early."""
-        return (self._is_first and self._context.should_stop()) or self._another_has_ended()
+        return (self._rank == 0 and self._context.should_stop()) or self._another_has_ended()
 
     def resolve_checkpoint(self, source: str) -> Path:
         """Return the local file of a checkpoint."""
@@ -57,17 +57,17 @@ class RankContext:
 
     def wait_for_verdict(self) -> None:
         """Wait on rank 0; the other ranks wait for its next `should_stop`."""
-        if self._is_first and isinstance(self._context, AwaitsVerdicts):
+        if self._rank == 0 and isinstance(self._context, AwaitsVerdicts):
             self._context.wait_for_verdict()
 
     def store_file(self, path: Path) -> None:
         """Store a file of rank 0."""
-        if self._is_first and isinstance(self._context, StoresFiles):
+        if self._rank == 0 and isinstance(self._context, StoresFiles):
             self._context.store_file(path)
 
     def flush_files(self) -> None:
         """Wait until all files of rank 0 are stored."""
-        if self._is_first and isinstance(self._context, StoresFiles):
+        if self._rank == 0 and isinstance(self._context, StoresFiles):
             self._context.flush_files()
 
     def end(self, finished: RunFinished) -> RunFinished:
@@ -86,6 +86,7 @@ class RankContext:
 
     def _agree(self, finished: RunFinished) -> RunFinished:
         if self._store.add(self._count, 1) == 1:
+            finished = _of_worker(finished, self._rank)
             self._store.set(self._ended, finished.model_dump_json())
             return finished
         return RunFinished.model_validate_json(self._store.get(self._ended))
@@ -95,3 +96,11 @@ class RankContext:
             self._has_ended = self._store.check([self._ended])
             self._polled_s = time.monotonic()
         return self._has_ended
+
+
+def _of_worker(finished: RunFinished, rank: int) -> RunFinished:
+    """Note in the error of a run on which worker the error occurred."""
+    if finished.error is None:
+        return finished
+    details = {**finished.error.details, "worker": rank}
+    return finished.model_copy(update={"error": finished.error.model_copy(update={"details": details})})

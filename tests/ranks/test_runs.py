@@ -1,5 +1,6 @@
 """Whole runs in two and four processes: the same as in one, also if they are stopped, killed or fail."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from fgd_core.data.loading import TrainLoader
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.errors import DeviceError
 from fgd_core.evaluation.inference import ImageDetections, detect_all
+from fgd_core.ranks import rank
 from fgd_core.runs import execute
+from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import Evaluated, Resumed
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
@@ -41,6 +44,9 @@ LARGEST_DIFFERENCE = 1e-12
 """Of a loss of one process, relative, in float64. Found: 4e-15; `benchmarks/results/ranks.md` has 50 steps."""
 LARGEST_IN_FLOAT32 = 1e-5
 """Found: 2e-7. Two-stage detectors part later, when rounding turns a comparison of two proposals."""
+
+LITTLE_BYTES = 150 << 20
+"""Enough for threads and small images; a step with two images of 1024 px needs more."""
 
 
 class Scene(NamedTuple):
@@ -147,6 +153,12 @@ class TestControl:
         assert [each.finished.error.code for each in ended] == ["device", "device"]
         assert ended[0].events[-1] == ended[0].finished and ended[1].events == []
 
+    def test_memory_that_runs_out_on_one_rank_is_the_error_of_all(self, scene: Scene, tmp_path: Path) -> None:
+        large = plain(scene.data, "retinanet").model_copy(update={"input": InputSpec(shorter_px=1024, longer_px=1024)})
+        ended = on_ranks(2, _run_with_little_memory_on_rank_1, large, tmp_path)
+        assert [each.finished.error.code for each in ended] == ["out_of_memory", "out_of_memory"]
+        assert [each.finished.error.details["worker"] for each in ended] == [1, 1]
+
 
 class Kill(NamedTuple):
     size: int
@@ -182,10 +194,15 @@ def test_killed_and_resumed_ranks_train_to_the_bit_as_if_left_in_peace(
 
 
 def _run_without_teacher_on_rank_1(spec: DistillSpec, folder: Path) -> Ended:
-    from fgd_core.ranks import rank
-
     context = _WithoutTeacher(folder) if rank() == 1 else RecordingContext(folder)
     return Ended(execute(spec, context), context.events)
+
+
+def _run_with_little_memory_on_rank_1(spec: TrainSpec, folder: Path) -> Ended:
+    if rank() == 1:
+        own_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (own_bytes + LITTLE_BYTES,) * 2)
+    return run(spec, folder)
 
 
 class _WithoutTeacher(RecordingContext):

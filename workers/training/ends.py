@@ -49,7 +49,8 @@ def end_after(failures: Mapping[int, Exception]) -> RunFinished | Lost:
     if not own:
         return Lost(next(f"worker {rank}: {report.message}" for rank, report in reports.items()))
     rank, report = next(iter(own.items()))
-    details = {**report.details, "worker": rank}
+    # All workers end with the same error, which then names the worker on which it occurred.
+    details = {"worker": rank, **report.details}
     return RunFinished(outcome="failed", error=report.model_copy(update={"details": details}))
 
 
