@@ -31,7 +31,7 @@ from fgd_core.spec.detectors import AnyDetector, DetectorSpec
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
-from fgd_core.training.optimizers import build_optimizer
+from fgd_core.training.optimizers import ParameterGroup, build_optimizer
 
 RESULTS = Path(__file__).parent / "results"
 Outcome: TypeAlias = Literal["trains", "does not fall", "not finite", "refused"]
@@ -108,7 +108,8 @@ def _train(method: AnyMethod, student: AnyDetector, teacher: AnyDetector, steps:
     torch.manual_seed(0)
     network = build_detector(student, _CLASSES).train()
     distiller = Distiller(method, network, build_detector(teacher, _CLASSES))
-    optimizer = build_optimizer(AdamW(learning_rate=1e-3), [*network.parameters(), *distiller.parameters()])
+    trained = ParameterGroup([*network.parameters(), *distiller.parameters()])
+    optimizer = build_optimizer(AdamW(learning_rate=1e-3), [trained])
     batch, losses = _batch(method), []
     for _ in range(steps):
         torch.manual_seed(1)

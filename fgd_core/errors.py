@@ -9,6 +9,7 @@ FgdError
 ├── NonFiniteLossError    the loss became NaN or infinite
 ├── OutOfMemoryError      the device or the host ran out of memory
 ├── DeviceError           the requested device is not available
+├── CompilerError         torch.compile failed
 ├── StorageError          a file cannot be written or read: disk full, no permission
 ├── NetworkError          a download or a connection failed                (retryable)
 │   └── UnreachableError  this machine cannot reach it; another try fails too
@@ -120,6 +121,12 @@ class DeviceError(FgdError):
 
     code = "device"
     http_status = 422
+
+
+class CompilerError(FgdError):
+    """`torch.compile` failed."""
+
+    code = "compiler"
 
 
 class StorageError(FgdError):

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 _COMPILER, _ITS_UTILS = "torch._dynamo", "torch._dynamo.utils"
+_ERRORS = "torch._dynamo.exc"
 
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
@@ -32,6 +33,11 @@ def without_compiler(kind: type[Kind]) -> type[Kind]:
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
     step = torch.no_grad()(inspect.unwrap(kind.step))
     return cast(type[Kind], type(kind.__name__, (kind,), {**methods, "step": step}))
+
+
+def compiler_error() -> type[Exception]:
+    """Load the compiler, and return the class of its errors."""
+    return cast(type[Exception], importlib.import_module(_ERRORS).TorchDynamoException)
 
 
 class SharedByRanks(DistributedDataParallel):

@@ -17,7 +17,7 @@ from fgd_core.spec.plans import PlannedLevel
 from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import seed_everything
-from fgd_core.training.optimizers import build_optimizer
+from fgd_core.training.optimizers import ParameterGroup, build_optimizer
 from fgd_core.training.step import Learner, training_step
 
 
@@ -60,7 +60,7 @@ def distil(
     student = build_detector(settings_of(candidate, scene, values), len(dataset.categories)).train()
     distiller = Distiller(Fgd(scale=0.05), student, teacher)
     learner = Learner(student, distiller)
-    optimizer = build_optimizer(AdamW(), learner.parameters())
+    optimizer = build_optimizer(AdamW(), [ParameterGroup([*learner.parameters()])])
     curve = [
         training_step(learner, optimizer, batch, clip_norm=35.0, autocast_dtype=None, moment=Moment())
         for _ in range(steps)

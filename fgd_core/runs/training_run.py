@@ -16,10 +16,11 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
 from fgd_core.detectors.weights.digests import weights_digest
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
+from fgd_core.errors import SpecError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
-from fgd_core.ranks import copy_from_first, from_first, is_first
+from fgd_core.ranks import copy_from_first, from_first, is_first, world_size
 from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
@@ -27,7 +28,7 @@ from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
-from fgd_core.spec.results import Scores
+from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import ChangesInFlight, RunContext
 from fgd_core.training.distiller import Distillation
@@ -44,6 +45,7 @@ class TrainingRun:
         self.spec, self.context = spec, context
         self.sharing: TeacherSharing | None = context.teacher_sharing if isinstance(context, SharesTeacher) else None
         self._digests: dict[str, str] = {}
+        _check_parts(spec.training)
         seed_everything(spec.seed)
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
@@ -164,7 +166,8 @@ class TrainingRun:
         Args:
             pictures: what the student sees, by name; the source of each has the picture's name.
         """
-        if self.sharing is None:
+        # A shared source knows whole batches only.
+        if self.sharing is None or self.spec.training.accumulate > 1:
             return {}
         found = {}
         for name in pictures:
@@ -236,14 +239,14 @@ class TrainingRun:
     def _trainer(
         self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, evaluator: Evaluator
     ) -> Trainer:
-        def describe(scores: Scores | None, epoch: int, step: int) -> DetectorCheckpoint:
+        def describe(trained: Detector, record: Record) -> DetectorCheckpoint:
             return DetectorCheckpoint(
                 # Without the source of the initial weights: a detector that is built again gets the checkpoint's.
                 detector=settings.model_copy(update={"weights": None, "weights_set": None}),
                 categories=self.val_data.categories,
                 input=self.spec.input,
-                record=Record(scores=scores, data_fingerprint=self.val_data.fingerprint, epoch=epoch, step=step),
-                state=detector.state_dict(),
+                record=record.model_copy(update={"data_fingerprint": self.val_data.fingerprint}),
+                state=trained.state_dict(),
             )
 
         return Trainer(
@@ -267,11 +270,34 @@ class TrainingRun:
         assert best.record.scores is not None, "best.pt is written after an evaluation"
         folder, device_name = self.context.job_dir, self.machine.name
         result = evaluator.result(detector, best.record.scores, folder=folder, device_name=device_name)
-        update = {"best_epoch": best.record.epoch, "train_s": from_first(lambda: trainer.state.train_s)}
+        state = trainer.state
+        update = {
+            "best_epoch": best.record.epoch,
+            "train_s": from_first(lambda: state.train_s),
+            "weights": best.record.weights,
+            "ended_by": state.ended_by,
+            "skipped_steps": state.skipped_steps,
+        }
         return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
 
     def _evaluator(self, what: str, dataset: DetectionDataset | None = None) -> Evaluator:
         batch_size = self.spec.training.batch_size
         return evaluator_for(
             dataset or self.val_data, self.spec.input, batch_size, self.machine, self.context, what=what
+        )
+
+
+def _check_parts(training: TrainingSpec) -> None:
+    """Check that each rank's share of a batch has equal parts.
+
+    Raises:
+        SpecError: it has not.
+    """
+    unit = world_size() * training.accumulate
+    if training.batch_size % unit:
+        raise SpecError(
+            f"{world_size()} processes cannot share a batch of {training.batch_size} images in {training.accumulate} "
+            f"equal parts each; use a multiple of {unit}, or change training.accumulate or resources.workers",
+            batch_size=training.batch_size,
+            accumulate=training.accumulate,
         )

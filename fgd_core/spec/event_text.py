@@ -14,10 +14,12 @@ from fgd_core.spec.events import (
     DataChecked,
     DataSetChecked,
     DeviceReady,
+    EndedEarly,
     EpochFinished,
     Evaluated,
     EvaluationProgress,
     Finding,
+    MeanEvaluated,
     MetricsLogged,
     PauseRequested,
     PriorityChanged,
@@ -35,7 +37,7 @@ from fgd_core.spec.events import (
     WorkersStarted,
 )
 from fgd_core.spec.plans import DistillationPlanned
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import EndReason, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,
     SweepProgressed,
@@ -59,7 +61,15 @@ def describe(event: Event) -> str | None:
     match event:
         case TrialStarted() | TrialReported() | TrialEnded() | TrialEvent() | SweepProgressed():
             return _describe_trial(event)
-        case Progress() | EpochFinished() | Evaluated() | EvaluationProgress() | MetricsLogged():
+        case (
+            Progress()
+            | EpochFinished()
+            | Evaluated()
+            | EvaluationProgress()
+            | MeanEvaluated()
+            | MetricsLogged()
+            | EndedEarly()
+        ):
             return _describe_training(event)
         case RunStarted() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
             return _describe_run(event)
@@ -142,8 +152,15 @@ def _describe_stage(event: TeachersOrdered | StageStarted | StageFinished) -> st
     return f"{name} done: {scores_in_words(event.result.scores)}"
 
 
+_END_REASONS: Mapping[EndReason, str] = {
+    "early_stop": "the last evaluations had no gain",
+    "wall_time": "its budget has no time left for another epoch",
+    "gpu_time": "its budget has no GPU hours left for another epoch",
+}
+
+
 def _describe_training(
-    event: Progress | EpochFinished | Evaluated | EvaluationProgress | MetricsLogged,
+    event: Progress | EpochFinished | Evaluated | EvaluationProgress | MeanEvaluated | MetricsLogged | EndedEarly,
 ) -> str | None:
     match event:
         case Progress():
@@ -157,6 +174,11 @@ def _describe_training(
             return scores_in_words(event.scores)
         case EvaluationProgress():
             return f"{event.what} {event.done}/{event.total}"
+        case MeanEvaluated():
+            kept = "the best so far" if event.is_best else "no better, and not kept"
+            return f"mean of {event.num_epochs} epochs: {scores_in_words(event.scores)}, {kept}"
+        case EndedEarly():
+            return f"training ends after epoch {event.epoch}: {_END_REASONS[event.reason]}"
     return None
 
 

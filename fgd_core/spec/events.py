@@ -9,7 +9,7 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
-from fgd_core.spec.results import ErrorReport, RunResult, Scores
+from fgd_core.spec.results import EndReason, ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,
     SweepProgressed,
@@ -243,6 +243,8 @@ class Progress(Fact):
     values: dict[str, float]
     """Means since the previous progress event: `loss`, `task/…`, `distill/…`. Curves show the values of each step
     instead; see `MetricsLogged`."""
+    skipped_steps: int = 0
+    """Steps so far that changed no weights, because their loss or gradient was not finite."""
     data_wait: float | None = None
     """Fraction of the time since the previous progress event that the run waited for images, in [0, 1]."""
     gpu_memory_bytes: int | None = None
@@ -293,6 +295,26 @@ class Evaluated(Fact):
     epoch: int | None
     step: int | None
     scores: Scores
+
+
+class MeanEvaluated(Fact):
+    """The mean of the weights of the last evaluated epochs has been scored after the training."""
+
+    kind: Literal["mean_evaluated"] = "mean_evaluated"
+    num_epochs: int
+    """Number of epochs whose weights were averaged."""
+    scores: Scores
+    is_best: bool
+    """Whether it is the best checkpoint now."""
+
+
+class EndedEarly(Fact):
+    """The training ends before its last epoch, as its spec allows."""
+
+    kind: Literal["ended_early"] = "ended_early"
+    epoch: int
+    step: int
+    reason: EndReason
 
 
 class CheckpointSaved(Fact):
@@ -352,6 +374,8 @@ RunEvent: TypeAlias = Annotated[
     | EvaluationProgress
     | EpochFinished
     | Evaluated
+    | MeanEvaluated
+    | EndedEarly
     | CheckpointSaved
     | ArtifactSaved
     | Warned

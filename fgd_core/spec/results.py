@@ -138,6 +138,12 @@ class Speed(Fact):
     """Why the speed is not comparable with others; None if the machine was quiet during the measurement."""
 
 
+EndReason: TypeAlias = Literal["early_stop", "wall_time", "gpu_time"]
+"""Why a training ended before its last epoch: evaluations had no gain, or a part of its budget was spent."""
+TrainedWeights: TypeAlias = Literal["last_step", "ema", "mean"]
+"""Which weights of a training: those of a step, their moving average, or the mean of the last evaluated epochs."""
+
+
 class RunResult(Fact):
     """The result of a successful run."""
 
@@ -152,4 +158,10 @@ class RunResult(Fact):
     """Number of images that were scored."""
     best_epoch: int | None = None
     train_s: float | None = None
+    weights: TrainedWeights | None = None
+    """Which weights the result has; None without a training."""
+    ended_by: EndReason | None = None
+    """Why the training ended before its last epoch; None if it did not."""
+    skipped_steps: int = 0
+    """Steps that changed no weights, because their loss or gradient was not finite."""
     device: str

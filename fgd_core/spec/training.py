@@ -1,8 +1,9 @@
-"""Training: optimizer, schedule of the learning rate, batch size, checkpoints."""
+"""Training: optimizer, schedule of the learning rate, batch size, averages of weights, end, checkpoints."""
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgd_core.spec.base import Command
 
@@ -50,7 +51,65 @@ class CosineSchedule(Command):
     """Fraction of the learning rate that is left at the end."""
 
 
-ScheduleSpec: TypeAlias = Annotated[StepSchedule | CosineSchedule, Field(discriminator="type")]
+class PublishedSchedule(Command):
+    """A published schedule by its name, which also sets `training.epochs`: 1x is 12 epochs with milestones after 8 and
+    11, 2x is 24 with 16 and 22, 3x is 36 with 27 and 33.
+
+    The job has the epochs and the schedule of type `step` that the name stands for. Source: mmdetection's schedules.
+    """
+
+    type: Literal["1x", "2x", "3x"]
+
+
+ScheduleSpec: TypeAlias = Annotated[StepSchedule | CosineSchedule | PublishedSchedule, Field(discriminator="type")]
+
+
+class _Course(NamedTuple):
+    """What the name of a schedule stands for."""
+
+    epochs: int
+    drops: tuple[int, int]
+    """The epochs after which the learning rate falls."""
+
+    @property
+    def schedule(self) -> StepSchedule:
+        """The same schedule of type `step`."""
+        first, second = self.drops
+        return StepSchedule(milestones=(first / self.epochs, second / self.epochs))
+
+
+_COURSES: Mapping[str, _Course] = {"1x": _Course(12, (8, 11)), "2x": _Course(24, (16, 22)), "3x": _Course(36, (27, 33))}
+
+
+class Ema(Command):
+    """An exponential moving average of weights and of the statistics of batch normalisation, updated in each step."""
+
+    decay: float = Field(default=0.9998, gt=0, lt=1)
+    """The share of the average that a step keeps, after the warm-up."""
+    warmup_steps: int = Field(default=2000, ge=0)
+    """So that the average forgets the initial weights: in step n, the share is decay * (1 - exp(-n / warmup_steps))."""
+
+
+class EarlyStop(Command):
+    """Ends the training when evaluations no longer improve."""
+
+    patience: int = Field(default=5, ge=1)
+    """Evaluations in a row without a gain, after which the training ends."""
+    min_gain: float = Field(default=0.0, ge=0, le=1)
+    """By how much the AP, from 0 to 1, must exceed the highest one so far to count as a gain."""
+
+
+class TimeBudget(Command):
+    """The longest duration of the training, over all attempts of the job.
+
+    The training ends after the evaluation of an epoch if its next epoch would exceed the budget. It trains at least one
+    epoch in any case.
+    """
+
+    wall_h: float | None = Field(default=None, gt=0)
+    """Hours of training, evaluation and waiting for data."""
+    gpu_h: float | None = Field(default=None, gt=0)
+    """The same hours times the GPUs of all workers."""
 
 
 class TrainingSpec(Command):
@@ -60,20 +119,91 @@ class TrainingSpec(Command):
     """Passes over the training images. The published schedules 1x and 2x have 12 and 24."""
     batch_size: int = Field(default=16, ge=1)
     """Images per step, of all workers together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts of equal size in which a step processes its images, one after another, to need less memory. The gradient is
+    the mean over the parts. `batch_size` stays the whole batch; each worker's share must be a multiple of this."""
     optimizer: OptimizerSpec = Sgd()
     """The optimizer and its settings."""
     schedule: ScheduleSpec = StepSchedule()
-    """How the learning rate decreases during the training."""
+    """How the learning rate decreases during the training. `{type: 2x}` also sets `epochs`."""
+    learning_rate_for: int | None = Field(default=None, ge=1)
+    """The batch size that `optimizer.learning_rate` is for: the rate is multiplied by batch_size / learning_rate_for
+    (linear scaling, arXiv:1706.02677). None: the rate is for `batch_size`."""
+    backbone_rate: float = Field(default=1.0, gt=0)
+    """Factor on the learning rate of the backbone, for example 0.1 to change pretrained weights less."""
+    no_decay_on: tuple[Literal["norms", "biases"], ...] = ()
+    """Parameters without weight decay: the scales and shifts of normalisation layers, and the biases of others."""
     warmup_steps: int = Field(default=500, ge=0)
     """Steps of linear warm-up from a thousandth of the learning rate; at most a tenth of the training."""
     clip_norm: float | None = Field(default=35.0, gt=0)
     """Largest L2 norm of the gradients, with those of the distillation's own parameters; larger ones are scaled down.
     None: no clipping."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on a GPU that supports it, otherwise float32."""
+    skip_bad_steps: int = Field(default=0, ge=0)
+    """Steps in a row that may have a loss or gradient that is not finite. Such a step changes no weights, and is
+    reported and counted; one more ends the training with the error `non_finite_loss`."""
+    ema: Ema | None = None
+    """An average of the weights that is evaluated and kept in place of the weights of the last step. None: no
+    average."""
+    average_last: int | None = Field(default=None, ge=2)
+    """Number of evaluated epochs at the end, including the last one, whose weights are averaged after the training. The
+    mean is evaluated, and is the best checkpoint if its AP is the highest. None: no mean."""
+    early_stop: EarlyStop | None = None
+    """When the training ends before its last epoch. None: never."""
+    budget: TimeBudget | None = None
+    """The longest duration of the training. None: no limit."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the forward passes by autocast. `auto`: bfloat16 on a GPU that supports it, otherwise float32. `float16`
+    scales the loss so that small gradients do not vanish; it needs a GPU."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the student's backbone and pyramid. The first steps then take minutes longer,
+    and each new image size may compile again; results differ by rounding."""
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints during an epoch. A checkpoint is also written after each epoch."""
     loader_workers: int = Field(default=0, ge=0)
     """Processes that read images; with 0 the run itself reads them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_the_named_schedule(cls, data: Any) -> Any:
+        """Replace the name of a schedule by its epochs and milestones, so that nothing else has to know the name."""
+        if not isinstance(data, dict):
+            return data
+        schedule = data.get("schedule")
+        name = schedule.get("type") if isinstance(schedule, dict) else getattr(schedule, "type", None)
+        course = _COURSES.get(str(name))
+        if course is None:
+            return data
+        epochs = data.get("epochs", course.epochs)
+        if epochs != course.epochs:
+            raise ValueError(
+                f"schedule {name} has {course.epochs} epochs, but epochs is {epochs}; leave out epochs, or use a "
+                "schedule of type step"
+            )
+        return {**data, "epochs": course.epochs, "schedule": course.schedule}
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"a batch of {self.batch_size} images has no {self.accumulate} equal parts; change batch_size, or "
+                "accumulate to one of its divisors"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_suit(self) -> Self:
+        if self.average_last is None:
+            return self
+        for name in ("ema", "early_stop"):
+            if getattr(self, name) is not None:
+                reason = "averages already" if name == "ema" else "leaves the last epoch open"
+                raise ValueError(f"average_last does not go with {name}, which {reason}; leave out one of them")
+        num_evaluations = -(-self.epochs // self.evaluate_every)
+        if self.average_last > num_evaluations:
+            raise ValueError(
+                f"average_last is {self.average_last}, but the training has {num_evaluations} evaluations; lower it, "
+                "or lower evaluate_every"
+            )
+        return self

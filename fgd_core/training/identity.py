@@ -29,7 +29,7 @@ _BATCH = {"training.batch_size", "training.optimizer.learning_rate", "steps_per_
 _OF_THE_GATE = frozenset({"gate", "max_ap_drop", "expected_ap"})
 # Fields that may change when a run resumes: they change no step and no result.
 _HARMLESS: Mapping[str, frozenset[str]] = {
-    "training": frozenset({"precision", "checkpoint_every_s", "loader_workers"}),
+    "training": frozenset({"precision", "checkpoint_every_s", "loader_workers", "compile", "skip_bad_steps"}),
     "teacher": _OF_THE_GATE,
     "more_teachers": _OF_THE_GATE,
 }

@@ -12,6 +12,8 @@ from fgd_core.errors import DeviceError
 from fgd_core.spec.events import DeviceReady
 from fgd_core.spec.resources import Resources
 
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -33,7 +35,7 @@ class Machine:
         return DeviceReady(
             device=self.name,
             threads=torch.get_num_threads(),
-            precision="float32" if self.autocast_dtype is None else "bfloat16",
+            precision=str(self.autocast_dtype or torch.float32).removeprefix("torch."),
             versions={
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -47,7 +49,7 @@ def choose_machine(resources: Resources, precision: str) -> Machine:
     """Choose the device, and limit PyTorch to as many threads as the job has CPUs.
 
     Raises:
-        DeviceError: the job needs a GPU and PyTorch finds none.
+        DeviceError: the job needs a GPU and PyTorch finds none, or has none and needs one for its precision.
     """
     torch.set_num_threads(resources.cpus)
     if resources.gpus and not torch.cuda.is_available():
@@ -58,7 +60,13 @@ def choose_machine(resources: Resources, precision: str) -> Machine:
     device = torch.device("cuda" if resources.gpus else "cpu")
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    return Machine(device, torch.bfloat16 if precision == "bfloat16" else None)
+    if precision == "float16" and device.type == "cpu":
+        raise DeviceError(
+            "training.precision float16 needs a GPU, and the job has none; set resources.gpus to 1, or precision to "
+            "bfloat16 or float32",
+            precision=precision,
+        )
+    return Machine(device, _AUTOCAST.get(precision))
 
 
 def seed_everything(seed: int) -> None:

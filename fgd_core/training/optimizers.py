@@ -2,32 +2,73 @@
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.no_compiler import without_compiler
-from fgd_core.spec.training import AdamW, CosineSchedule, OptimizerSpec, Sgd, StepSchedule, TrainingSpec
+from fgd_core.spec.training import (
+    AdamW,
+    CosineSchedule,
+    OptimizerSpec,
+    PublishedSchedule,
+    Sgd,
+    StepSchedule,
+    TrainingSpec,
+)
 
 _WARMUP_START = 1e-3
+_BACKBONE = "backbone.body"
+"""The module of every detector that is its backbone, without the pyramid."""
 _SGD = without_compiler(torch.optim.SGD)
 _ADAMW = without_compiler(torch.optim.AdamW)
 
 
-def build_optimizer(settings: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build the optimiser of all parameters that need a gradient."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+class ParameterGroup(NamedTuple):
+    """Holds parameters that share their settings."""
+
+    parameters: list[nn.Parameter]
+    rate: float = 1.0
+    """Factor on the learning rate."""
+    decays: bool = True
+    """Whether weight decay acts on them."""
+
+
+def parameter_groups(settings: TrainingSpec, detector: nn.Module, *others: nn.Module) -> list[ParameterGroup]:
+    """Sort parameters that need a gradient into groups of equal settings, in the order of their first parameter.
+
+    Args:
+        detector: the body of its pyramid is the backbone.
+        others: further modules that train, for example a distiller.
+    """
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for module in (detector, *others):
+        for path, owner in module.named_modules():
+            is_backbone = module is detector and path.startswith(_BACKBONE)
+            rate = settings.backbone_rate if is_backbone else 1.0
+            for name, parameter in owner.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    found.setdefault((rate, _decays(settings, owner, name)), []).append(parameter)
+    return [ParameterGroup(parameters, *key) for key, parameters in found.items()]
+
+
+def _decays(settings: TrainingSpec, owner: nn.Module, name: str) -> bool:
+    if isinstance(owner, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+        return "norms" not in settings.no_decay_on
+    return not (name.endswith("bias") and "biases" in settings.no_decay_on)
+
+
+def build_optimizer(settings: OptimizerSpec, groups: Iterable[ParameterGroup]) -> torch.optim.Optimizer:
+    """Build the optimiser of all groups; its `param_groups` are in their order."""
+    options = [
+        {"params": each.parameters, "weight_decay": settings.weight_decay if each.decays else 0.0} for each in groups
+    ]
     match settings:
         case Sgd():
-            return _SGD(
-                trained,
-                settings.learning_rate,
-                momentum=settings.momentum,
-                weight_decay=settings.weight_decay,
-                fused=True,
-            )
+            return _SGD(options, settings.learning_rate, momentum=settings.momentum, fused=True)
         case AdamW():
-            return _ADAMW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+            return _ADAMW(options, settings.learning_rate, fused=True)
 
 
 def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
@@ -41,13 +82,21 @@ def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
     factor = 1.0
     if step < warmup_steps:
         factor = _WARMUP_START + (1 - _WARMUP_START) * step / warmup_steps
+    assert not isinstance(settings.schedule, PublishedSchedule), "the spec replaces the name by what it stands for"
     match settings.schedule:
         case StepSchedule(milestones=milestones, factor=drop):
             factor *= drop ** sum(step >= milestone * steps for milestone in milestones)
         case CosineSchedule(final_fraction=final) if step >= warmup_steps:
             done = (step - warmup_steps) / max(1, steps - warmup_steps)
             factor *= final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
-    return settings.optimizer.learning_rate * factor
+    return peak_learning_rate(settings) * factor
+
+
+def peak_learning_rate(settings: TrainingSpec) -> float:
+    """Return the learning rate after the warm-up, for the batch size of the training."""
+    rate = settings.optimizer.learning_rate
+    base = settings.learning_rate_for
+    return rate if base is None else rate * settings.batch_size / base
 
 
 def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | None) -> Tensor:

@@ -1,11 +1,13 @@
 """Runs one optimisation step."""
 
-from collections.abc import Mapping
-from typing import NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
@@ -13,8 +15,12 @@ from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
 from fgd_core.no_compiler import SharedByRanks
 from fgd_core.ranks import mean_over_ranks, world_size, zero_of
+from fgd_core.training.accumulation import parts_of
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients
+
+Features: TypeAlias = Callable[[Tensor], list[Tensor]]
+"""Turns images into the maps of a pyramid, as `Detector.features` does."""
 
 
 class StepLoss(NamedTuple):
@@ -29,11 +35,15 @@ class Learner(nn.Module):
 
     Args:
         distiller: adds the distillation loss; None trains on labels only.
+        features: computes the detector's maps, for example a compiled function; default: the detector's own.
     """
 
-    def __init__(self, detector: Detector, distiller: Distillation | None = None) -> None:
+    def __init__(
+        self, detector: Detector, distiller: Distillation | None = None, *, features: Features | None = None
+    ) -> None:
         super().__init__()
         self.detector, self.distiller = detector, distiller
+        self._features = features or detector.features
 
     @property
     def groups(self) -> list[list[nn.Parameter]]:
@@ -48,7 +58,7 @@ class Learner(nn.Module):
         """
         if batch is None:
             return StepLoss(zero_of(self), {})
-        features = self.detector.features(batch.images)
+        features = self._features(batch.images)
         outputs = self.detector.predict(features, batch.image_sizes, batch.targets)
         task = self.detector.losses(outputs, batch.targets)
         parts = {f"task/{name}": value.detach() for name, value in task.items()}
@@ -87,6 +97,8 @@ def training_step(
     clip_norm: float | None,
     autocast_dtype: torch.dtype | None,
     moment: Moment,
+    accumulate: int = 1,
+    scaler: GradScaler | None = None,
 ) -> dict[str, Tensor]:
     """Run the forward and backward passes, clip the gradients and update the weights.
 
@@ -95,25 +107,56 @@ def training_step(
         batch: of this rank, on the detector's device.
         autocast_dtype: for the forward passes; None means float32.
         moment: the place in the training.
+        accumulate: number of parts of the batch that run one after another; their losses are averaged.
+        scaler: scales the loss for float16. A gradient beyond float16 then changes no weights but lowers the scale.
     Returns:
-        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`; the means over ranks.
+        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`; the means over parts and
+        ranks. With a scaler also `gradient_scale`, and no `gradient_norm` if the gradient was too large for float16.
     Raises:
         NonFiniteLossError: the loss or the gradient norm is not finite; the weights are unchanged.
     """
-    with torch.autocast(batch.images.device.type, autocast_dtype, enabled=autocast_dtype is not None):
-        loss, parts = learner(batch, moment)
+    scaler = scaler or GradScaler(enabled=False)
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    trained = cast(Learner, learner.module if isinstance(learner, SharedByRanks) else learner)
-    norm = clip_gradients(trained.groups, clip_norm)
-    values = {**_means(parts), "gradient_norm": norm}
-    if not bool(torch.isfinite(values["loss"]) & torch.isfinite(norm)):
-        raise _non_finite(values)
-    optimizer.step()
+    values = _means(_backward(learner, parts_of(batch, accumulate), moment, autocast_dtype, scaler))
+    scaler.unscale_(optimizer)
+    norm = clip_gradients(_trained(learner).groups, clip_norm)
+    if scaler.is_enabled():
+        values["gradient_scale"] = norm.new_tensor(scaler.get_scale())
+    if bool(torch.isfinite(values["loss"]) & torch.isfinite(norm)):
+        scaler.step(optimizer)
+        scaler.update()
+        return {**values, "gradient_norm": norm}
+    is_overflow = scaler.is_enabled() and scaler.get_scale() > 1 and bool(torch.isfinite(values["loss"]))
+    scaler.update()
+    if not is_overflow:
+        raise _non_finite({**values, "gradient_norm": norm})
     return values
 
 
-def _means(parts: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _trained(learner: nn.Module) -> Learner:
+    return cast(Learner, learner.module if isinstance(learner, SharedByRanks) else learner)
+
+
+def _backward(
+    learner: nn.Module, parts: Sequence[Batch], moment: Moment, dtype: torch.dtype | None, scaler: GradScaler
+) -> dict[str, Tensor]:
+    """Add the gradients of the mean loss of the parts; return the means of their values, scalars ()."""
+    found: list[Mapping[str, Tensor]] = []
+    for number, part in enumerate(parts, start=1):
+        with ExitStack() as stack:
+            if isinstance(learner, SharedByRanks) and number < len(parts):
+                # The ranks add up their gradients once, with those of the last part.
+                stack.enter_context(learner.no_sync())
+            with torch.autocast(part.images.device.type, dtype, enabled=dtype is not None):
+                loss, values = learner(part, moment)
+            torch.autograd.backward(scaler.scale(loss / len(parts) if len(parts) > 1 else loss))
+            found.append(values)
+    if len(parts) == 1:
+        return dict(found[0])
+    return {name: torch.stack([each[name].float() for each in found]).mean() for name in found[0]}
+
+
+def _means(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     """Average scalars () over the ranks, in one message; the parts of a loss have the same names on each."""
     if world_size() == 1:
         return parts

@@ -1,61 +1,45 @@
 """Trains a detector: the loop over epochs with steps, evaluations, checkpoints and events."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record
 from fgd_core.errors import NonFiniteLossError, WeightsError
 from fgd_core.methods.base import Moment
-from fgd_core.ranks import from_first, is_first
+from fgd_core.ranks import from_first, is_first, world_size
 from fgd_core.spec.events import (
+    EndedEarly,
     EpochFinished,
     Evaluated,
-    MetricsLogged,
+    MeanEvaluated,
     Progress,
     Resumed,
+    Warned,
 )
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import Scores, TrainedWeights
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
 from fgd_core.training import gpu_memory
+from fgd_core.training.averaging import Average
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
+from fgd_core.training.compiling import compiled, compiler_errors_named
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
+from fgd_core.training.ending import Spent, exhausted, no_gain_is_left
 from fgd_core.training.identity import RunIdentity
 from fgd_core.training.machine import Machine, generator_states, restore_generators
-from fgd_core.training.optimizers import build_optimizer, learning_rate
+from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
+from fgd_core.training.state import TrainingState
 from fgd_core.training.step import Learner, shared_by_ranks, training_step
-
-_PROGRESS_EVERY_S = 1.0
-
-
-@dataclass
-class _State:
-    """The state of the training besides weights and optimiser; checkpoints contain all of it."""
-
-    epoch: int = 0
-    """Number of epochs that are done."""
-    step_in_epoch: int = 0
-    best_ap: float | None = None
-    best_epoch: int | None = None
-    train_s: float = 0.0
-    """Seconds in training steps, over all attempts."""
-    evaluation_s: float = 0.0
-    """Duration of the newest evaluation."""
-    awaits_evaluation: bool = False
-    """Whether the newest epoch is trained and its evaluation is due but not done."""
-    epoch_sums: dict[str, float] = field(default_factory=dict)
-    epoch_train_s: float = 0.0
-    course: RunIdentity = field(default_factory=dict)
-    """Everything that the state depends on; see `training.identity`. Checkpoints keep the first name of this field."""
+from fgd_core.training.window import StepWindow
 
 
 class Trainer:
@@ -66,7 +50,7 @@ class Trainer:
     Args:
         distiller: adds the distillation loss; None trains on labels only.
         evaluate: scores the detector, which is in eval mode, on the validation split.
-        describe: makes a checkpoint of the detector's present weights, given scores, epoch and step.
+        describe: makes a checkpoint of a detector's present weights.
         identity: everything that the training depends on; checkpoints contain it.
     """
 
@@ -79,7 +63,7 @@ class Trainer:
         context: RunContext,
         *,
         evaluate: Callable[[Detector], Scores],
-        describe: Callable[[Scores | None, int, int], DetectorCheckpoint],
+        describe: Callable[[Detector, Record], DetectorCheckpoint],
         machine: Machine,
         identity: RunIdentity,
     ) -> None:
@@ -87,14 +71,19 @@ class Trainer:
         self.settings, self.context = settings, context
         self._evaluate, self._describe = evaluate, describe
         self._machine = machine
-        learner = Learner(detector, distiller)
-        self._learner = shared_by_ranks(learner)
-        self.optimizer = build_optimizer(settings.optimizer, chain.from_iterable(learner.groups))
+        self._ema = Average(detector, settings.ema) if settings.ema is not None else None
+        self._mean = Average(detector) if settings.average_last is not None else None
+        features = compiled(detector.features) if settings.compile else None
+        self._learner = shared_by_ranks(Learner(detector, distiller, features=features))
+        groups = parameter_groups(settings, detector, *([distiller] if distiller is not None else []))
+        self._rates = [group.rate for group in groups]
+        self.optimizer = build_optimizer(settings.optimizer, groups)
+        self._scaler = GradScaler(machine.device.type, enabled=machine.autocast_dtype is torch.float16)
         self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
-        self.state = _State(course=identity)
+        self.state = TrainingState(course=identity)
         self.steps = settings.epochs * loader.steps_per_epoch
-        self._saved_at_s = time.monotonic()
-        self._window = _Window()
+        self._saved_at_s = self._counted_at_s = time.monotonic()
+        self._window = StepWindow()
 
     @property
     def step(self) -> int:
@@ -108,7 +97,7 @@ class Trainer:
             WeightsError: an older version saved the checkpoint, and it does not fit this training.
         """
         try:
-            self.detector.load_state_dict(found.checkpoint.state)
+            self._restore_weights(found)
             self.load_state_dict(found.training)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
@@ -132,27 +121,49 @@ class Trainer:
             self.context.emit(best)
         self._wait_for_verdict()
 
+    def _restore_weights(self, found: SavedTraining) -> None:
+        state, training = found.checkpoint.state, found.training
+        if self._ema is not None:
+            self._ema.restore(state, training["ema"]["count"])
+            state = training["ema"]["last_step"]
+        if self._mean is not None and "mean" in training:
+            self._mean.restore(training["mean"]["weights"], training["mean"]["count"])
+        self.detector.load_state_dict(state)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all state but the detector's weights. Schedule and data order are functions of this state."""
+        """Return all state but the weights that are evaluated. Schedule and data order are functions of this state."""
         return {
             "batch_size": self.settings.batch_size,
             "place": dict(vars(self.state)),
             "optimizer": self.optimizer.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else {},
             "generators": generator_states(),
+            **self._state_of_options(),
         }
+
+    def _state_of_options(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self._ema is not None:
+            found["ema"] = {"count": self._ema.count, "last_step": self.detector.state_dict()}
+        if self._mean is not None and self._mean.count:
+            found["mean"] = {"count": self._mean.count, "weights": self._mean.detector.state_dict()}
+        if self._scaler.is_enabled():
+            found["scaler"] = self._scaler.state_dict()
+        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         # This run's identity: the training may have been extended, or changed on purpose.
-        self.state = _State(**{**state["place"], "course": self.state.course})
+        self.state = TrainingState(**{**state["place"], "course": self.state.course})
         self.optimizer.load_state_dict(state["optimizer"])
         if self.distiller is not None:
             self.distiller.load_state_dict(state["distiller"])
+        if self._scaler.is_enabled() and "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
         restore_generators(state["generators"])
 
     def fit(self) -> bool:
-        """Train to the end.
+        """Train to the last epoch, or until an early stop or the budget ends the training.
 
         Returns:
             False if the context asked to stop first; `last.pt` then holds exactly this step, or the epoch whose
@@ -164,17 +175,21 @@ class Trainer:
         state = self.state
         if state.awaits_evaluation and not self._run_evaluation():
             return False
-        while state.epoch < self.settings.epochs:
+        while not self._is_over:
             if not self._run_epoch():
                 self._save_last()
                 return False
-            is_last = state.epoch == self.settings.epochs
-            state.awaits_evaluation = is_last or state.epoch % self.settings.evaluate_every == 0
+            self._apply_budget()
+            state.awaits_evaluation = self._is_over or state.epoch % self.settings.evaluate_every == 0
             # Before the evaluation: it may take longer than the epoch, and must not cost it.
             self._save_last()
             if state.awaits_evaluation and not self._run_evaluation():
                 return False
         return True
+
+    @property
+    def _is_over(self) -> bool:
+        return self.state.epoch == self.settings.epochs or self.state.ended_by is not None
 
     def _run_epoch(self) -> bool:
         self.detector.train()
@@ -190,10 +205,11 @@ class Trainer:
                 self._save_last()
             waits_since_s = time.perf_counter()
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
-        means = {name: total / self.loader.steps_per_epoch for name, total in state.epoch_sums.items()}
+        num_trained = self.loader.steps_per_epoch - state.skipped_in_epoch
+        means = {name: total / num_trained for name, total in state.epoch_sums.items()}
         rate = num_images / state.epoch_train_s
         state.epoch += 1
-        state.step_in_epoch, state.epoch_sums, state.epoch_train_s = 0, {}, 0.0
+        state.step_in_epoch, state.skipped_in_epoch, state.epoch_sums, state.epoch_train_s = 0, 0, {}, 0.0
         self._log_steps()
         self.context.emit(
             EpochFinished(
@@ -213,23 +229,9 @@ class Trainer:
         """Train on one batch; report progress about once a second."""
         started_s = time.perf_counter()
         rate = learning_rate(self.settings, self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        try:
-            tensors = training_step(
-                self._learner,
-                self.optimizer,
-                batch,
-                clip_norm=self.settings.clip_norm,
-                autocast_dtype=self._machine.autocast_dtype,
-                moment=Moment(self.step, self.steps, self.settings.epochs),
-            )
-        except NonFiniteLossError as error:
-            # The values of the steps before this one show the cause.
-            self._log_steps()
-            error.details |= {"epoch": self.state.epoch + 1, "step": self.step + 1, "learning_rate": rate}
-            raise
-        values = _to_floats(tensors)
+        for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        values = self._train_on(batch, rate)
         state = self.state
         state.step_in_epoch += 1
         for name, value in values.items():
@@ -237,10 +239,55 @@ class Trainer:
         elapsed_s = time.perf_counter() - started_s
         state.train_s += elapsed_s
         state.epoch_train_s += elapsed_s
+        if not values:
+            return
         self._window.add(self.step, values, waited_s=waited_s, trained_s=elapsed_s)
         if self._window.is_due():
             self._report_progress(rate)
             self._log_steps()
+
+    def _train_on(self, batch: Batch, rate: float) -> dict[str, float]:
+        """Return the values of the step by name; empty if it was skipped."""
+        settings, state = self.settings, self.state
+        # A bad step leaves its traces in running statistics, too.
+        before = [each.clone() for each in self._learner.buffers()] if settings.skip_bad_steps else []
+        try:
+            with compiler_errors_named() if settings.compile else nullcontext():
+                tensors = training_step(
+                    self._learner,
+                    self.optimizer,
+                    batch,
+                    clip_norm=settings.clip_norm,
+                    autocast_dtype=self._machine.autocast_dtype,
+                    moment=Moment(self.step, self.steps, settings.epochs),
+                    accumulate=settings.accumulate,
+                    scaler=self._scaler,
+                )
+        except NonFiniteLossError as error:
+            # The values of the steps before this one show the cause.
+            self._log_steps()
+            error.details |= {"epoch": state.epoch + 1, "step": self.step + 1, "learning_rate": rate}
+            if state.skipped_in_row == settings.skip_bad_steps:
+                raise
+            self._skip(error, before)
+            return {}
+        state.skipped_in_row = 0
+        if self._ema is not None:
+            self._ema.add(self.detector)
+        return _to_floats(tensors)
+
+    @torch.no_grad()
+    def _skip(self, error: NonFiniteLossError, buffers: Sequence[Tensor]) -> None:
+        """Count a bad step, report it, and restore the buffers, each (…), from before the step."""
+        for buffer, before in zip(self._learner.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        state, limit = self.state, self.settings.skip_bad_steps
+        state.skipped_steps, state.skipped_in_row = state.skipped_steps + 1, state.skipped_in_row + 1
+        state.skipped_in_epoch += 1
+        message = (
+            f"step {self.step + 1} is skipped, {state.skipped_in_row} of at most {limit} in a row: {error.message}"
+        )
+        self.context.emit(Warned(code="step_skipped", message=message, details=dict(error.details)))
 
     def _report_progress(self, rate: float) -> None:
         memory = gpu_memory.measure(self._machine.device)
@@ -253,6 +300,7 @@ class Trainer:
                 images_per_s=self.settings.batch_size * self.step / self.state.train_s,
                 eta_s=self._eta_s(),
                 learning_rate=rate,
+                skipped_steps=self.state.skipped_steps,
                 data_wait=self._window.data_wait,
                 values=self._window.take_means(),
                 gpu_memory_bytes=memory and memory.allocated_bytes,
@@ -266,27 +314,87 @@ class Trainer:
         if logged is not None:
             self.context.emit(logged)
 
+    def _apply_budget(self) -> None:
+        """End the training if its budget does not last for another epoch."""
+        state, budget, gpus = self.state, self.settings.budget, self._gpus
+        self._count_time()
+        next_s, state.epoch_began_s = state.wall_s - state.epoch_began_s, state.wall_s
+        if budget is not None and not self._is_over:
+            spent = Spent(state.wall_s, state.gpu_s)
+            state.ended_by = from_first(lambda: exhausted(budget, spent, next_s=next_s, gpus=gpus))
+
+    def _count_time(self) -> None:
+        now_s = time.monotonic()
+        passed_s, self._counted_at_s = now_s - self._counted_at_s, now_s
+        self.state.wall_s += passed_s
+        self.state.gpu_s += passed_s * self._gpus
+
+    @property
+    def _gpus(self) -> int:
+        """GPUs of all ranks."""
+        return world_size() if self._machine.device.type == "cuda" else 0
+
     def _run_evaluation(self) -> bool:
         """Score the newest epoch and save the result; return False if the context asked to stop first."""
         started_s = time.perf_counter()
-        self.detector.eval()
         try:
-            scores = self._evaluate(self.detector)
+            scores = self._score(self._judged)
+            of_mean = self._score_mean()
         except Stopped:
             return False
         self.detector.train()
         state = self.state
         state.evaluation_s = time.perf_counter() - started_s
+        state.aps.append(scores.ap or 0.0)
         self.context.emit(Evaluated(epoch=state.epoch, step=self.step, scores=scores))
-        # The first evaluation is the best even without a score, because every run must leave a best checkpoint.
-        if state.best_epoch is None or (scores.ap or 0) > (state.best_ap or 0):
-            state.best_ap, state.best_epoch = scores.ap, state.epoch
-            if is_first():
-                self.context.emit(self.checkpoints.save_best(self._describe(scores, state.epoch, self.step)))
+        self._keep_if_best(self._judged, scores, "last_step" if self._ema is None else "ema")
+        if self._mean is not None and of_mean is not None:
+            is_best = self._keep_if_best(self._mean.detector, of_mean, "mean")
+            self.context.emit(MeanEvaluated(num_epochs=self._mean.count, scores=of_mean, is_best=is_best))
+        early_stop = self.settings.early_stop
+        if early_stop is not None and not self._is_over and no_gain_is_left(early_stop, state.aps):
+            state.ended_by = "early_stop"
+        if state.ended_by is not None:
+            self.context.emit(EndedEarly(epoch=state.epoch, step=self.step, reason=state.ended_by))
         state.awaits_evaluation = False
         self._save_last(scores, replaces=True)
         self._wait_for_verdict()
         return True
+
+    @property
+    def _judged(self) -> Detector:
+        """The detector with the weights that are evaluated and kept."""
+        return self.detector if self._ema is None else self._ema.detector
+
+    def _score(self, detector: Detector) -> Scores:
+        detector.eval()
+        return self._evaluate(detector)
+
+    def _score_mean(self) -> Scores | None:
+        """Add an epoch at the end to the mean of weights; return the scores of the mean after the last epoch."""
+        if self._mean is None or self.settings.average_last is None:
+            return None
+        every = self.settings.evaluate_every
+        if (
+            _evaluations(self.settings.epochs, every) - _evaluations(self.state.epoch, every)
+            < self.settings.average_last
+        ):
+            self._mean.add(self.detector)
+        return self._score(self._mean.detector) if self._is_over and self._mean.count > 1 else None
+
+    def _keep_if_best(self, detector: Detector, scores: Scores, weights: TrainedWeights) -> bool:
+        """Save the best checkpoint if no scores so far are higher; return whether it was saved."""
+        state = self.state
+        # The first evaluation is the best even without a score, because every run must leave a best checkpoint.
+        if state.best_epoch is not None and (scores.ap or 0) <= (state.best_ap or 0):
+            return False
+        state.best_ap, state.best_epoch = scores.ap, state.epoch
+        if is_first():
+            self.context.emit(self.checkpoints.save_best(self._checkpoint(detector, scores, weights)))
+        return True
+
+    def _checkpoint(self, detector: Detector, scores: Scores | None, weights: TrainedWeights) -> DetectorCheckpoint:
+        return self._describe(detector, Record(scores=scores, epoch=self.state.epoch, step=self.step, weights=weights))
 
     def _wait_for_verdict(self) -> None:
         if isinstance(self.context, AwaitsVerdicts):
@@ -294,65 +402,23 @@ class Trainer:
 
     def _save_last(self, scores: Scores | None = None, *, replaces: bool = False) -> None:
         self._saved_at_s = time.monotonic()
+        self._count_time()
         if not is_first():
             return
-        checkpoint = self._describe(scores, self.state.epoch, self.step)
+        checkpoint = self._checkpoint(self._judged, scores, "last_step" if self._ema is None else "ema")
         self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict(), replaces=replaces))
 
     def _eta_s(self) -> float | None:
         if self.step == 0:
             return None
-        evaluations = -(-self.settings.epochs // self.settings.evaluate_every) - (
-            self.state.epoch // self.settings.evaluate_every
-        )
+        every = self.settings.evaluate_every
+        evaluations = _evaluations(self.settings.epochs, every) - self.state.epoch // every
         return (self.steps - self.step) * self.state.train_s / self.step + evaluations * self.state.evaluation_s
 
 
-class _Window:
-    """Collects the values since the previous progress event: their means, and the values of each step in columns."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        self._due_s = 0.0
-        self._steps: list[int] = []
-        self._columns: dict[str, list[float | None]] = {}
-        self._waited_s = self._trained_s = 0.0
-
-    def add(self, step: int, values: dict[str, float], *, waited_s: float, trained_s: float) -> None:
-        self._count += 1
-        self._waited_s += waited_s
-        self._trained_s += trained_s
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            # Some terms occur only in some steps.
-            column = self._columns.setdefault(name, [])
-            column.extend([None] * (len(self._steps) - len(column)))
-            column.append(value)
-        self._steps.append(step)
-
-    def take_steps(self) -> MetricsLogged | None:
-        """Return the values of the steps since the last call, in columns; None if there are none."""
-        steps, columns = self._steps, self._columns
-        self._steps, self._columns = [], {}
-        for column in columns.values():
-            column.extend([None] * (len(steps) - len(column)))
-        return MetricsLogged(steps=steps, values=columns) if steps else None
-
-    def is_due(self) -> bool:
-        return time.monotonic() >= self._due_s
-
-    @property
-    def data_wait(self) -> float:
-        """Fraction of the time of these steps that went into waiting for images, in [0, 1]."""
-        return self._waited_s / (self._waited_s + self._trained_s)
-
-    def take_means(self) -> dict[str, float]:
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        self._waited_s = self._trained_s = 0.0
-        self._due_s = time.monotonic() + _PROGRESS_EVERY_S
-        return means
+def _evaluations(epochs: int, every: int) -> int:
+    """Return the number of evaluations in so many epochs, of which the last one is always evaluated."""
+    return -(-epochs // every)
 
 
 def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """Decides whether a submitted job is accepted, from facts that the caller has looked up; gives all reasons at once."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +37,7 @@ from service.jobs.confinement import ANYWHERE, Places
 from service.jobs.keypoint_admission import keypoint_reasons
 from service.jobs.queueing import amount
 from service.jobs.sweep_admission import EarlierSweep
+from service.jobs.training_admission import training_reasons
 
 PathKind: TypeAlias = Literal["file", "folder"]
 
@@ -166,7 +166,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_paths(spec, facts),
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
-        *_of_each(spec, _shards),
+        *_of_each(spec, training_reasons),
         *_of_each(spec, _pictures),
         *_of_each(spec, partial(keypoint_reasons, found=has_keypoints)),
     ]
@@ -221,7 +221,7 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
 
 def _of_trial(trial: TrialBase, resources: Resources) -> Iterator[ProblemReason]:
     trial = trial.model_copy(update={"resources": resources})
-    yield from (*_weights(trial), *_batch(trial), *_shards(trial), *_method(trial, {}), *_pictures(trial))
+    yield from (*_weights(trial), *_batch(trial), *training_reasons(trial), *_method(trial, {}), *_pictures(trial))
 
 
 def _named(spec: TrialBase) -> dict[str, str]:
@@ -457,21 +457,6 @@ def _batch(spec: JobSpec) -> Iterator[ProblemReason]:
     if asked > available:
         message = f"a batch of {asked} images is larger than the data set of {available}; use at most {available}"
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)
-
-
-def _shards(spec: JobSpec) -> Iterator[ProblemReason]:
-    """A batch of which the workers cannot have equal parts."""
-    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
-    if not isinstance(trained, TrainSpec | DistillSpec):
-        return
-    batch_size, unit = trained.training.batch_size, spec.resources.images_unit
-    if batch_size % unit:
-        workers = " and ".join(map(str, sorted({spec.resources.workers, spec.resources.least_workers}, reverse=True)))
-        message = (
-            f"{workers} workers cannot share a batch of {batch_size} images evenly; use a multiple of {unit}, for "
-            f"example {math.ceil(batch_size / unit) * unit}, or other resources.workers"
-        )
-        yield ProblemReason(loc=f"{prefix}training.batch_size", code="uneven_shards", message=message)
 
 
 def _of_each(spec: JobSpec, rule: Callable[[JobSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:

@@ -87,10 +87,12 @@ def _halved(spec: dict[str, Any], times: int, unit: int) -> dict[str, Any]:
     batch_size = field(spec, path)
     if batch_size is None:
         return {}
+    unit *= field(spec, "training.accumulate") or 1
     smaller = max(unit, (batch_size >> times) // unit * unit)
     changes: dict[str, Any] = {path: smaller}
     rate_path = "training.optimizer.learning_rate"
-    if "training" in spec and (rate := field(spec, rate_path)) is not None:
+    follows = field(spec, "training.learning_rate_for") is not None
+    if "training" in spec and not follows and (rate := field(spec, rate_path)) is not None:
         changes[rate_path] = rate * smaller / batch_size
     return changes
 

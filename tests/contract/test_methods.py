@@ -25,7 +25,7 @@ from fgd_core.spec.loss_names import Role, read_loss_name
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod, Fgd, MethodSpec
 from fgd_core.spec.training import AdamW
 from fgd_core.training.distiller import Distiller
-from fgd_core.training.optimizers import build_optimizer
+from fgd_core.training.optimizers import ParameterGroup, build_optimizer
 from tests.library import TINY, TINY_DETECTOR
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -187,7 +187,7 @@ class TestState:
             torch.manual_seed(seed)
             distiller = Distiller(method, student, teacher)
             own = list(distiller.parameters()) or [torch.nn.Parameter(torch.zeros(1))]
-            return distiller, build_optimizer(AdamW(), own)
+            return distiller, build_optimizer(AdamW(), [ParameterGroup(own)])
 
         whole, optimizer = fresh(1)
         steps(whole, optimizer, range(2))

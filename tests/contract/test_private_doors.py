@@ -54,6 +54,7 @@ DOORS = (
     ),
     Door("torch", "torch.nn.modules._functions", ("SyncBatchNorm",), "fgd_core/batch_norm.py"),
     Door("torch", "torch._dynamo.utils", ("is_compile_supported",), "fgd_core/no_compiler.py"),
+    Door("torch", "torch._dynamo.exc", ("TorchDynamoException",), "fgd_core/no_compiler.py"),
     Door(
         "pycocotools",
         "pycocotools.cocoeval",

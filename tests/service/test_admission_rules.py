@@ -1,5 +1,5 @@
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from control_plane import ControlPlane, evaluate_spec, train_spec
@@ -273,6 +273,27 @@ class TestSeveralTeachers:
         assert waits_for(spec, Facts(jobs={"b": job})) == ["b"]
 
 
+class TestTrainingOptions:
+    OPTIONS: ClassVar[dict[str, Any]] = {"precision": "float16", "budget": {"gpu_h": 1}}
+
+    def test_that_need_a_gpu_are_refused_without_one(self) -> None:
+        spec = {**distill_spec(checkpoint="RetinaNet_ResNet50_FPN_Weights.COCO_V1"), "training": self.OPTIONS}
+        found = refused(spec)
+        assert found["training.precision"][0] == found["training.budget.gpu_h"][0] == "needs_gpu"
+        assert "bfloat16" in found["training.precision"][1] and "budget.wall_h" in found["training.budget.gpu_h"][1]
+        assert not any(loc.startswith("training") for loc in refused({**spec, "resources": {"gpus": 1}}))
+
+    @pytest.mark.parametrize("options", [{"early_stop": {}}, {"budget": {"wall_h": 1}}, {"average_last": 2}])
+    def test_that_end_a_training_are_refused_in_a_sweep(self, options: dict[str, Any]) -> None:
+        (name,) = options
+        base = {**distill_spec(checkpoint="RetinaNet_ResNet50_FPN_Weights.COCO_V1"), "training": options}
+        assert f"training.{name}" not in refused(base)
+        code, said = refused({"kind": "sweep", "name": "s", "base": base, "space": "fgd-scale"})[
+            f"base.training.{name}"
+        ]
+        assert code == "ends_trials" and f"leave out {name}" in said
+
+
 class TestWorkers:
     def spec(self, batch_size: int, **resources: int) -> dict[str, Any]:
         spec = distill_spec(checkpoint="RetinaNet_ResNet50_FPN_Weights.COCO_V1")
@@ -283,6 +304,12 @@ class TestWorkers:
         assert code == "uneven_shards"
         assert "a batch of 10 images" in said
         assert "12" in said
+
+    def test_share_batches_in_the_parts_of_a_step(self) -> None:
+        spec = self.spec(12, workers=2)
+        assert "training.batch_size" not in refused({**spec, "training": {"batch_size": 12, "accumulate": 3}})
+        code, said = refused({**spec, "training": {"batch_size": 12, "accumulate": 4}})["training.batch_size"]
+        assert code == "uneven_shards" and "in 4 equal parts each; use a multiple of 8, for example 16" in said
 
     @pytest.mark.parametrize(("batch_size", "accepted"), [(8, False), (9, False), (12, True)])
     def test_an_elastic_job_shares_its_batch_at_both_ends_of_its_range(self, batch_size: int, accepted: bool) -> None:

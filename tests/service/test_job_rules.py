@@ -96,6 +96,11 @@ class TestRetry:
         assert halved(spec, 1) == {"training.batch_size": 4}
         assert halved(spec, 5) == {"training.batch_size": 4}
 
+    def test_keeps_equal_parts_and_lets_a_rate_for_a_batch_size_follow_by_itself(self) -> None:
+        training = {"batch_size": 12, "accumulate": 3, "learning_rate_for": 16, "optimizer": {"learning_rate": 0.01}}
+        assert halved({"kind": "train", "training": training}, 1) == {"training.batch_size": 6}
+        assert halved({"kind": "train", "training": training}, 4) == {"training.batch_size": 3}
+
     def test_halving_changes_the_training_of_a_chain_and_of_each_stage_with_its_own(self) -> None:
         training = {"batch_size": 16, "optimizer": {"learning_rate": 0.02}}
         own = {"batch_size": 6, "optimizer": {"learning_rate": 0.01}}

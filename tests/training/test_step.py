@@ -15,7 +15,7 @@ from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, CosineSchedule, Sgd, StepSchedule, TrainingSpec
 from fgd_core.training.distiller import Distiller
-from fgd_core.training.optimizers import build_optimizer, clip_gradients, learning_rate
+from fgd_core.training.optimizers import ParameterGroup, build_optimizer, clip_gradients, learning_rate
 from fgd_core.training.step import Learner, training_step
 from tests.library import TINY_DETECTOR, train_spec
 
@@ -32,7 +32,7 @@ def trained(method: Fgd | None, steps: int, optimizer_spec: AdamW | Sgd = AdamW(
     if method is not None:
         distiller = Distiller(method, student, build_detector(TEACHER, len(dataset.categories)))
     learner = Learner(student, distiller)
-    optimizer = build_optimizer(optimizer_spec, learner.parameters())
+    optimizer = build_optimizer(optimizer_spec, [ParameterGroup([*learner.parameters()])])
     loader = TrainLoader(dataset, SPEC.input, batch_size=4, seed=0, workers=0)
     for _, batch in zip(range(steps), loader.epoch(0), strict=False):
         training_step(learner, optimizer, batch, clip_norm=0.5, autocast_dtype=None, moment=Moment())
@@ -98,7 +98,7 @@ class TestNonFiniteLoss:
         detector = build_detector(STUDENT, 8)
         with torch.no_grad():
             detector.get_parameter("head.regression_head.bbox_reg.bias").fill_(float("inf"))
-        optimizer = build_optimizer(AdamW(), detector.parameters())
+        optimizer = build_optimizer(AdamW(), [ParameterGroup([*detector.parameters()])])
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         before = copy.deepcopy(dict(detector.named_parameters()))
         with pytest.raises(NonFiniteLossError) as caught:

@@ -23,7 +23,7 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import WeightsLoaded
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import Scores, TrainedWeights
 from fgd_core.storage import Written, write_atomically
 
 FORMAT = "fgd-detector"
@@ -41,6 +41,7 @@ class Record(Fact):
     """Fingerprint of the validation split that `scores` were measured on."""
     epoch: int = 0
     step: int = 0
+    weights: TrainedWeights = "last_step"
 
 
 @dataclass(frozen=True, kw_only=True)
