@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from pycocotools.cocoeval import COCOeval
 
 from fgd_core.data.samples import DetectionDataset, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
 from fgd_core.evaluation.coco import coco_scores, keypoint_scores, mask_scores, match_detections
+from fgd_core.evaluation.diagnosis import diagnose
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.evaluation.speed import device_lock_for, measure_speed
 from fgd_core.ranks import from_first
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.events import EvaluationProgress, RunEvent, Warned
+from fgd_core.spec.events import Diagnosed, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
 
@@ -99,7 +101,9 @@ class Evaluator:
         picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(written.artifact("image/png"))
-        self._write_evidence(detections, folder)
+        evaluation = match_detections(self._dataset, detections)
+        self._write_evidence(evaluation, folder)
+        self._emit(Diagnosed(diagnosis=diagnose(self._dataset, detections, evaluation)))
         wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
         speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)
         return RunResult(
@@ -111,9 +115,8 @@ class Evaluator:
             device=device_name,
         )
 
-    def _write_evidence(self, detections: Mapping[int, ImageDetections], folder: Path) -> None:
+    def _write_evidence(self, evaluation: COCOeval, folder: Path) -> None:
         names = [category.name for category in self._dataset.categories]
-        evaluation = match_detections(self._dataset, detections)
         try:
             saved = write_evidence(evaluation, fingerprint=self._dataset.fingerprint, class_names=names, folder=folder)
         except StorageError as error:

@@ -14,6 +14,7 @@ from fgd_core.spec.events import (
     DataChecked,
     DataSetChecked,
     DeviceReady,
+    Diagnosed,
     EndedEarly,
     EpochFinished,
     Evaluated,
@@ -69,6 +70,7 @@ def describe(event: Event) -> str | None:
             | MeanEvaluated()
             | MetricsLogged()
             | EndedEarly()
+            | Diagnosed()
         ):
             return _describe_training(event)
         case RunStarted() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
@@ -160,7 +162,14 @@ _END_REASONS: Mapping[EndReason, str] = {
 
 
 def _describe_training(
-    event: Progress | EpochFinished | Evaluated | EvaluationProgress | MeanEvaluated | MetricsLogged | EndedEarly,
+    event: Progress
+    | EpochFinished
+    | Evaluated
+    | EvaluationProgress
+    | MeanEvaluated
+    | MetricsLogged
+    | EndedEarly
+    | Diagnosed,
 ) -> str | None:
     match event:
         case Progress():
@@ -179,6 +188,8 @@ def _describe_training(
             return f"mean of {event.num_epochs} epochs: {scores_in_words(event.scores)}, {kept}"
         case EndedEarly():
             return f"training ends after epoch {event.epoch}: {_END_REASONS[event.reason]}"
+        case Diagnosed():
+            return f"errors: {event.diagnosis.in_words()}"
     return None
 
 

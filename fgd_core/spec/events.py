@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
+from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.results import EndReason, ErrorReport, RunResult, Scores
@@ -317,6 +318,13 @@ class EndedEarly(Fact):
     reason: EndReason
 
 
+class Diagnosed(Fact):
+    """The run has sorted the errors of its best detector on the validation split."""
+
+    kind: Literal["diagnosed"] = "diagnosed"
+    diagnosis: Diagnosis
+
+
 class CheckpointSaved(Fact):
     """A checkpoint is complete on disk; `ap` is its score, if it has one."""
 
@@ -376,6 +384,7 @@ RunEvent: TypeAlias = Annotated[
     | Evaluated
     | MeanEvaluated
     | EndedEarly
+    | Diagnosed
     | CheckpointSaved
     | ArtifactSaved
     | Warned

@@ -6,6 +6,7 @@ from typing import Literal
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import TeachersOrdered
+from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.events import (
     ArtifactSaved,
     DataChecked,
@@ -84,6 +85,8 @@ class JobReport(Fact):
     control_evaluations: list[Evaluated] = []
     """Of a chain's control, with epochs from 1. `epochs`, `evaluations` and `curves` are those of the chain alone; the
     control's curves have names that begin with `control/`."""
+    diagnosis: Diagnosis | None = None
+    """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
     artifacts: list[ArtifactSaved]
 
 

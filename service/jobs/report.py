@@ -10,6 +10,7 @@ from fgd_core.spec.event_state import Event, read_event
 from fgd_core.spec.events import (
     ArtifactSaved,
     DataChecked,
+    Diagnosed,
     EpochFinished,
     Evaluated,
     RunFinished,
@@ -26,7 +27,7 @@ from service.jobs.chain_report import split, stages
 
 KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
-    *("warned", "artifact_saved", "run_finished"),
+    *("warned", "artifact_saved", "diagnosed", "run_finished"),
     *("teachers_ordered", "stage_started", "stage_finished"),
 )
 """The kinds of event that a report uses; a query may leave out the rest."""
@@ -56,6 +57,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     teachers = {checked.number: checked for checked in _of(TeacherChecked, found)}
     plans = _of(DistillationPlanned, found)
     orders = _of(TeachersOrdered, found)
+    diagnoses = _of(Diagnosed, found)
     parts = split(found, [epochs[number] for number in sorted(epochs)], [*evaluations.values()], curves)
     if isinstance(job.spec, dict):
         raise SpecError(
@@ -77,6 +79,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "warnings": list(warnings.values()),
         "stages": stages(found),
         "order": orders[-1] if orders else None,
+        "diagnosis": diagnoses[-1].diagnosis if diagnoses else None,
         "control_evaluations": parts.control_evaluations,
         "artifacts": [artifacts[name] for name in sorted(artifacts)],
     }

@@ -4,8 +4,10 @@ import base64
 from collections.abc import Mapping
 
 from fgd_core.spec.applied_methods import AppliedMethod, applied_methods
+from fgd_core.spec.diagnosis import MEANINGS
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
+from service.reports.diagnosis_figures import diagnosis_charts, error_rows, frequent_confusions
 from service.reports.drawing import colour
 from service.reports.figures import charts
 from service.reports.page import as_yaml, render_charts
@@ -18,9 +20,15 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         images: PNG of sample detections by job id; a job may have none.
     """
     columns = columns_for(report.jobs)
+    curves, errors = charts(report), diagnosis_charts(report)
     return render_charts(
         "report.html",
-        charts(report),
+        [*curves, *errors],
+        curves=curves,
+        errors=errors,
+        error_rows=error_rows(report),
+        meanings=MEANINGS,
+        confusions={job.job_id: frequent_confusions(job) for job in report.jobs},
         styles=["report.css"],
         scripts=["report.js"],
         title=" · ".join(job.name for job in report.jobs),

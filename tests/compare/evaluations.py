@@ -10,6 +10,7 @@ from fgd_core.data.samples import Category, DetectionDataset, Sample, count, fin
 from fgd_core.detectors.base import Detections
 from fgd_core.evaluation.coco import match_detections
 from fgd_core.evaluation.evidence import write_evidence
+from fgd_core.evaluation.inference import ImageDetections
 from service.compare.evidence import Evidence, read
 
 SIDE_PX = 400
@@ -60,6 +61,16 @@ def detections(dataset: DetectionDataset, seed: int, *, skill: float = 0.7, ties
         scores = rng.integers(1, 30, size=len(labels)) / 30 if ties else rng.random(len(labels))
         found[sample.image_id] = Detections(np.vstack([np.hstack([boxes[:, :2], ends]), alarms]), scores, labels)
     return found
+
+
+def as_images(found: Mapping[int, Detections]) -> dict[int, ImageDetections]:
+    """Return the same detections as an inference returns them: best first."""
+    images = {}
+    for image_id, each in found.items():
+        order = np.argsort(-np.asarray(each.scores), kind="stable")
+        columns = (np.asarray(column)[order] for column in (each.boxes_xyxy_px, each.scores, each.labels))
+        images[image_id] = ImageDetections(*map(torch.from_numpy, columns))
+    return images
 
 
 def evidence(dataset: DetectionDataset, found: Mapping[int, Detections], folder: Path) -> Evidence:

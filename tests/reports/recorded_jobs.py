@@ -4,18 +4,23 @@ import math
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
+from fgd_core.evaluation.coco import match_detections
+from fgd_core.evaluation.diagnosis import diagnose
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
+from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.events import (
     ArtifactSaved,
     AttemptStarted,
     CheckpointSaved,
     DataChecked,
     DeviceReady,
+    Diagnosed,
     EpochFinished,
     Evaluated,
     Finding,
@@ -40,6 +45,7 @@ from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores, Sp
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 from fgd_core.spec.views import AttemptView, JobView, ProgressView
 from service.jobs.report import fold
+from tests.compare.evaluations import DrawnDataset, as_images, detections
 
 BEGIN = datetime(2025, 3, 4, 9, 30, tzinfo=UTC)
 CLASSES = ("circle", "square", "triangle", "star", "ring")
@@ -112,6 +118,14 @@ def scores(ap: float, *, classes: Sequence[str] = CLASSES) -> Scores:
             for i, name in enumerate(classes)
         },
     )
+
+
+@cache
+def diagnosis(skill: float) -> Diagnosis:
+    """Return the diagnosis of made-up detections; more skill gives fewer errors."""
+    dataset = DrawnDataset(5, num_images=40)
+    found = as_images(detections(dataset, 1, skill=skill))
+    return diagnose(dataset, found, match_detections(dataset, found))
 
 
 PLAN = DistillationPlanned(
@@ -242,6 +256,7 @@ def recorded(
     )
     reported += [
         CheckpointSaved(name="best", uri="file:///x/best.pt", sha256=digest, size_bytes=9, epoch=epochs, step=1, ap=ap),
+        Diagnosed(diagnosis=diagnosis(ap)),
         ArtifactSaved(name="samples.png", uri="file:///x/s.png", media_type="image/png", sha256=digest, size_bytes=9),
         RunFinished(outcome="succeeded", result=result),
         StateChanged(from_state="running", to_state="succeeded", reason="run_succeeded"),

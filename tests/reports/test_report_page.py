@@ -15,6 +15,7 @@ from PIL import Image
 from fgd_core.spec.methods import AnyMethod, CrossKd, Drkd, Fgd, Ikd, Logit, Mixed, Tadr
 from fgd_core.spec.report import Report
 from fgd_core.spec.results import ErrorReport
+from service.reports.diagnosis_figures import diagnosis_charts, error_rows
 from service.reports.figures import charts
 from service.reports.html import render_html
 from tests.reports.browser import with_script
@@ -221,3 +222,32 @@ class TestInBrowser:
 
     def test_every_sample_image_is_shown(self, dom: str) -> None:
         assert len(re.findall(r'<img [^>]*src="data:image/png;base64,', dom)) == 1
+
+
+class TestErrors:
+    def test_kinds_of_error_are_listed_for_each_job_with_their_costs(self) -> None:
+        report = report_on(*demo_jobs())
+        page = render_html(report, {})
+        for row in error_rows(report):
+            assert f">{row.kind}</td>" in page
+            for count, gain in row.by_job.values():
+                assert f"<td>{count}</td><td>{gain:.3f}</td>" in page
+
+    def test_the_charts_show_what_the_diagnosis_says(self) -> None:
+        report = report_on(*demo_jobs())
+        figures = {each.name: each for each in diagnosis_charts(report)}
+        first = report.jobs[0].diagnosis
+        assert first is not None
+        assert figures["errors"].traces[0]["y"] == [each.gain for each in first.errors]
+        assert figures["precision"].traces[0]["y"] == first.curves[0].precision
+        matrix = figures["confusion-t1"].traces[0]
+        row, column = matrix["y"].index("class 0"), matrix["x"].index("class 1")
+        confused = next(each for each in first.confusion.cells if (each.true, each.found) == ("class 0", "class 1"))
+        assert matrix["customdata"][row][column] == confused.count
+
+    def test_a_report_of_an_older_version_has_no_such_section(self) -> None:
+        job = recorded("t1", train_spec("old", STUDENT))
+        page = render_html(
+            report_on(job._replace(events=[each for each in job.events if each.kind != "diagnosed"])), {}
+        )
+        assert "<h2>Errors</h2>" not in page

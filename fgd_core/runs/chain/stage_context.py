@@ -13,6 +13,7 @@ from fgd_core.spec.checkpoint_references import checkpoint_artifact
 from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
+    Diagnosed,
     EpochFinished,
     Evaluated,
     MetricsLogged,
@@ -108,6 +109,8 @@ class StageContext:
                 self._store_last()
             case CheckpointSaved():
                 self.parent.emit(self._as_artifact(event))
+            case Diagnosed() if not self.leaves_result:
+                pass  # The diagnosis of a chain is that of its last student.
             case ArtifactSaved() if not self.leaves_result:
                 self.parent.emit(event.model_copy(update={"name": f"{stage_folder(self.name)}/{event.name}"}))
             case _:

@@ -1,0 +1,119 @@
+"""Sorts the errors of a detector into six kinds, and computes what each costs in AP50.
+
+Source: TIDE, arXiv:2008.08115 §2.2 and §2.3, with its overlaps of 0.5 and 0.1.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from fgd_core.evaluation.diagnosis.average_precision import mean_average_precision
+from fgd_core.evaluation.diagnosis.matching import NOTHING, RIGHT_IOU, Flags, Floats, Integers, MatchedImage
+from fgd_core.spec.diagnosis import ErrorKind, Errors
+
+BACKGROUND_IOU = 0.1
+_FIXED: tuple[ErrorKind, ...] = ("classification", "localisation")
+"""The kinds that an oracle corrects; detections of the other kinds are left out."""
+
+
+class JudgedImage(NamedTuple):
+    """Holds the errors of one image."""
+
+    kinds: Sequence[ErrorKind | None]
+    """(D,) None for detections that are right or ignored"""
+    target: Integers
+    """(D,) index of the true box that the detection was about, for the kinds `classification` and `localisation`; else
+    -1"""
+    is_missed: Flags
+    """(G,)"""
+
+
+class _Pool(NamedTuple):
+    """Holds all detections that count."""
+
+    labels: Integers
+    scores: Floats
+    is_right: Flags
+
+    def ap50(self, num_true: Integers) -> float | None:
+        return mean_average_precision(self.labels, self.scores, self.is_right, num_true)
+
+
+def judge(image: MatchedImage) -> JudgedImage:
+    """Name the kind of each error of an image."""
+    num_true = len(image.true_labels)
+    kinds: list[ErrorKind | None] = [None] * len(image.labels)
+    target = np.full(len(image.labels), NOTHING)
+    for index in np.flatnonzero(image.is_wrong):
+        kinds[index], target[index] = _kind(image.iou[index], image.true_labels == image.labels[index])
+    is_missed = ~image.is_found & ~np.isin(np.arange(num_true), target)
+    return JudgedImage(kinds, target, is_missed)
+
+
+def _kind(iou: Floats, is_own_class: Flags) -> tuple[ErrorKind, int]:
+    """Name the kind of a false positive from its overlaps with the true boxes (G,), and the box that it was about.
+
+    No free box of its own class overlaps it by 0.5 or more, else it would be right.
+    """
+    own, other = np.where(is_own_class, iou, 0.0), np.where(is_own_class, 0.0, iou)
+    best_own, best_other = own.max(initial=0.0), other.max(initial=0.0)
+    if BACKGROUND_IOU <= best_own < RIGHT_IOU:
+        return "localisation", int(own.argmax())
+    if best_other >= RIGHT_IOU:
+        return "classification", int(other.argmax())
+    if best_own >= RIGHT_IOU:
+        return "duplicate", NOTHING
+    return ("both" if best_other >= BACKGROUND_IOU else "background"), NOTHING
+
+
+def kinds_of_error(images: Sequence[MatchedImage], num_classes: int) -> tuple[float | None, list[Errors]]:
+    """Return AP50, and for each kind of error its number and by how much AP50 would rise without it."""
+    judged = [judge(image) for image in images]
+    true_labels = np.concatenate([np.zeros(0, np.int64), *(image.true_labels for image in images)])
+    num_true = np.bincount(true_labels, minlength=num_classes)
+    ap50 = _pool(images, judged, None).ap50(num_true)
+    found = []
+    for kind in get_args(ErrorKind):
+        missed = _missed_by_class(images, judged, num_classes) if kind == "missed" else np.zeros(num_classes, np.int64)
+        count = int(missed.sum()) if kind == "missed" else sum(each.kinds.count(kind) for each in judged)
+        without = _mean_ap(_pool(images, judged, kind), num_true, missed)
+        gain = None if ap50 is None or without is None else without - ap50
+        found.append(Errors(kind=kind, count=count, gain=gain))
+    return ap50, found
+
+
+def _mean_ap(pool: _Pool, num_true: Integers, missed: Integers) -> float | None:
+    """Compute AP50 where `missed` boxes of each class need not be found; a class of which all are missed has AP 0."""
+    left = num_true - missed
+    ap50, num_classes = pool.ap50(left), np.count_nonzero(num_true)
+    if num_classes == 0:
+        return None
+    return (ap50 or 0.0) * np.count_nonzero(left) / num_classes
+
+
+def _missed_by_class(images: Sequence[MatchedImage], judged: Sequence[JudgedImage], num_classes: int) -> Integers:
+    labels = [image.true_labels[each.is_missed] for image, each in zip(images, judged, strict=True)]
+    return np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=num_classes)
+
+
+def _pool(images: Sequence[MatchedImage], judged: Sequence[JudgedImage], without: ErrorKind | None) -> _Pool:
+    """Collect the detections of all images, after an oracle has removed the errors of one kind."""
+    parts = [_corrected(*pair, without) for pair in zip(images, judged, strict=True)]
+    nothing = _Pool(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
+    return _Pool(*(np.concatenate(column) for column in zip(nothing, *parts, strict=True)))
+
+
+def _corrected(image: MatchedImage, judged: JudgedImage, without: ErrorKind | None) -> _Pool:
+    labels, is_right, counts = image.labels.copy(), image.is_right.copy(), ~image.is_ignored
+    found = image.is_found
+    for index, kind in enumerate(judged.kinds):
+        if kind is None or kind != without:
+            continue
+        truth = judged.target[index]
+        # The first detection about a box has the highest score; the others would be duplicates.
+        if kind in _FIXED and not found[truth]:
+            labels[index], is_right[index], found[truth] = image.true_labels[truth], True, True
+        else:
+            counts[index] = False
+    return _Pool(labels[counts], image.scores[counts], is_right[counts])
