@@ -89,7 +89,7 @@ def table(found: Sequence[Row]) -> str:
         "detectors that draw 32 of their proposals: the ranks compute what one process computes. In float32 two-stage",
         "detectors part after some steps, because they choose proposals by comparing scores and overlaps: as soon as",
         "rounding turns one comparison, other regions train. The curves of one process with one and with two threads",
-        "part in the same way.",
+        "part in the same way. Initial weights are drawn as other numbers in float64 than in float32.",
         "",
         "| numbers | detector | method | compared | first loss | last loss | largest relative difference "
         "| steps within 1e-5 |",
