@@ -14,9 +14,9 @@ EPOCHS = 6
 """Of each stage: enough that the kill comes before the stage ends."""
 
 
-def chain(teacher: str) -> ChainSpec:
+def chain(teacher: str, epochs: int = EPOCHS) -> ChainSpec:
     """Return a chain of two stages, whose teachers are the same."""
-    alone = distill(teacher, epochs=EPOCHS)
+    alone = distill(teacher, epochs)
     return ChainSpec(
         name="tiny chain",
         student=alone.student,
