@@ -1,6 +1,5 @@
-"""Groups of two workers on a real Ray, whose runs only talk to each other: one succeeds, one dies, one fails."""
+"""Groups of two workers on a real Ray: a trial, a run that fails, and a training that grows from one worker to two."""
 
-import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -27,9 +26,8 @@ from tests.tuning.function_trials import scores
 from workers.remote.context import RemoteContext
 from workers.remote.workspace import SharedRemoteWorkspace
 from workers.training.driver import drive
-from workers.training.ends import WorkerLostError
 from workers.training.group import Group
-from workers.training.task import Execute, GroupTask
+from workers.training.task import GroupTask
 from workers.tuning.group_trial_worker import GroupTrialWorker
 from workers.tuning.messages import TrialTask
 
@@ -50,19 +48,6 @@ def reports(spec: JobSpec, context: RunContext) -> RunFinished:
         if is_over[0]:
             break
     return RunFinished(outcome="stopped")
-
-
-def dies(spec: JobSpec, context: RunContext) -> RunFinished:
-    """Kill worker 1 while worker 0 waits for it."""
-    if dist.get_rank() == 1:
-        os._exit(1)
-    try:
-        dist.barrier()
-    except RuntimeError as error:
-        finished = RunFinished(outcome="failed", error=ErrorReport.of(error))
-        context.emit(finished)
-        return finished
-    return RunFinished(outcome="succeeded")
 
 
 def fails(spec: JobSpec, context: RunContext) -> RunFinished:
@@ -99,18 +84,15 @@ def trial(folder: Path) -> None:
     worker.close()
 
 
-def end_of(folder: Path, execute: Execute) -> None:
-    """Run a job, and print how it ended and which of its workers are left."""
+def failure(folder: Path) -> None:
+    """Run a job that fails in one worker, and print how it ended and how many of its workers are left."""
     workspace = SharedRemoteWorkspace(folder, {})
-    group = Group(GroupTask("two workers", SPEC, 2, workspace, partial(RemoteContext, workspace), execute))
+    group = Group(GroupTask("two workers", SPEC, 2, workspace, partial(RemoteContext, workspace), fails))
     pids: list[int] = []
-    try:
-        while (update := group.update(UPDATE_S)).finished is None:
-            pids += [each.pid for event in update.events if isinstance(event, WorkersStarted) for each in event.workers]
-        error = update.finished.error
-        print("finished", update.finished.outcome, error.code if error else "", error.details if error else "")
-    except WorkerLostError as lost:
-        print("lost", lost)
+    while (update := group.update(UPDATE_S)).finished is None:
+        pids += [each.pid for event in update.events if isinstance(event, WorkersStarted) for each in event.workers]
+    error = update.finished.error
+    print("finished", update.finished.outcome, error.code if error else "", error.details if error else "")
     group.kill()
     deadline_s = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline_s:
@@ -161,12 +143,7 @@ def run(path: str, only: Sequence[str] = ()) -> None:
     folder = Path(path)
     ray.init(address="auto", log_to_driver=False)
     began_s = time.monotonic()
-    for name, work in {
-        "trial": trial,
-        "dies": partial(end_of, execute=dies),
-        "fails": partial(end_of, execute=fails),
-        "grows": grows,
-    }.items():
+    for name, work in {"trial": trial, "fails": failure, "grows": grows}.items():
         if only and name not in only:
             continue
         print("## ", name)
