@@ -1,0 +1,119 @@
+"""A training that is killed at any step ends to the bit as if it had been left in peace, whatever options are on."""
+
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from fgd_core.detectors.weights.checkpoint import read_checkpoint
+from fgd_core.spec.events import Resumed
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
+from tests.library import distill_spec, with_data
+from tests.ranks.processes import on_ranks
+from tests.ranks.scenes import Ended, plain, run, run_killed, squares
+
+SCHEDULE = {"warmup_epochs": 1, "decay": "linear", "until_epoch": 2}
+COMMON: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 4,
+    "accumulate": 2,
+    "optimizer": {"type": "sgd", "learning_rate": 0.01},
+    "learning_rate_for": 8,
+    "backbone_rate": 0.1,
+    "no_decay_on": ["norms", "biases"],
+    "skip_bad_steps": 2,
+    "checkpoint_every_s": 0,
+}
+EMA = {**COMMON, "ema": {"decay": 0.9, "warmup_steps": 3}, "early_stop": {"patience": 9}, "budget": {"wall_h": 9}}
+MEAN = {**COMMON, "average_last": 2}
+# New options of trainings, methods and inputs belong into these rows.
+CASES: dict[str, dict[str, Any]] = {
+    "ema": {
+        "training": EMA,
+        "method": {"type": "mgd", "scale_schedule": SCHEDULE},
+        "input": {
+            "train_shorter_px": [48, 64],
+            "augment": [{"type": "mosaic"}, {"type": "mixup"}, {"type": "photometric_jitter"}],
+        },
+    },
+    "mean": {
+        "training": MEAN,
+        "method": {"type": "fgd", "scale": 0.05, "scale_schedule": SCHEDULE},
+        "input": {
+            "augment": [{"type": "large_scale_jitter", "scale": [0.5, 1.5]}, {"type": "mosaic", "until_epoch": 2}]
+        },
+    },
+}
+NUM_STEPS = 9
+
+
+class Scene(NamedTuple):
+    folder: Path
+    data: dict[str, Any]
+
+    def spec(self, case: str) -> DistillSpec:
+        teacher = self.folder / "teacher/checkpoints/last.pt"
+        return with_data(distill_spec(teacher, teacher={"gate": "keys"}, **CASES[case]), self.data)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("options")
+    data = squares(folder / "data")
+    assert run(plain(data, "retinanet"), folder / "teacher").finished.outcome == "succeeded"
+    return Scene(folder, data)
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """Return everything in `last.pt` and `best.pt` that a run leaves, without times."""
+    last, training = read_checkpoint(folder / "checkpoints/last.pt")
+    best, _ = read_checkpoint(folder / "checkpoints/best.pt")
+    assert training is not None
+    place = {name: value for name, value in training.pop("place").items() if not name.endswith("_s")}
+    return {"last": last.state, "best": best.state, "best of": best.record, "place": place, **training}
+
+
+def assert_equal(ours: Any, theirs: Any, name: str = "") -> None:
+    """Check that two nested values are equal to the bit."""
+    if isinstance(theirs, torch.Tensor):
+        assert torch.equal(ours, theirs), name
+    elif isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys(), name
+        for key, value in theirs.items():
+            assert_equal(ours[key], value, f"{name}.{key}")
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs), name
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_equal(one, other, f"{name}.{number}")
+    else:
+        assert ours == theirs, name
+
+
+def ranks_of(size: int, spec: TrainSpec | DistillSpec, folder: Path) -> Ended:
+    """Run on some processes; return what rank 0 did."""
+    first, *_ = on_ranks(size, run, spec, folder)
+    assert isinstance(first, Ended) and first.finished.outcome == "succeeded", first.finished.error
+    return first
+
+
+@pytest.mark.parametrize(
+    ("case", "size", "kills"),
+    [("ema", 1, (2, 4)), ("mean", 1, (7,)), ("ema", 2, (5,))],
+    ids=["ema", "mean", "ema on two ranks"],
+)
+def test_killed_and_resumed_it_trains_to_the_bit_as_if_left_in_peace(
+    case: str, size: int, kills: tuple[int, ...], scene: Scene, tmp_path: Path
+) -> None:
+    spec = scene.spec(case)
+    ranks_of(size, spec, tmp_path / "peace")
+    for steps in kills:
+        # `steps` more steps in each attempt, in the middle of an epoch or at its end.
+        ended = on_ranks(size, run_killed, spec, tmp_path / "killed", (*range(size),), steps, may_die=True)
+        assert ended == [None] * size, signal.SIGKILL
+    resumed = ranks_of(size, spec, tmp_path / "killed")
+    done = next(event.step for event in resumed.events if isinstance(event, Resumed))
+    assert 0 < done < NUM_STEPS
+    assert_equal(state_of(tmp_path / "killed"), state_of(tmp_path / "peace"))
