@@ -174,11 +174,16 @@ def newest_on_first(name: str, text: str) -> list[str]:
     """
     if world_size() == 1:
         return [text]
-    store, keys = _get_default_store(), [f"fgd/{name} of rank {each}" for each in range(world_size())]
-    store.set(keys[rank()], text)
-    if not is_first() or not store.check(keys):
+    shared, keys = store(), [f"fgd/{name} of rank {each}" for each in range(world_size())]
+    shared.set(keys[rank()], text)
+    if not is_first() or not shared.check(keys):
         return []
-    return [found.decode() for found in store.multi_get(keys)]
+    return [found.decode() for found in shared.multi_get(keys)]
+
+
+def store() -> dist.Store:
+    """Return the key-value store of the process group, which a rank can read and write without the others."""
+    return _get_default_store()
 
 
 def copy_from_first(module: nn.Module) -> None:

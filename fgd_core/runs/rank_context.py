@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _get_default_store
 
-from fgd_core.ranks import leave, rank
+from fgd_core.ranks import leave, rank, store
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContext, StoresFiles
 
@@ -27,7 +26,7 @@ class RankContext:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         # Kept, because after the end of the group every process would take itself for rank 0.
-        self._rank, self._store = rank(), _get_default_store()
+        self._rank, self._store = rank(), store()
         number = next(_runs)
         self._count, self._ended = f"fgd/run {number}/ends", f"fgd/run {number}/end"
         self._polled_s, self._has_ended = 0.0, False

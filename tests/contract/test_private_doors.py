@@ -50,10 +50,11 @@ DOORS = (
         "torch",
         "torch.distributed.distributed_c10d",
         ("_get_default_store",),
-        "fgd_core/runs/rank_context.py",
+        "fgd_core/ranks.py",
     ),
     Door("torch", "torch.nn.modules._functions", ("SyncBatchNorm",), "fgd_core/batch_norm.py"),
-    Door("torch", "torch._dynamo.utils", ("is_compile_supported",), "fgd_core/no_compiler.py"),
+    Door("torch", "torch._dynamo.utils", ("is_compile_supported", "get_optimize_ddp_mode"), "fgd_core/no_compiler.py"),
+    Door("torch", "torch.nn.parallel", ("DistributedDataParallel._run_ddp_forward",), "fgd_core/no_compiler.py"),
     Door("torch", "torch._dynamo.exc", ("TorchDynamoException",), "fgd_core/no_compiler.py"),
     Door(
         "pycocotools",
