@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.data.augments import augmented
 from fgd_core.data.combining import Draw
 from fgd_core.data.examples import Example, flipped, read_example, resized
