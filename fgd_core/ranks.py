@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
-from torch.distributed.distributed_c10d import _get_default_store
+from torch.distributed.distributed_c10d import Store, _get_default_store
 from torch.linalg import vector_norm
 from torch.nn.functional import pad
 
@@ -181,7 +181,7 @@ def newest_on_first(name: str, text: str) -> list[str]:
     return [found.decode() for found in shared.multi_get(keys)]
 
 
-def store() -> dist.Store:
+def store() -> Store:
     """Return the key-value store of the process group, which a rank can read and write without the others."""
     return _get_default_store()
 
