@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     spec = _read(options.spec)
+    from fgd_core.provenance import record_provenance
     from fgd_core.ranks import is_first, started_by_torchrun, world_size
     from fgd_core.runs import execute
 
@@ -69,6 +70,8 @@ def _run(options: argparse.Namespace) -> int:
         if world_size() > 1:
             # After Ctrl-C, torchrun sends this to all processes; rank 0 must save before it ends.
             signal.signal(signal.SIGTERM, lambda *_: _stop(context))
+        for recorded in record_provenance(context.job_dir) if is_first() else ():
+            context.emit(recorded)
         outcome = execute(spec, context).outcome
     return {"succeeded": 0, "failed": 1, "stopped": 130}[outcome]
 

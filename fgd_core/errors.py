@@ -15,6 +15,7 @@ FgdError
 │   └── UnreachableError  this machine cannot reach it; another try fails too
 ├── NotFoundError         no such job, artifact, attempt
 ├── ConflictError         the request does not fit the present state
+│   ├── NotComparableError  the runs were scored on different images
 │   └── StaleAttemptError a newer attempt has replaced this one, or the job is over
 ├── ClusterError          Ray does not answer, or answers wrongly           (retryable)
 └── LostRunError          the run's process died without its final event    (retryable)
@@ -163,6 +164,12 @@ class ConflictError(FgdError):
 
     code = "conflict"
     http_status = 409
+
+
+class NotComparableError(ConflictError):
+    """The runs were scored on different images, or left nothing to compare. `reasons` names all causes."""
+
+    code = "not_comparable"
 
 
 class StaleAttemptError(ConflictError):

@@ -8,7 +8,6 @@ FgdError
 ├── LengthMissingError      no Content-Length
 ├── ChangedMeanwhileError   If-Match names an old version
 ├── ConflictError
-│   ├── NotComparableError
 │   └── AlreadyClaimedError
 ├── SpecError
 │   └── IdempotencyKeyReusedError
@@ -66,12 +65,6 @@ class ChangedMeanwhileError(FgdError):
 
     code = "changed_meanwhile"
     http_status = 412
-
-
-class NotComparableError(ConflictError):
-    """The runs were scored on different images, or left nothing to compare. `reasons` names all causes."""
-
-    code = "not_comparable"
 
 
 class AlreadyClaimedError(ConflictError):

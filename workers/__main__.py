@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from fgd_core.errors import ConflictError, FgdError, NetworkError, SpecError
+from fgd_core.provenance import record_provenance
 from fgd_core.spec.events import RunFinished, RunStarted
 from fgd_core.spec.results import ErrorReport
 from workers.control_plane import ControlPlane, read_assignment, retry_until_reachable
@@ -120,6 +121,8 @@ def _begin() -> tuple[ControlPlane, bytes]:
 
 def _run(context: HttpContext, trace: StartTrace) -> None:
     try:
+        for recorded in record_provenance(context.job_dir):
+            context.emit(recorded)
         began_s = time.monotonic()
         # Only now: the first event must not wait the seconds that torch takes to load.
         spec = context.assignment.spec

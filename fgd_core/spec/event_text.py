@@ -38,6 +38,7 @@ from fgd_core.spec.events import (
     WorkersStarted,
 )
 from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.provenance import ProvenanceRecorded
 from fgd_core.spec.results import EndReason, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,
@@ -73,7 +74,7 @@ def describe(event: Event) -> str | None:
             | Diagnosed()
         ):
             return _describe_training(event)
-        case RunStarted() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
+        case RunStarted() | ProvenanceRecorded() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
             return _describe_run(event)
         case DataChecked() | DataSetChecked() | WeightsLoaded() | TeacherChecked() | DistillationPlanned():
             return _describe_preparation(event)
@@ -199,10 +200,14 @@ def scores_in_words(scores: Scores) -> str:
     return f"AP {number(scores.ap, '.3f')}  AP50 {number(scores.ap50, '.3f')}{parts}"
 
 
-def _describe_run(event: RunStarted | WorkersStarted | DeviceReady | Resumed | RunFinished) -> str:
+def _describe_run(
+    event: RunStarted | ProvenanceRecorded | WorkersStarted | DeviceReady | Resumed | RunFinished,
+) -> str:
     match event:
         case RunStarted():
             return f"run started on {event.host}, process {event.pid}; loading PyTorch"
+        case ProvenanceRecorded():
+            return f"{event.code.in_words()}, {len(event.packages)} packages, on {event.machine.system}"
         case WorkersStarted():
             where = ", ".join(f"{each.host} ({each.device}, process {each.pid})" for each in event.workers)
             return f"{len(event.workers)} workers started: {where}"

@@ -10,6 +10,7 @@ from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
+from fgd_core.spec.provenance import ProvenanceRecorded
 from fgd_core.spec.results import EndReason, ErrorReport, RunResult, Scores
 from fgd_core.spec.trials import (
     BudgetRaised,
@@ -371,6 +372,7 @@ RunEvent: TypeAlias = Annotated[
     RunStarted
     | WorkersStarted
     | DeviceReady
+    | ProvenanceRecorded
     | Resumed
     | DataChecked
     | DataSetChecked

@@ -19,6 +19,7 @@ from fgd_core.spec.events import (
 )
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.record import JobRecord
 from fgd_core.spec.results import ErrorReport, RunResult
 
 
@@ -88,6 +89,8 @@ class JobReport(Fact):
     diagnosis: Diagnosis | None = None
     """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
     artifacts: list[ArtifactSaved]
+    record: JobRecord = JobRecord(attempts=[], data={}, checkpoints=[])
+    """What the figures depend on besides the spec; empty in reports of older versions."""
 
 
 class Report(Fact):

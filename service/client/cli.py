@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, Row] = {
     "delete": Row("service.client.commands.delete", _JOBS, "Delete jobs that are over, with their files."),
     "report": Row("service.client.commands.report", _JOBS, "Show scores side by side, as a table, HTML or CSV."),
     "compare": Row("service.client.commands.compare", _JOBS, "Test which differences are more than chance."),
+    "reproduce": Row("service.client.commands.reproduce", _JOBS, "Run a job again, and check that its scores agree."),
+    "verify": Row("service.client.commands.verify", _JOBS, "Compute a figure of a report again, chosen at random."),
     "trials": Row("service.client.commands.sweep", _JOBS, "List the trials of a sweep, best first."),
     "sweep": Row("service.client.commands.sweep", _JOBS, "Extend, fork or export a sweep; add or stop a trial."),
     "tokens": Row("service.client.commands.tokens", _RULE, "Create, list and revoke API tokens."),

@@ -7,6 +7,8 @@ from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.event_state import read_event
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned, read_plan
+from fgd_core.spec.record import JobRecord
+from fgd_core.spec.record_state import RECORD_KINDS, fold_record
 from fgd_core.spec.views import AllEventsPage, EventPage, JobView, LogNote, LogPiece
 from service.client import streaming
 from service.client.errors import FailedJobError
@@ -100,6 +102,10 @@ class JobEvents(JobRequests):
         found = read_event(events[-1]) if events else None
         return found.order if isinstance(found, TeachersOrdered) else None
 
+    def record(self, job_id: str) -> JobRecord:
+        """Return what the figures of a job depend on besides its spec: code, packages, machine, data, checkpoints."""
+        return fold_record(self._events_of_kinds(job_id, RECORD_KINDS))
+
     def log(self, job_id: str, attempt: int | None = None) -> str:
         """Return what an attempt has printed so far; default: the newest attempt."""
         return self._send("GET", f"{job_path(job_id)}/logs", params={"attempt": attempt}).text
@@ -149,4 +155,10 @@ class JobEvents(JobRequests):
 
     def _events_of_kinds(self, job_id: str, kinds: Sequence[str]) -> list[StoredEvent]:
         query: Query = {"job_id": job_id, "kind": list(kinds), "after": "0", "limit": _MOST_EVENTS}
-        return self._read(AllEventsPage, "GET", "/v1/events", params=query, headers=_JSON).items
+        found: list[StoredEvent] = []
+        while True:
+            page = self._read(AllEventsPage, "GET", "/v1/events", params=query, headers=_JSON)
+            found += page.items
+            if len(page.items) < _MOST_EVENTS:
+                return found
+            query = {**query, "after": page.next_cursor}

@@ -7,11 +7,10 @@ answer and not the server.
 import os
 import sys
 
-from fgd_core.errors import SpecError
+from fgd_core.errors import NotComparableError, SpecError
 from service.compare.assembly import compare
 from service.compare.request import REQUEST, Answer, CompareRequest, Refused, Request
 from service.compare.sweeps.report import fold
-from service.errors import NotComparableError
 
 
 def answer(request: Request) -> Answer:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import JsonValue
 
+from fgd_core.errors import NotComparableError
 from fgd_core.spec.comparison import (
     CONFIDENCE,
     FALSE_DISCOVERY_RATE,
@@ -21,7 +22,6 @@ from service.compare.precision import SCORES
 from service.compare.request import CompareRequest, RunFile
 from service.compare.statistics import Points
 from service.compare.wording import sentences
-from service.errors import NotComparableError
 
 # Place in `evidence.AREAS` of the boxes that a score rests on.
 _AREA = {"ap": 0, "ap50": 0, "ap75": 0, "ap_small": 1, "ap_medium": 2, "ap_large": 3}

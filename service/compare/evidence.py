@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fgd_core.errors import NotComparableError
 from fgd_core.spec.comparison import EVIDENCE_VERSION
-from service.errors import NotComparableError
 
 AREAS = ("all", "small", "medium", "large")
 NUM_OVERLAPS = 10

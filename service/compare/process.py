@@ -8,11 +8,10 @@ from contextlib import suppress
 
 import structlog
 
-from fgd_core.errors import FgdError, SpecError
+from fgd_core.errors import FgdError, NotComparableError, SpecError
 from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.sweep_report import SweepReport
 from service.compare.request import Answer, CompareRequest, Request, SweepReportRequest
-from service.errors import NotComparableError
 
 log = structlog.get_logger(__name__)
 

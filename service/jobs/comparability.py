@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
+from fgd_core.errors import NotComparableError
 from fgd_core.spec.events import DataChecked
 from fgd_core.spec.report import JobReport
-from service.errors import NotComparableError
 
 
 def check_comparable(jobs: Sequence[JobReport]) -> None:

@@ -20,6 +20,7 @@ from fgd_core.spec.events import (
     WeightsLoaded,
 )
 from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.record_state import RECORD_KINDS, fold_record
 from fgd_core.spec.report import CurvePoint, JobReport
 from fgd_core.spec.results import RunResult
 from fgd_core.spec.views import AttemptView, JobView
@@ -29,6 +30,7 @@ KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "diagnosed", "run_finished"),
     *("teachers_ordered", "stage_started", "stage_finished"),
+    *RECORD_KINDS,
 )
 """The kinds of event that a report uses; a query may leave out the rest."""
 
@@ -47,7 +49,8 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     Raises:
         SpecError: an older version stored the spec, and it cannot be read.
     """
-    found = [event for event in map(read_event, events) if event is not None]
+    stored = list(events)
+    found = [event for event in map(read_event, stored) if event is not None]
     epochs = {epoch.epoch: epoch for epoch in _of(EpochFinished, found)}
     evaluations = {(score.epoch, score.step): score for score in _of(Evaluated, found)}
     data = {check.split: check for check in _of(DataChecked, found)}
@@ -82,6 +85,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "diagnosis": diagnoses[-1].diagnosis if diagnoses else None,
         "control_evaluations": parts.control_evaluations,
         "artifacts": [artifacts[name] for name in sorted(artifacts)],
+        "record": fold_record(stored),
     }
     # The report has some fields of the job, and ignores the others.
     return JobReport.model_validate(dict(job) | folded)

@@ -28,6 +28,8 @@ class Column:
     """None if the values depend on more than the jobs; then nothing is ranked."""
     is_rare: bool = False
     """Omitted if no job has a value."""
+    figure: str = ""
+    """The name of the score for `fgd verify`; empty if it cannot be computed from the matched detections."""
 
 
 def _ap(job: JobReport) -> float | None:
@@ -48,7 +50,10 @@ def _score_column(heading: str, hint: str, name: ScoreName, *, part: Part | None
         return found
 
     rare = part is not None
-    return Column(heading=heading, hint=hint, value=value, show="{:.3f}".format, best="highest", is_rare=rare)
+    figure = name if part is None else ""
+    return Column(
+        heading=heading, hint=hint, value=value, show="{:.3f}".format, best="highest", is_rare=rare, figure=figure
+    )
 
 
 SPEED = "images/s"

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 
 from fgd_core.spec.applied_methods import AppliedMethod, applied_methods
+from fgd_core.spec.comparison import EVIDENCE
 from fgd_core.spec.diagnosis import MEANINGS
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
@@ -43,12 +44,18 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         classes=_classes(report),
         scores={job.job_id: best_scores(job) for job in report.jobs},
         images={job_id: base64.b64encode(image).decode() for job_id, image in images.items()},
+        evidence={job.job_id: _evidence(job) for job in report.jobs},
         specs={job.job_id: as_yaml(job.spec) for job in report.jobs},
     )
 
 
 def _methods(job: JobReport) -> list[AppliedMethod]:
     return applied_methods(job.spec, job.order.order if job.order is not None else None)
+
+
+def _evidence(job: JobReport) -> str | None:
+    """The digest of the matched detections, from which `fgd verify` computes a score of the page again."""
+    return next((artifact.sha256 for artifact in job.artifacts if artifact.name == EVIDENCE), None)
 
 
 def _classes(report: Report) -> dict[str, int]:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.detectors.base import Detections
+from fgd_core.errors import NotComparableError
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.data import Shapes
 from service.compare.evidence import Evidence
 from service.compare.precision import SCORES, overall, scores
-from service.errors import NotComparableError
 from tests.compare.evaluations import DrawnDataset, detections, evidence
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from fgd_core.errors import NotComparableError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import RUN_EVENT, DataChecked
 from fgd_core.spec.report import JobReport
 from service.client.client import FgdClient
-from service.errors import NotComparableError
 from service.jobs.comparability import check_comparable
 from tests.client.live_server import LiveServer
 from tests.reports.recorded_jobs import STUDENT, recorded, train_spec

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import NotFoundError
+from fgd_core.errors import NotComparableError, NotFoundError
 from fgd_core.spec import study_state
 from fgd_core.spec.comparison import EVIDENCE, Comparison
 from fgd_core.spec.events import ArtifactSaved
@@ -19,7 +19,6 @@ from service.api import responses
 from service.api.access import Principal, Reader, visible_job
 from service.api.deps import ServicesDep
 from service.compare.request import CompareRequest, RunFile
-from service.errors import NotComparableError
 from service.jobs.lifecycle import is_over
 from service.reports.comparison_page import render_comparison
 from service.storage import paths, threads

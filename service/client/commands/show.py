@@ -39,6 +39,7 @@ def show(
         job = client.find(prefix)
         requests = client.requests(job.job_id) if not as_json else []
         plan = client.plan(job.job_id) if job.kind in ("distill", "chain") and not as_json else None
+        record = client.record(job.job_id) if not as_json else None
         order = client.teacher_order(job.job_id) if job.kind == "chain" and not as_json else None
     if as_json:
         print_json(job)
@@ -51,6 +52,11 @@ def show(
         console.print(method_table(methods))
     if job.attempts:
         console.print(_attempts(job))
+    ran = record.newest.provenance if record is not None and record.newest is not None else None
+    if ran is not None:
+        console.print(
+            Text(f"{ran.code.in_words()}, {len(ran.packages)} packages, {ran.machine.processor}", style="dim")
+        )
     width = max((len(artifact.name) for artifact in job.artifacts), default=0)
     for artifact in job.artifacts:
         url = f"{server.rstrip('/')}{artifact.url}"
