@@ -13,8 +13,8 @@ BY_NAME: Mapping[str, frozenset[str]] = {
         f"service.client.commands.{module}"
         for module in (
             *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "gc", "jobs", "logs"),
-            *("projects", "queue", "recipes", "report", "show", "submit", "sweep", "tokens", "watch", "webhooks"),
-            "weights",
+            *("projects", "queue", "recipes", "report", "reproduce", "show", "submit", "sweep", "tokens", "verify"),
+            *("watch", "webhooks", "weights"),
         )
     ),
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),
