@@ -204,9 +204,13 @@ def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batc
     batch, and are then the same for any number of ranks.
     """
     for start in range(rank() * batch_size, len(dataset.samples), world_size() * batch_size):
-        indices = range(start, min(start + batch_size, len(dataset.samples)))
-        examples = [resized(read_example(dataset, index, {}, with_masks=False), input_spec) for index in indices]
-        yield _collate(dataset, indices, examples, input_spec.pad_to_px)
+        yield evaluation_batch(dataset, range(start, min(start + batch_size, len(dataset.samples))), input_spec)
+
+
+def evaluation_batch(dataset: DetectionDataset, indices: Sequence[int], input_spec: InputSpec) -> Batch:
+    """Return these images as one batch, without augmentation or masks."""
+    examples = [resized(read_example(dataset, index, {}, with_masks=False), input_spec) for index in indices]
+    return _collate(dataset, indices, examples, input_spec.pad_to_px)
 
 
 class _EpochSampler(Sampler[list[Place]]):

@@ -1,7 +1,7 @@
 """Scores detectors on one validation split and computes the result of a run."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,11 +11,14 @@ from fgd_core.data.samples import DetectionDataset, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.errors import StorageError
 from fgd_core.evaluation.coco import coco_scores, keypoint_scores, mask_scores, match_detections
+from fgd_core.evaluation.detections_file import write_detections
 from fgd_core.evaluation.diagnosis import diagnose
+from fgd_core.evaluation.diagnosis.matching import MatchedImage, match_images
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections, detect_all
 from fgd_core.evaluation.samples import draw_samples
 from fgd_core.evaluation.speed import device_lock_for, measure_speed
+from fgd_core.evaluation.worst_images import Looking, ShownTeacher, save_worst_images
 from fgd_core.ranks import from_first
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import Diagnosed, EvaluationProgress, RunEvent, Warned
@@ -79,31 +82,54 @@ class Evaluator:
             scores = scores.model_copy(update={"keypoints": keypoint_scores(self._dataset, detections)})
         return scores
 
-    def result(self, detector: Detector, scores: Scores, *, folder: Path, device_name: str) -> RunResult:
-        """Collect the scores, size and speed of a detector; writes sample pictures and comparison data to `folder`.
-
-        Several ranks detect together, and rank 0 does the rest; all return the same.
-
-        Raises:
-            StorageError: the picture could not be written.
-        """
-        detections = self._detect(detector)
-        return from_first(lambda: self._collect(detector, scores, detections, folder, device_name))
-
-    def _collect(
+    def result(
         self,
         detector: Detector,
         scores: Scores,
-        detections: Mapping[int, ImageDetections],
+        *,
         folder: Path,
         device_name: str,
+        teachers: Sequence[ShownTeacher] | None = (),
     ) -> RunResult:
+        """Collect the scores, errors, size and speed of a detector; writes pictures and comparison data to `folder`.
+
+        Several ranks detect together, and rank 0 does the rest; all return the same.
+
+        Args:
+            teachers: shown beside the detector on its worst images; None shows no such images.
+        Raises:
+            StorageError: a picture could not be written.
+        """
+        detections = self._detect(detector)
+
+        def collect() -> RunResult:
+            images = self._save(detections, folder)
+            if teachers is not None:
+                self._show(detector, teachers, images, folder)
+            return self._collect(detector, scores, device_name)
+
+        return from_first(collect)
+
+    def _save(self, detections: Mapping[int, ImageDetections], folder: Path) -> list[MatchedImage]:
+        """Save samples, comparison data and the diagnosis; returns the matched detections of all images."""
         picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(written.artifact("image/png"))
         evaluation = match_detections(self._dataset, detections)
         self._write_evidence(evaluation, folder)
-        self._emit(Diagnosed(diagnosis=diagnose(self._dataset, detections, evaluation)))
+        images = match_images(self._dataset.samples, detections)
+        self._emit(Diagnosed(diagnosis=diagnose(self._dataset, images, evaluation)))
+        return images
+
+    def _show(
+        self, detector: Detector, teachers: Sequence[ShownTeacher], images: Sequence[MatchedImage], folder: Path
+    ) -> None:
+        self._emit(write_detections(self._dataset, images, folder))
+        looking = Looking(self._dataset, self._input, self._device, self._autocast_dtype)
+        for saved in save_worst_images(looking, detector, teachers, images, folder):
+            self._emit(saved)
+
+    def _collect(self, detector: Detector, scores: Scores, device_name: str) -> RunResult:
         wait_s = min(_WAIT_S, _WAIT_SHARE * (time.monotonic() - self._began_s))
         speed = measure_speed(detector, self._dataset, self._input, device=self._device, wait_s=wait_s)
         return RunResult(

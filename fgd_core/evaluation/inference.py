@@ -9,7 +9,7 @@ from torch import Tensor
 from fgd_core.data.loading import evaluation_batches
 from fgd_core.data.masks import ObjectMasks
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.detectors.base import Detector
+from fgd_core.detectors.base import Detections, Detector
 from fgd_core.evaluation.pasting import paste
 from fgd_core.ranks import gathered_on_first, world_size
 from fgd_core.spec.data import InputSpec
@@ -63,7 +63,7 @@ def detect_all(
         for image_id, one, resized, original in zip(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True
         ):
-            ratio = torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2)
+            ratio = _ratio(resized, original)
             boxes, masks, keypoints = one.boxes_xyxy_px.cpu(), None, None
             if with_masks and one.masks is not None:
                 masks = paste(one.masks, (boxes + detector.mask_offset_px) * ratio, original)
@@ -76,3 +76,18 @@ def detect_all(
     for part in gathered_on_first(detected):
         found |= part
     return {sample.image_id: found[sample.image_id] for sample in dataset.samples if found}
+
+
+def in_original_pixels(detections: Detections, resized: tuple[int, int], original: tuple[int, int]) -> ImageDetections:
+    """Move the boxes of one image to the CPU and to pixels of the original image; leaves out masks and keypoints.
+
+    Args:
+        resized, original: (height, width) in pixels.
+    """
+    boxes = detections.boxes_xyxy_px.cpu() * _ratio(resized, original)
+    return ImageDetections(boxes, detections.scores.cpu(), detections.labels.cpu())
+
+
+def _ratio(resized: tuple[int, int], original: tuple[int, int]) -> Tensor:
+    """Return the pixels of the original image for each pixel of the resized one, for xyxy: (4,)."""
+    return torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2)

@@ -1,6 +1,6 @@
 """The entry points of the library: train, distil, evaluate, check data. Only this package assembles the parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import LostRunError, OutOfMemoryError, SpecError, WeightsError
 from fgd_core.evaluation.inspection import Training, inspect
+from fgd_core.evaluation.worst_images import ShownTeacher
 from fgd_core.ranks import world_size
 from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
@@ -119,7 +120,7 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     context.emit(_planned(spec, student, taught, inherited))
     distillation = mean_of([WeightedTeacher(each.distiller, each.settings.weight) for each in taught])
     run.warn_of(distillation)
-    return run.fit(spec.student, student, distillation, saved)
+    return run.fit(spec.student, student, distillation, saved, [*_shown(run, taught)])
 
 
 def chain(spec: ChainSpec, context: RunContext) -> RunFinished:
@@ -231,6 +232,14 @@ def _taught(
     classes = match_classes(teacher.classes, run.classes).sources(len(run.classes))
     distiller = Distiller(spec.method, student, rescaled, maps, picture=settings.picture or IMAGE, classes=classes)
     return _Taught(settings, teacher, rescaled, distiller)
+
+
+def _shown(run: TrainingRun, taught: Sequence[_Taught]) -> Iterator[ShownTeacher]:
+    for number, each in enumerate(taught, start=1):
+        if each.settings.picture is not None and each.settings.gate == "keys":
+            continue  # Without the gate, the validation split need not have the teacher's pictures.
+        name = "teacher" if len(taught) == 1 else f"teacher {number}"
+        yield run.shown_teacher(each.settings, each.teacher, each.rescaled, name)
 
 
 def _planned(

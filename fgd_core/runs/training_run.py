@@ -14,12 +14,14 @@ from fgd_core.data.samples import DetectionDataset, check_same_categories
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint
+from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.digests import weights_digest
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.errors import SpecError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
+from fgd_core.evaluation.worst_images import ShownTeacher
 from fgd_core.ranks import copy_from_first, from_first, is_first, world_size
 from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
@@ -30,7 +32,7 @@ from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
-from fgd_core.training.context import ChangesInFlight, RunContext
+from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContext
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
 from fgd_core.training.machine import choose_machine, seed_everything
@@ -221,10 +223,28 @@ class TrainingRun:
         if advice:
             self.context.emit(Warned(code="method_unsuited", message="; ".join(advice)))
 
+    def shown_teacher(self, settings: Teacher, teacher: LoadedTeacher, rescaled: Detector, name: str) -> ShownTeacher:
+        """Describe a teacher to the pictures of the worst images.
+
+        Args:
+            rescaled: the teacher at the input scale of the distillation.
+        """
+        classes = match_classes(teacher.classes, self.classes).sources(len(self.classes))
+        return ShownTeacher(name, rescaled, self._seen_by(settings), classes)
+
     def fit(
-        self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, saved: SavedTraining | None
+        self,
+        settings: AnyDetector,
+        detector: Detector,
+        distiller: Distillation | None,
+        saved: SavedTraining | None,
+        teachers: Sequence[ShownTeacher] = (),
     ) -> RunFinished:
-        """Train to the end, or until the context asks to stop; start from the saved training, if there is one."""
+        """Train to the end, or until the context asks to stop; start from the saved training, if there is one.
+
+        Args:
+            teachers: shown beside the trained detector on its worst images.
+        """
         with self._evaluator("the validation split") as evaluator:
             trainer = self._trainer(settings, detector, distiller, evaluator)
             if saved is not None:
@@ -234,7 +254,7 @@ class TrainingRun:
                     return RunFinished(outcome="stopped")
             finally:
                 self.loader.close()
-            return self._result(trainer, evaluator)
+            return self._result(trainer, evaluator, teachers)
 
     def _trainer(
         self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, evaluator: Evaluator
@@ -261,7 +281,7 @@ class TrainingRun:
             identity=self.identity,
         )
 
-    def _result(self, trainer: Trainer, evaluator: Evaluator) -> RunFinished:
+    def _result(self, trainer: Trainer, evaluator: Evaluator, teachers: Sequence[ShownTeacher]) -> RunFinished:
         """Measure the best checkpoint of a finished training."""
         best, _ = from_first(lambda: read_checkpoint(trainer.checkpoints.best))
         detector = trainer.detector
@@ -269,7 +289,10 @@ class TrainingRun:
         detector.eval()
         assert best.record.scores is not None, "best.pt is written after an evaluation"
         folder, device_name = self.context.job_dir, self.machine.name
-        result = evaluator.result(detector, best.record.scores, folder=folder, device_name=device_name)
+        # Nobody looks at pictures of each trial of a sweep, and drawing takes a second.
+        shown = None if isinstance(self.context, AwaitsVerdicts) else teachers
+        scores = best.record.scores
+        result = evaluator.result(detector, scores, folder=folder, device_name=device_name, teachers=shown)
         state = trainer.state
         update = {
             "best_epoch": best.record.epoch,

@@ -12,13 +12,15 @@ from service.reports.diagnosis_figures import diagnosis_charts, error_rows, freq
 from service.reports.drawing import colour
 from service.reports.figures import charts
 from service.reports.page import as_yaml, render_charts
+from service.reports.worst_images import Files, gallery
 
 
-def render_html(report: Report, images: Mapping[str, bytes]) -> str:
+def render_html(report: Report, images: Mapping[str, bytes], files: Files | None = None) -> str:
     """Render the page.
 
     Args:
         images: PNG of sample detections by job id; a job may have none.
+        files: those of `wanted_files` that there are.
     """
     columns = columns_for(report.jobs)
     curves, errors = charts(report), diagnosis_charts(report)
@@ -27,6 +29,7 @@ def render_html(report: Report, images: Mapping[str, bytes]) -> str:
         [*curves, *errors],
         curves=curves,
         errors=errors,
+        gallery=gallery(report, files or {}),
         error_rows=error_rows(report),
         meanings=MEANINGS,
         confusions={job.job_id: frequent_confusions(job) for job in report.jobs},

@@ -169,7 +169,7 @@ class TestAgainstPycocotools:
         ]  # fmt: skip
         nothing = ImageDetections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
         found = {sample.image_id: nothing for sample in dataset.samples}
-        diagnosis = diagnose(dataset, found, match_detections(dataset, found))
+        diagnosis = diagnose(dataset, match_images(dataset.samples, found), match_detections(dataset, found))
         assert (diagnosis.ap50, diagnosis.curves, diagnosis.in_words()) == (None, [], "none")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fgd_core.evaluation.coco import match_detections
 from fgd_core.evaluation.diagnosis import diagnose
+from fgd_core.evaluation.diagnosis.matching import match_images
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec, Shapes
@@ -44,6 +45,7 @@ from fgd_core.spec.report import CurvePoint, JobReport, Report
 from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores, Speed
 from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 from fgd_core.spec.views import AttemptView, JobView, ProgressView
+from fgd_core.spec.worst_images import OWN, AttentionMap, FoundBox, ShownImage, TrueBox, WorstImages
 from service.jobs.report import fold
 from tests.compare.evaluations import DrawnDataset, as_images, detections
 
@@ -125,7 +127,25 @@ def diagnosis(skill: float) -> Diagnosis:
     """Return the diagnosis of made-up detections; more skill gives fewer errors."""
     dataset = DrawnDataset(5, num_images=40)
     found = as_images(detections(dataset, 1, skill=skill))
-    return diagnose(dataset, found, match_detections(dataset, found))
+    return diagnose(dataset, match_images(dataset.samples, found), match_detections(dataset, found))
+
+
+def worst_images(file_name: str = "0007.jpg") -> WorstImages:
+    """Return one image with an object that the student misses and the teacher finds."""
+    box = (10.0, 20.0, 50.0, 60.0)
+    found = FoundBox(box_xyxy_px=box, label="ring", score=0.8, truth=0)
+    alarm = FoundBox(box_xyxy_px=(60.0, 60.0, 90.0, 90.0), label="star", score=0.5, truth=-1)
+    image = ShownImage(
+        image_id=7,
+        file_name=file_name,
+        width=100,
+        height=100,
+        jpeg="/9j/",
+        truth=[TrueBox(box_xyxy_px=box, label="ring")],
+        found={OWN: [alarm], "teacher": [found]},
+        maps=[AttentionMap(name="attention", png="iVBORw0KGgo=")],
+    )
+    return WorstImages(fingerprint="here", images=[image])
 
 
 PLAN = DistillationPlanned(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects
 import pytest
 from PIL import Image
@@ -15,9 +16,11 @@ from PIL import Image
 from fgd_core.spec.methods import AnyMethod, CrossKd, Drkd, Fgd, Ikd, Logit, Mixed, Tadr
 from fgd_core.spec.report import Report
 from fgd_core.spec.results import ErrorReport
+from fgd_core.spec.worst_images import DETECTIONS, DETECTIONS_VERSION, WORST_IMAGES
 from service.reports.diagnosis_figures import diagnosis_charts, error_rows
 from service.reports.figures import charts
 from service.reports.html import render_html
+from service.reports.worst_images import gallery, wanted_files
 from tests.reports.browser import with_script
 from tests.reports.recorded_jobs import (
     BEGIN,
@@ -29,6 +32,7 @@ from tests.reports.recorded_jobs import (
     report_on,
     train_spec,
     view,
+    worst_images,
 )
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -251,3 +255,65 @@ class TestErrors:
             report_on(job._replace(events=[each for each in job.events if each.kind != "diagnosed"])), {}
         )
         assert "<h2>Errors</h2>" not in page
+
+
+def detections_on(image_id: int, fingerprint: str) -> bytes:
+    """Return the file of a run that has found the only object of an image."""
+    file = io.BytesIO()
+    np.savez(
+        file,
+        version=np.array(DETECTIONS_VERSION),
+        fingerprint=np.array(fingerprint),
+        class_names=np.array(["ring"]),
+        image_ids=np.array([image_id]),
+        starts=np.array([0, 1]),
+        boxes=np.array([[10.0, 20.0, 50.0, 61.0]]),
+        score=np.array([0.7]),
+        label=np.array([0]),
+        truth=np.array([0]),
+        ignored=np.array([False]),
+    )
+    return file.getvalue()
+
+
+class TestWorstImages:
+    def test_student_teacher_and_another_job_are_side_by_side(self) -> None:
+        teacher, plain, student = demo_jobs()
+        report = report_on(student, plain, teacher)
+        assert ("t1", DETECTIONS) in wanted_files(report)
+        files = {
+            ("d1", WORST_IMAGES): worst_images().model_dump_json().encode(),
+            ("p1", DETECTIONS): detections_on(7, "here"),
+            ("t1", DETECTIONS): detections_on(7, "here"),
+        }
+        shown = gallery(report, files)
+        assert shown is not None
+        (row,) = shown.rows
+        # The teacher's own job is left out: the student's job has shown its teacher.
+        assert [(panel.name, panel.counts) for panel in row.panels] == [
+            ("distilled student", "1 wrong, 1 missed"),
+            ("teacher", "1 right"),
+            ("plain student", "1 right"),
+        ]
+        page = render_html(report, {}, files)
+        assert page.count("data:image/jpeg;base64,/9j/") == 1
+        assert "<title>ring, missed</title>" in page
+
+    def test_a_job_on_other_data_is_not_shown_there(self) -> None:
+        _, plain, student = demo_jobs()
+        files = {
+            ("d1", WORST_IMAGES): worst_images().model_dump_json().encode(),
+            ("p1", DETECTIONS): detections_on(7, "elsewhere"),
+        }
+        shown = gallery(report_on(student, plain), files)
+        assert shown is not None
+        assert len(shown.rows[0].panels) == 2
+
+    @pytest.mark.parametrize("content", [b"{}", b"no JSON", None])
+    def test_without_a_readable_file_the_section_is_missing(self, content: bytes | None) -> None:
+        files = {("d1", WORST_IMAGES): content} if content is not None else {}
+        assert "Worst images" not in render_html(report_on(demo_jobs()[2]), {}, files)
+
+    def test_names_of_files_are_escaped(self) -> None:
+        files = {("d1", WORST_IMAGES): worst_images(EVIL).model_dump_json().encode()}
+        assert EVIL not in render_html(report_on(demo_jobs()[2]), {}, files)

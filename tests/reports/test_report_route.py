@@ -10,9 +10,10 @@ import pytest
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import RUN_EVENT, ArtifactSaved, MetricsLogged, Progress
 from fgd_core.spec.report import Report
+from fgd_core.spec.worst_images import WORST_IMAGES
 from service.client.client import FgdClient
 from tests.client.live_server import LiveServer
-from tests.reports.recorded_jobs import STUDENT, recorded, train_spec
+from tests.reports.recorded_jobs import STUDENT, recorded, train_spec, worst_images
 from tests.reports.test_report_page import PICTURE, a_png
 
 CONTROL = ("submitted", "state_changed", "attempt_started")
@@ -47,6 +48,11 @@ def job_id(server: LiveServer) -> str:
     progress = [event for event in events if isinstance(event, Progress)]
     losses: list[float | None] = [event.values["loss"] for event in progress]
     points = MetricsLogged(steps=[event.step for event in progress], values={"loss": losses})
+    content = worst_images().model_dump_json().encode()
+    (picture.parent / WORST_IMAGES).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    where = {"uri": (picture.parent / WORST_IMAGES).as_uri(), "media_type": "application/json"}
+    events.insert(-1, ArtifactSaved(name=WORST_IMAGES, sha256=digest, size_bytes=len(content), **where))
     server.run_of(job_id).report(*events[:-1], points, events[-1])
     return job_id
 
@@ -78,6 +84,11 @@ class TestRoute:
         page = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", params={"format": "html"}).text
         assert "<h1>student</h1>" in page
         assert PICTURE not in page
+
+    def test_the_page_shows_the_worst_images(self, server: LiveServer, job_id: str) -> None:
+        page = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", params={"format": "html"}).text
+        assert "Worst images of student" in page
+        assert "0007.jpg" in page
 
     def test_format_takes_precedence_over_accept(self, server: LiveServer, job_id: str) -> None:
         answer = httpx.get(

@@ -1,6 +1,6 @@
 """The diagnosis of a detector: kinds of error, confusions, curves, and whether its scores are probabilities."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
@@ -10,8 +10,7 @@ from fgd_core.evaluation.diagnosis.average_precision import ap_of_results
 from fgd_core.evaluation.diagnosis.calibration import measure_calibration
 from fgd_core.evaluation.diagnosis.confusion import count_confusions
 from fgd_core.evaluation.diagnosis.errors import kinds_of_error
-from fgd_core.evaluation.diagnosis.matching import match_images
-from fgd_core.evaluation.inference import ImageDetections
+from fgd_core.evaluation.diagnosis.matching import MatchedImage
 from fgd_core.spec.diagnosis import CountGroup, Diagnosis, PrecisionCurve
 
 _GROUPS: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 1), (2, 3), (4, 7), (8, 15), (16, None))
@@ -19,14 +18,13 @@ _GROUPS: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 1), (2, 3), (4, 7), (
 _SHOWN_IOUS = (0.5, 0.75)
 
 
-def diagnose(dataset: DetectionDataset, detections: Mapping[int, ImageDetections], evaluation: COCOeval) -> Diagnosis:
+def diagnose(dataset: DetectionDataset, images: Sequence[MatchedImage], evaluation: COCOeval) -> Diagnosis:
     """Diagnose the boxes that a detector found on a whole split.
 
     Args:
-        detections: of every image, by image id.
+        images: in the order of the data set.
         evaluation: the same detections, matched by pycocotools.
     """
-    images = match_images(dataset.samples, detections)
     names = [category.name for category in dataset.categories]
     ap50, errors = kinds_of_error(images, len(names))
     return Diagnosis(

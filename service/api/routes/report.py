@@ -23,6 +23,7 @@ from service.reports.csv import render_csv
 from service.reports.html import render_html
 from service.reports.sweep_csv import render_sweep_csv
 from service.reports.sweep_html import render_sweep_html
+from service.reports.worst_images import wanted_files
 from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
@@ -38,6 +39,8 @@ MAX_POINTS = 300
 """Points per curve; a chart has fewer pixels."""
 SAMPLES = "samples.png"
 MAX_SAMPLES_BYTES = 8_000_000
+MAX_FILE_BYTES = 32_000_000
+"""Of the files that show the worst images."""
 
 _FORMS: Mapping[str, Form] = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
 
@@ -133,7 +136,20 @@ def _attachment(job_id: str) -> dict[str, str]:
 
 def _page(report: Report, storage: Storage) -> str:
     images = {job.job_id: image for job in report.jobs if (image := _samples(job, storage)) is not None}
-    return render_html(report, images)
+    files = {
+        (job_id, name): content
+        for job_id, name in wanted_files(report)
+        if (content := _file(report, job_id, name, storage)) is not None
+    }
+    return render_html(report, images, files)
+
+
+def _file(report: Report, job_id: str, name: str, storage: Storage) -> bytes | None:
+    (job,) = (each for each in report.jobs if each.job_id == job_id)
+    for artifact in job.artifacts:
+        if artifact.name == name:
+            return stored_files.read_small(storage, job_id, artifact.uri, max_bytes=MAX_FILE_BYTES)
+    return None
 
 
 def _samples(job: JobReport, storage: Storage) -> bytes | None:
