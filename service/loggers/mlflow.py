@@ -7,14 +7,16 @@ comes again changes nothing.
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
 import httpx
+from pydantic import JsonValue
 
+from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
 from service.loggers.base import LoggedRun, LoggerAwayError, LoggerError, Update, flat
 
-_Json: TypeAlias = dict[str, Any]
+_Json: TypeAlias = dict[str, JsonValue]
 
 _TIMEOUT_S = 30.0
 _MAX_METRICS, _MAX_PARAMS = 1000, 100
@@ -30,6 +32,33 @@ _STATUS: Mapping[JobState, str] = {
     "starting": "SCHEDULED",
 }
 """All other states are RUNNING."""
+
+
+class _Info(Fact):
+    run_id: str
+
+
+class _Run(Fact):
+    info: _Info
+
+
+class _Runs(Fact):
+    runs: list[_Run] = []
+
+
+class _CreatedRun(Fact):
+    run: _Run
+
+
+class _Experiment(Fact):
+    experiment_id: str
+
+
+class _FoundExperiment(Fact):
+    experiment: _Experiment
+
+
+Answer = TypeVar("Answer", bound=Fact)
 
 
 class MlflowLogger:
@@ -69,9 +98,9 @@ class MlflowLogger:
     def _find(self, run: LoggedRun) -> str | None:
         """Return the id of a run that an earlier start of this server created."""
         wanted = f"tags.`{_JOB}` = '{run.job_id}' AND tags.`{_TRIAL}` = '{run.trial}'"
-        body = {"experiment_ids": [self._experiment(run.project)], "filter": wanted, "max_results": 1}
-        found: list[_Json] = self._post("runs/search", body).get("runs", [])
-        return found[0]["info"]["run_id"] if found else None
+        body: _Json = {"experiment_ids": [self._experiment(run.project)], "filter": wanted, "max_results": 1}
+        found = self._ask("runs/search", body, _Runs).runs
+        return found[0].info.run_id if found else None
 
     def _create(self, run: LoggedRun) -> str:
         tags = {
@@ -83,13 +112,13 @@ class MlflowLogger:
         }
         if run.trial:
             tags["mlflow.parentRunId"] = self._run_id(run._replace(trial=""))
-        body = {
+        body: _Json = {
             "experiment_id": self._experiment(run.project),
             "run_name": run.full_name,
             "start_time": _milliseconds(run.created_at),
             "tags": _pairs(tags.items()),
         }
-        run_id: str = self._post("runs/create", body)["run"]["info"]["run_id"]
+        run_id = self._ask("runs/create", body, _CreatedRun).run.info.run_id
         for params in _in_parts(_pairs(flat(run.spec)), _MAX_PARAMS):
             self._post("runs/log-batch", {"run_id": run_id, "params": params})
         return run_id
@@ -100,10 +129,10 @@ class MlflowLogger:
             name = f"fgd/{project}"
             found = self._request("GET", "experiments/get-by-name", params={"experiment_name": name})
             if found.status_code == httpx.codes.NOT_FOUND:
-                created: str = self._post("experiments/create", {"name": name})["experiment_id"]
-                self._experiments[project] = created
+                experiment = self._ask("experiments/create", {"name": name}, _Experiment)
             else:
-                self._experiments[project] = _content(found)["experiment"]["experiment_id"]
+                experiment = _FoundExperiment.model_validate_json(_checked(found).content).experiment
+            self._experiments[project] = experiment.experiment_id
         return self._experiments[project]
 
     def _set_status(self, run_id: str, run: LoggedRun) -> None:
@@ -116,12 +145,17 @@ class MlflowLogger:
         self._post("runs/update", body)
         self._statuses[run_id] = status
 
-    def _post(self, path: str, body: _Json) -> _Json:
-        return _content(self._request("POST", path, json=body))
+    def _post(self, path: str, body: _Json) -> httpx.Response:
+        return _checked(self._request("POST", path, body))
 
-    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _ask(self, path: str, body: _Json, form: type[Answer]) -> Answer:
+        return form.model_validate_json(self._post(path, body).content)
+
+    def _request(
+        self, method: str, path: str, body: _Json | None = None, *, params: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         try:
-            return self._http.request(method, path, **more)
+            return self._http.request(method, path, json=body, params=params)
         except httpx.HTTPError as cause:
             raise LoggerAwayError(
                 f"MLflow at {self._http.base_url.host} does not answer: {type(cause).__name__}; the copy continues "
@@ -129,27 +163,26 @@ class MlflowLogger:
             ) from cause
 
 
-def _content(answer: httpx.Response) -> _Json:
+def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.status_code >= 500 or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise LoggerAwayError(f"MLflow answered {answer.status_code}; the copy continues when it recovers")
     if not answer.is_success:
         raise LoggerError(f"MLflow refused {answer.url.path} with {answer.status_code}: {answer.text[:300]}")
-    content: _Json = answer.json()
-    return content
+    return answer
 
 
-def _metrics(update: Update, at_ms: int) -> Iterator[_Json]:
+def _metrics(update: Update, at_ms: int) -> Iterator[JsonValue]:
     for curve in update.curves:
         for step, value in zip(curve.steps, curve.values, strict=True):
             yield {"key": curve.curve, "value": value, "timestamp": at_ms, "step": step}
 
 
-def _pairs(items: Iterable[tuple[str, str]]) -> list[_Json]:
+def _pairs(items: Iterable[tuple[str, str]]) -> list[JsonValue]:
     return [{"key": key, "value": value[:_MAX_PARAM_LENGTH]} for key, value in items]
 
 
-def _in_parts(rows: Sequence[_Json], size: int) -> Iterator[Sequence[_Json]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
+def _in_parts(rows: Sequence[JsonValue], size: int) -> Iterator[list[JsonValue]]:
+    return ([*rows[start : start + size]] for start in range(0, len(rows), size))
 
 
 def _milliseconds(at: datetime) -> int:

@@ -1,7 +1,7 @@
 """The charts of a report that show where detectors err: kinds of error, precision, calibration, confusions."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fgd_core.spec.diagnosis import Calibration, Confusion, CountGroup, Diagnosis, ErrorKind
 from fgd_core.spec.report import JobReport, Report
@@ -114,7 +114,7 @@ def _matrix(each: _Diagnosed) -> Chart | None:
     if not names or len(names) > MAX_CLASSES:
         return None
     counts = _count_rows(found, [*names, None])
-    trace: dict[str, Any] = {
+    trace: Trace = {
         "type": "heatmap",
         "x": [*names, NOTHING],
         "y": [*names, NOTHING],
