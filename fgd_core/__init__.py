@@ -1,0 +1,19 @@
+"""The library: detectors, distillation, data, training, evaluation, export and prediction.
+
+Importing it imports nothing else; `load_model` is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fgd_core.prediction import load_model
+
+__all__ = ["load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "load_model":
+        raise AttributeError(f"module 'fgd_core' has no attribute {name!r}")
+    from fgd_core.prediction import load_model  # noqa: PLC0415
+
+    return load_model

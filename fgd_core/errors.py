@@ -7,6 +7,8 @@ FgdError
 ├── WeightsError          a checkpoint or pretrained weights do not fit
 │   └── TeacherError      the teacher fits, but its AP is too low
 ├── NonFiniteLossError    the loss became NaN or infinite
+├── ExportError           a detector cannot be exported
+│   └── ExportDiffersError  the exported file detects something else than PyTorch
 ├── OutOfMemoryError      the device or the host ran out of memory
 ├── DeviceError           the requested device is not available
 ├── CompilerError         torch.compile failed
@@ -109,6 +111,18 @@ class NonFiniteLossError(FgdError):
     """The loss became NaN or infinite."""
 
     code = "non_finite_loss"
+
+
+class ExportError(FgdError):
+    """A detector cannot be exported."""
+
+    code = "export"
+
+
+class ExportDiffersError(ExportError):
+    """The exported file detects something else than PyTorch."""
+
+    code = "export_differs"
 
 
 class OutOfMemoryError(FgdError):

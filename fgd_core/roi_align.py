@@ -40,8 +40,21 @@ def pool_from_pyramid(
     Returns:
         (boxes of all images, C, size, size) float32
     """
-    rows, levels = _rows(boxes), levels_of(boxes, strides)
-    pooled = rows.new_zeros((len(rows), maps[0].shape[1], size, size))
+    return pool_rows(maps, _rows(boxes), strides, size, aligned=aligned)
+
+
+def pool_rows(
+    maps: Sequence[Tensor], rows: Tensor, strides: Sequence[int], size: int, *, aligned: bool = True
+) -> Tensor:
+    """Pool each box from the map of its size; arguments as of `pool_from_pyramid`.
+
+    Args:
+        rows: (n, 5) float32, the index of the image before each box.
+    Returns:
+        (n, C, size, size) float32
+    """
+    levels = levels_of([rows[:, 1:]], strides)
+    pooled = rows.new_zeros((rows.shape[0], maps[0].shape[1], size, size))
     for level, (features, stride) in enumerate(zip(maps, strides, strict=False)):
         on_level = (levels == level).nonzero().squeeze(1)
         pooled[on_level] = _pool(features, rows[on_level], stride, size, aligned=aligned)

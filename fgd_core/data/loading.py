@@ -24,8 +24,8 @@ from fgd_core.spec.data import IMAGE, InputSpec
 T = TypeVar("T")
 
 # ImageNet's RGB mean and deviation for pixel values from 0 to 255, as in training of torchvision's backbones.
-_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
-_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
+MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
+STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,12 +292,12 @@ def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequen
 
 def normalised(image: Tensor) -> Tensor:
     """Normalise an image (3, H, W) of 0 to 255 as batches are, to (3, H, W) float32."""
-    return (image - torch.from_numpy(_MEAN)) / torch.from_numpy(_STD)
+    return (image - torch.from_numpy(MEAN)) / torch.from_numpy(STD)
 
 
 def denormalised(image: Tensor) -> Tensor:
     """Undo `normalised`: (3, H, W) to (3, H, W) of 0 to 255, float32."""
-    return image * torch.from_numpy(_STD) + torch.from_numpy(_MEAN)
+    return image * torch.from_numpy(STD) + torch.from_numpy(MEAN)
 
 
 def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
@@ -308,6 +308,6 @@ def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
     batch = np.zeros((len(images), 3, height, width), dtype=np.float32)
     for target, image in zip(batch, images, strict=True):
         inner = target[:, : image.shape[1], : image.shape[2]]
-        np.subtract(image.numpy(), _MEAN, out=inner)
-        np.divide(inner, _STD, out=inner)
+        np.subtract(image.numpy(), MEAN, out=inner)
+        np.divide(inner, STD, out=inner)
     return torch.from_numpy(batch)

@@ -29,9 +29,9 @@ from fgd_core.ranks import divisor, world_size
 from fgd_core.spec import detectors as spec
 
 _MASK_WEIGHT = 3.0
-_CANDIDATES_PER_LEVEL = 1000
+CANDIDATES_PER_LEVEL = 1000
 # Pixels per cell of the masks of each level; P2 and P6 are resized to the maps beside them.
-_CELLS_PX = (CELL_PX, CELL_PX, 8, 16, 16)
+CELLS_PX = (CELL_PX, CELL_PX, 8, 16, 16)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -147,7 +147,7 @@ class Solo(PyramidDetector[SoloOutputs]):
         """
         (cells,) = (matches >= 0).nonzero(as_tuple=True)
         logits = self.head.mask_logits(level, out.mask_features[level][image], cells)
-        target = shrunk_masks(masks, _CELLS_PX[level], out.mask_sizes[level])[matches[cells]]
+        target = shrunk_masks(masks, CELLS_PX[level], out.mask_sizes[level])[matches[cells]]
         with torch.autocast(logits.device.type, enabled=False):
             return dice_losses(logits.float(), target)
 
@@ -165,13 +165,13 @@ class Solo(PyramidDetector[SoloOutputs]):
         for level, grid in enumerate(self.settings.num_grids):
             scores = peak_scores(out.logits[level][image].float().sigmoid().T.reshape(-1, grid, grid)).flatten()
             (high,) = (scores > self.settings.score_threshold).nonzero(as_tuple=True)
-            best, order = scores[high].topk(min(_CANDIDATES_PER_LEVEL, len(high)))
+            best, order = scores[high].topk(min(CANDIDATES_PER_LEVEL, len(high)))
             labels, cells = high[order] // grid**2, high[order] % grid**2
             logits = self.head.mask_logits(level, out.mask_features[level][image], cells).float()
             masks = functional.interpolate(
                 logits.sigmoid()[:, None], size=out.mask_sizes[0], mode="bilinear", align_corners=False
             )[:, 0]
-            least = best.new_full((len(best),), 2 * _CELLS_PX[level])
+            least = best.new_full((len(best),), 2 * CELLS_PX[level])
             levels.append(MaskCandidates(masks, best, labels, least))
         return MaskCandidates(*(torch.cat(values) for values in zip(*levels, strict=True)))
 

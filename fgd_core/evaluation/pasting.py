@@ -1,12 +1,9 @@
 """Resizes the small masks that a detector predicts in its boxes to masks of the whole image."""
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from fgd_core.data.masks import ObjectMasks, encode
-
-_THRESHOLD = 0.5
+from fgd_core.mask_pasting import paste_mask
 
 
 def paste(masks: Tensor, boxes_xyxy_px: Tensor, size_px: tuple[int, int]) -> ObjectMasks:
@@ -22,28 +19,4 @@ def paste(masks: Tensor, boxes_xyxy_px: Tensor, size_px: tuple[int, int]) -> Obj
         size_px: (height, width) of the image.
     """
     pairs = zip(masks.float().cpu().numpy(), boxes_xyxy_px.double().cpu().numpy(), strict=True)
-    return encode((_paste_one(mask, box, size_px) for mask, box in pairs), size_px)
-
-
-def _paste_one(
-    mask: npt.NDArray[np.float32], box: npt.NDArray[np.float64], size_px: tuple[int, int]
-) -> npt.NDArray[np.bool_]:
-    (rows, down), (columns, across) = (
-        _interpolation(box[start], box[end], size, len(mask))
-        for start, end, size in ((1, 3, size_px[0]), (0, 2, size_px[1]))
-    )
-    pasted = np.zeros(size_px, dtype=np.bool_, order="F")
-    pasted[rows, columns] = down @ mask @ across.T >= _THRESHOLD
-    return pasted
-
-
-def _interpolation(start_px: float, end_px: float, size_px: int, cells: int) -> tuple[slice, npt.NDArray[np.float32]]:
-    """Compute, along one axis, which pixels have their centre in the box and the weight of each cell (pixels, cells).
-
-    Beyond the centres of the first and the last cell the mask is zero.
-    """
-    first, last = (int(np.clip(np.ceil(edge - 0.5), 0, size_px)) for edge in (start_px, end_px))
-    centres = np.arange(first, last) + 0.5
-    places = (centres - start_px) / (end_px - start_px) * cells - 0.5 if last > first else centres
-    weights = 1 - np.abs(places[:, None] - np.arange(cells))
-    return slice(first, last), weights.clip(0).astype(np.float32)
+    return encode((paste_mask(mask, box, size_px) for mask, box in pairs), size_px)

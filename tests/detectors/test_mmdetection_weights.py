@@ -243,7 +243,7 @@ class TestPixels:
     CAFFE_CONFIG = "mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False"
 
     def test_our_normalisation_is_the_loaders(self) -> None:
-        assert np.allclose(OURS.mean, loading._MEAN.ravel()) and np.allclose(OURS.std, loading._STD.ravel())
+        assert np.allclose(OURS.mean, loading.MEAN.ravel()) and np.allclose(OURS.std, loading.STD.ravel())
 
     def test_the_normalisation_is_read_from_a_configuration(self) -> None:
         assert pixels_from_config(f"img_norm_cfg = dict({self.CAFFE_CONFIG})") == CAFFE

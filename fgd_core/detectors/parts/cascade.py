@@ -57,7 +57,7 @@ class Cascade(nn.Module):
     @property
     def first(self) -> RegionHeads:
         """The heads of the first stage."""
-        return self._heads[0]
+        return self.heads[0]
 
     def predict(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Targets) -> list[StageOutputs]:
         """Sample for each stage, and run its heads on the sample.
@@ -67,7 +67,7 @@ class Cascade(nn.Module):
             proposals: (n, 4) xyxy in pixels for each image.
         """
         stages = []
-        for heads in self._heads:
+        for heads in self.heads:
             stage = heads.stage(maps, proposals, targets)
             stages.append(stage)
             refined = _refine(heads, stage.reading.deltas, stage.regions.boxes, targets.image_sizes)
@@ -85,14 +85,14 @@ class Cascade(nn.Module):
 
     def losses_of_stages(self, stages: Sequence[StageOutputs], targets: Targets) -> list[dict[str, Tensor]]:
         """Compute the unweighted terms of each stage: name to scalar."""
-        return [heads.stage_losses(stage, targets) for heads, stage in zip(self._heads, stages, strict=True)]
+        return [heads.stage_losses(stage, targets) for heads, stage in zip(self.heads, stages, strict=True)]
 
     def detections(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """Detect from maps (N, C, H, W) and proposals (n, 4); arguments as of `losses`."""
         boxes, logits = list(proposals), []
-        *earlier, last = self._heads
+        *earlier, last = self.heads
         for heads in earlier:
             own_logits, deltas = heads.on(maps, boxes)[2:]
             logits.append(own_logits)
@@ -102,13 +102,14 @@ class Cascade(nn.Module):
         detections = last.select(mean, last.decode(deltas, boxes), image_sizes)
         if not self.has_masks:
             return detections
-        stage_masks = [heads.mask_probabilities(maps, detections) for heads in self._heads]
+        stage_masks = [heads.mask_probabilities(maps, detections) for heads in self.heads]
         return [
             one._replace(masks=torch.stack(masks).mean(0)) for one, *masks in zip(detections, *stage_masks, strict=True)
         ]
 
     @property
-    def _heads(self) -> list[RegionHeads]:
+    def heads(self) -> list[RegionHeads]:
+        """The heads of the stages, first to last."""
         return [cast(RegionHeads, heads) for heads in self.stages]
 
 

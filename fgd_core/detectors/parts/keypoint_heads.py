@@ -74,5 +74,9 @@ class KeypointHeads(RegionHeads):
         if not any(len(own) for own in boxes):
             empty = maps[0].new_zeros((0, self._num_keypoints, HEAT_MAP_SIZE, HEAT_MAP_SIZE), dtype=torch.float32)
             return empty + zero_of(self.keypoint_head, self.keypoint_predictor)
-        logits: Tensor = self.keypoint_predictor(self.keypoint_head(self.keypoint_roi_pool(maps, boxes)))
+        return self.read_keypoints(self.keypoint_roi_pool(maps, boxes))
+
+    def read_keypoints(self, pooled: Tensor) -> Tensor:
+        """Predict heat maps (n, K, 56, 56) float32 from pooled features (n, C, 14, 14) of boxes."""
+        logits: Tensor = self.keypoint_predictor(self.keypoint_head(pooled))
         return logits.float()

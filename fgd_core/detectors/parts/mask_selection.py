@@ -15,9 +15,9 @@ MASK_SIZE = 112
 from (`CELL_PX`); see `tests/detectors/test_solo.py` for what the cut costs."""
 CELL_PX = 4
 """Pixels of the resized image per cell of the masks."""
-_SIGMA = 2.0
-_COMPARED = 500
-_THRESHOLD = 0.5
+SIGMA = 2.0
+COMPARED = 500
+THRESHOLD = 0.5
 
 
 class MaskCandidates(NamedTuple):
@@ -66,11 +66,11 @@ def select_masks(
         image_size: (height, width) in pixels, before padding.
         score_threshold: of the score after duplicates are lowered.
     """
-    is_object = found.probabilities > _THRESHOLD
+    is_object = found.probabilities > THRESHOLD
     areas = is_object.sum((1, 2))
     certainty = (found.probabilities * is_object).sum((1, 2)) / areas.clamp(min=1)
-    found = found._replace(scores=found.scores * certainty).take(areas > found.least_cells).best(_COMPARED)
-    factors = matrix_nms_factors((found.probabilities > _THRESHOLD).flatten(1), found.labels, sigma=_SIGMA)
+    found = found._replace(scores=found.scores * certainty).take(areas > found.least_cells).best(COMPARED)
+    factors = matrix_nms_factors((found.probabilities > THRESHOLD).flatten(1), found.labels, sigma=SIGMA)
     found = found._replace(scores=found.scores * factors)
     return _cut_to_boxes(found.take(found.scores >= score_threshold).best(max_detections), image_size)
 
@@ -79,7 +79,7 @@ def _cut_to_boxes(found: MaskCandidates, image_size: tuple[int, int]) -> Detecti
     """Find the box around each mask inside the image, and resample the mask to (M, M) over its box."""
     height, width = image_size
     probabilities = found.probabilities[:, : -(-height // CELL_PX), : -(-width // CELL_PX)]
-    is_inside = (probabilities > _THRESHOLD).any(1).any(1)
+    is_inside = (probabilities > THRESHOLD).any(1).any(1)
     found, probabilities = found.take(is_inside), probabilities[is_inside]
     cells = boxes_around(probabilities)
     number = torch.arange(len(cells), device=cells.device, dtype=cells.dtype)[:, None]
@@ -109,7 +109,7 @@ def _ends(profiles: Tensor) -> tuple[Tensor, Tensor]:
 
 def _first(profiles: Tensor) -> Tensor:
     # Beyond the border the profile is that of the border, so a mask that touches the border reaches it.
-    cell = (profiles > _THRESHOLD).int().argmax(1, keepdim=True)
+    cell = (profiles > THRESHOLD).int().argmax(1, keepdim=True)
     inside, outside = profiles.gather(1, cell), profiles.gather(1, (cell - 1).clamp(min=0))
-    share = (inside - _THRESHOLD) / (inside - outside).clamp(min=1e-6)
+    share = (inside - THRESHOLD) / (inside - outside).clamp(min=1e-6)
     return torch.where(cell > 0, cell + 0.5 - share, 0.0).squeeze(1)

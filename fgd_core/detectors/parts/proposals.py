@@ -21,9 +21,9 @@ from fgd_core.spec.detectors import TwoStage
 
 STRIDES = (4, 8, 16, 32, 64)
 _ANCHORS_PER_CELL = 3
-_NMS_IOU_THRESHOLD = 0.7
+NMS_IOU_THRESHOLD = 0.7
 _SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS = 256, 0.5
-_SMALLEST_BOX_PX = 1e-3
+SMALLEST_BOX_PX = 1e-3
 
 
 class ProposalLimits(NamedTuple):
@@ -33,7 +33,7 @@ class ProposalLimits(NamedTuple):
     post_nms: int
 
 
-_DETECTION_LIMITS = ProposalLimits(1000, 1000)
+DETECTION_LIMITS = ProposalLimits(1000, 1000)
 
 
 class AnchorSample(NamedTuple):
@@ -81,7 +81,7 @@ class ProposalNetwork(nn.Module):
             if self._follows_mmdetection
             else Matcher(0.7, 0.3, allow_low_quality_matches=True)
         )
-        self._coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
         self.box_beta, self.train_limits = box_beta, train_limits
 
     def predict(
@@ -94,8 +94,8 @@ class ProposalNetwork(nn.Module):
         Args:
             maps: for each level (N, C, H, W).
         """
-        outputs = self._outputs(maps)
-        limits = _DETECTION_LIMITS if targets is None else self.train_limits
+        outputs = self.outputs(maps)
+        limits = DETECTION_LIMITS if targets is None else self.train_limits
         with torch.autocast(maps[0].device.type, enabled=False):
             sample = None if targets is None else self._sample(outputs, maps, targets)
             return Proposals(self._proposals(outputs, image_sizes, limits), sample)
@@ -107,7 +107,7 @@ class ProposalNetwork(nn.Module):
             objectness = F.binary_cross_entropy_with_logits(sample.objectness, sample.is_object, reduction="sum")
         return {"rpn_objectness": objectness / sample.num_sampled, "rpn_box": box / sample.num_sampled}
 
-    def _sample(self, outputs: "_RpnOutputs", maps: Sequence[Tensor], targets: Targets) -> AnchorSample:
+    def _sample(self, outputs: "RpnOutputs", maps: Sequence[Tensor], targets: Targets) -> AnchorSample:
         """Assign objects to the anchors of maps (N, C, H, W), and sample the anchors."""
         anchors = torch.cat(outputs.anchors)
         matches = self.anchors.match(
@@ -125,15 +125,15 @@ class ProposalNetwork(nn.Module):
             objectness=outputs.objectness[sampled],
             is_object=labels[sampled],
             deltas=outputs.deltas[positives.image, positives.location],
-            true_deltas=self._coder.encode_single(positives.boxes, anchors[positives.location]),
+            true_deltas=self.coder.encode_single(positives.boxes, anchors[positives.location]),
             num_sampled=divisor(sampled.sum()),
         )
 
-    def _outputs(self, maps: Sequence[Tensor]) -> "_RpnOutputs":
+    def outputs(self, maps: Sequence[Tensor]) -> "RpnOutputs":
         """Run the head on maps (N, C, H, W)."""
         objectness, deltas = concat_box_prediction_layers(*self.head(list(maps)))
-        num_images = len(maps[0])
-        return _RpnOutputs(
+        num_images = maps[0].shape[0]
+        return RpnOutputs(
             self.anchors.on(maps),
             objectness.float().reshape(num_images, -1),
             deltas.float().reshape(num_images, -1, 4),
@@ -141,16 +141,16 @@ class ProposalNetwork(nn.Module):
 
     @torch.no_grad()
     def _proposals(
-        self, outputs: "_RpnOutputs", image_sizes: Sequence[tuple[int, int]], limits: ProposalLimits
+        self, outputs: "RpnOutputs", image_sizes: Sequence[tuple[int, int]], limits: ProposalLimits
     ) -> list[Tensor]:
         """Select proposals: (n, 4) xyxy in pixels for each image, highest score first."""
         proposals = []
         for objectness, deltas, size in zip(outputs.objectness, outputs.deltas, image_sizes, strict=True):
             boxes, scores, levels = self._best_of_levels(outputs.anchors, objectness, deltas, limits.pre_nms_per_level)
             boxes = clip_boxes_to_image(boxes, size)
-            keep = remove_small_boxes(boxes, _SMALLEST_BOX_PX)
+            keep = remove_small_boxes(boxes, SMALLEST_BOX_PX)
             boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
-            proposals.append(boxes[batched_nms(boxes, scores, levels, _NMS_IOU_THRESHOLD)[: limits.post_nms]])
+            proposals.append(boxes[batched_nms(boxes, scores, levels, NMS_IOU_THRESHOLD)[: limits.post_nms]])
         return proposals
 
     def _best_of_levels(
@@ -163,13 +163,13 @@ class ProposalNetwork(nn.Module):
             zip(anchors, objectness.split_with_sizes(counts), deltas.split_with_sizes(counts), strict=True)
         ):
             best, locations = own_objectness.topk(min(count, len(own_objectness)))
-            boxes.append(self._coder.decode_single(own_deltas[locations], own_anchors[locations]))
+            boxes.append(self.coder.decode_single(own_deltas[locations], own_anchors[locations]))
             scores.append(best.sigmoid())
             levels.append(torch.full_like(locations, level))
         return torch.cat(boxes), torch.cat(scores), torch.cat(levels)
 
 
-class _RpnOutputs(NamedTuple):
+class RpnOutputs(NamedTuple):
     """Holds the head's outputs for every anchor of every image."""
 
     anchors: list[Tensor]

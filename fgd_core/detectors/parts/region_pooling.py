@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from fgd_core.roi_align import pool_from_pyramid
+from fgd_core.roi_align import pool_from_pyramid, pool_rows
 
 _STRIDES = (4, 8, 16, 32)
 
@@ -34,6 +34,10 @@ class RegionPool(NamedTuple):
             (boxes of all images, C, size, size) float32
         """
         return pool_from_pyramid(maps, boxes, _STRIDES, self.size, aligned=self.aligned)
+
+    def rows(self, maps: Sequence[Tensor], rows: Tensor) -> Tensor:
+        """Pool rows (n, 5) of an image's index and a box from maps (N, C, H, W): (n, C, size, size) float32."""
+        return pool_rows(maps, rows, _STRIDES, self.size, aligned=self.aligned)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from fgd_core.spec.detectors import TwoStage
 BOX_SIZE = 7
 _MASK_FEATURES_SIZE = 14
 MASK_SIZE = 28
-_SMALLEST_BOX_PX = 1e-2
+SMALLEST_BOX_PX = 1e-2
 _SHARE_OF_OBJECTS = 0.25
 
 
@@ -175,7 +175,11 @@ class RegionHeads(nn.Module):
         """
         if self._has_nothing(sum(map(len, boxes)), self.box_head):
             return self._reading_of_nothing(maps)
-        pooled = _in_type_of_autocast(self.box_roi_pool(maps, boxes))
+        return self.read(self.box_roi_pool(maps, boxes))
+
+    def read(self, pooled: Tensor) -> RegionReading:
+        """Predict classes and box deltas from the pooled features (n, C, 7, 7) of boxes."""
+        pooled = _in_type_of_autocast(pooled)
         vectors = self.box_head(pooled)
         logits, deltas = self.box_predictor(vectors)
         return RegionReading(pooled, vectors, logits.float(), deltas.float().unflatten(1, (-1, 4)))
@@ -255,8 +259,12 @@ class RegionHeads(nn.Module):
             deltas: (n, columns, 4) for the boxes of all images.
             boxes: (n, 4) for each image.
         """
-        decoded = self._coder.decode_single(deltas.flatten(1), torch.cat(list(boxes))).unflatten(1, (-1, 4))
-        return list(decoded.split_with_sizes([len(own) for own in boxes]))
+        return list(self.decoded(deltas, torch.cat(list(boxes))).split_with_sizes([len(own) for own in boxes]))
+
+    def decoded(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Decode the deltas (n, columns, 4) of boxes (n, 4): (n, columns, 4) xyxy in pixels."""
+        decoded: Tensor = self._coder.decode_single(deltas.flatten(1), boxes)
+        return decoded.reshape(*deltas.shape)
 
     def select(
         self, logits: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
@@ -272,7 +280,7 @@ class RegionHeads(nn.Module):
         for own_scores, own_boxes, size in zip(scores, boxes, image_sizes, strict=True):
             region, label = (own_scores > self._settings.score_threshold).nonzero(as_tuple=True)
             candidates = clip_boxes_to_image(self.class_columns(own_boxes)[region, label], size)
-            keep = remove_small_boxes(candidates, _SMALLEST_BOX_PX)
+            keep = remove_small_boxes(candidates, SMALLEST_BOX_PX)
             region, label = region[keep], label[keep]
             detections.append(nms_per_class(candidates[keep], own_scores[region, label], label, size, self._settings))
         return detections
@@ -287,8 +295,12 @@ class RegionHeads(nn.Module):
 
     def _mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Predict (n, 28, 28) float32 logits, each of the label of its box; labels count from 0."""
-        logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(maps, boxes))).float()
-        return self.class_columns(logits)[torch.arange(len(labels), device=labels.device), labels]
+        return self.read_masks(self.mask_roi_pool(maps, boxes), labels)
+
+    def read_masks(self, pooled: Tensor, labels: Tensor) -> Tensor:
+        """Predict masks from pooled features (n, C, 14, 14): (n, 28, 28) float32 logits, each of the label (n,)."""
+        logits = self.mask_predictor(self.mask_head(pooled)).float()
+        return self.class_columns(logits)[torch.arange(labels.shape[0], device=labels.device), labels]
 
     def class_columns(self, columns: Tensor) -> Tensor:
         """Convert (n, columns, ...) to (n, K, ...): drop the background column, or repeat a column of all classes."""

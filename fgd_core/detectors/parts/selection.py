@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from fgd_core.detectors.base import Detections
 from fgd_core.spec.detectors import BoxDetector
 
-_CANDIDATES_PER_LEVEL = 1000
+CANDIDATES_PER_LEVEL = 1000
 
 
 def select_detections(
@@ -32,7 +32,7 @@ def select_detections(
     for level, level_scores in enumerate(scores):
         flat, num_classes = level_scores.flatten(), level_scores.shape[1]
         candidates = (flat > settings.score_threshold).nonzero().squeeze(1)
-        best, order = flat[candidates].topk(min(_CANDIDATES_PER_LEVEL, len(candidates)))
+        best, order = flat[candidates].topk(min(CANDIDATES_PER_LEVEL, len(candidates)))
         candidates = candidates[order]
         locations = candidates.div(num_classes, rounding_mode="floor")
         kept_boxes.append(decode(level, locations))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from torch import Tensor
 
 from fgd_core.data.samples import Category
@@ -42,6 +42,8 @@ class Record(Fact):
     epoch: int = 0
     step: int = 0
     weights: TrainedWeights = "last_step"
+    job: dict[str, JsonValue] | None = None
+    """The spec of the training, for the model card; None in checkpoints of older versions."""
 
 
 @dataclass(frozen=True, kw_only=True)

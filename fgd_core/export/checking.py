@@ -1,0 +1,80 @@
+"""Compares the detections of an exported file with those of PyTorch."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fgd_core.errors import ExportDiffersError
+from fgd_core.export.checkpoint_engine import CheckpointEngine
+from fgd_core.prediction.model import Engine, RawDetections
+from fgd_core.prediction.pixels import ImageBatch
+
+TOLERANCE = 1e-4
+"""How far a score, a mask, or a box coordinate relative to the longer side of its image may differ. float32 has 24
+bits, and the runtimes add in another order."""
+
+
+def compare(exported: Engine, eager: CheckpointEngine, batches: Iterable[ImageBatch]) -> float:
+    """Compare detections; return the largest difference.
+
+    Raises:
+        ExportDiffersError: it is above TOLERANCE, or a detection is missing.
+    """
+    largest = 0.0
+    for batch in batches:
+        pairs = zip(exported.detect(batch), eager.detect(batch), batch.sizes.tolist(), strict=True)
+        for index, (found, wanted, size) in enumerate(pairs):
+            difference = largest_difference(found, wanted, side_px=max(size))
+            if difference > TOLERANCE:
+                raise ExportDiffersError(
+                    f"the exported file differs from PyTorch by {difference:.2g}, and {TOLERANCE} is allowed; try "
+                    "another format, or report the detector",
+                    detector=exported.description.detector,
+                    image=index,
+                    num_found=len(found.scores),
+                    num_wanted=len(wanted.scores),
+                )
+            largest = max(largest, difference)
+    return largest
+
+
+def largest_difference(found: RawDetections, wanted: RawDetections, *, side_px: int) -> float:
+    """Return the largest difference between the detections of an image; infinite if one has no partner.
+
+    Detections of nearly equal scores may change places, so each is compared with its nearest partner. At the limit of
+    detections, which of two with nearly equal scores is kept is chance, so such a detection needs no partner.
+    """
+    return max(_farthest(wanted, found, side_px), _farthest(found, wanted, side_px))
+
+
+def _farthest(one: RawDetections, other: RawDetections, side_px: int) -> float:
+    """Return the largest distance of a detection of `one` to its nearest detection in `other`."""
+    if not len(one.scores):
+        return 0.0
+    floor = min((float(each.scores.min()) for each in (one, other) if len(each.scores)), default=0.0)
+    is_at_limit = one.scores <= floor + TOLERANCE
+    if not len(other.scores):
+        return 0.0 if bool(is_at_limit.all()) else np.inf
+    distances = _distances(one, other, side_px)
+    nearest = distances.min(1)
+    nearest[is_at_limit & (nearest > TOLERANCE)] = 0
+    return float(nearest.max())
+
+
+def _distances(one: RawDetections, other: RawDetections, side_px: int) -> npt.NDArray[np.float64]:
+    """Compute the distances (n, m) of all pairs; infinite between classes."""
+    parts = [
+        np.abs(one.scores[:, None].astype(np.float64) - other.scores),
+        np.abs(one.boxes[:, None].astype(np.float64) - other.boxes).max(2) / side_px,
+        np.where(one.labels[:, None] == other.labels, 0.0, np.inf),
+    ]
+    parts += [_mask_distances(one.masks, other.masks)] if one.masks is not None and other.masks is not None else []
+    distances: npt.NDArray[np.float64] = np.maximum.reduce(parts)
+    return distances
+
+
+def _mask_distances(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Compute the mean absolute difference of all pairs of masks (n, M, M) and (m, M, M): (n, m)."""
+    rows: Sequence[npt.NDArray[np.float64]] = [np.abs(mask - other).mean((1, 2)) for mask in one]
+    return np.stack(rows)

@@ -1,0 +1,105 @@
+"""What exports promise: every detector exports, and detects what it detects in PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fgd_core.data.samples import Category
+from fgd_core.detectors import build_detector
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record
+from fgd_core.export.checking import TOLERANCE, largest_difference
+from fgd_core.export.checkpoint_engine import CheckpointEngine
+from fgd_core.export.description import describe
+from fgd_core.export.graph import DetectionGraph
+from fgd_core.export.program_engine import open_program
+from fgd_core.export.writing import trace, write_onnx, write_program
+from fgd_core.prediction.model import Engine
+from fgd_core.prediction.onnx_engine import OnnxEngine
+from fgd_core.prediction.pixels import ImageBatch, prepare
+from fgd_core.spec import detectors as spec
+from fgd_core.spec.data import InputSpec
+from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.exports import ExportFormat
+from tests.contract.test_detectors import SMALL, TINY_SWIN, VARIANTS, described
+
+INPUT = InputSpec(shorter_px=64, longer_px=96)
+FACTORS = {spec.Fcos: 4, spec.Gfl: 4, spec.RepPoints: 4, spec.RetinaNet: 2}
+"""Of the weights: so large that scores differ, and not so large that they are all 1."""
+CPU = torch.device("cpu")
+CLASSES = tuple(Category(number, name) for number, name in enumerate(("cat", "dog", "bird"), start=1))
+WITH_SWIN = [each for each in VARIANTS if each.backbone == TINY_SWIN]
+OTHERS = [each for each in VARIANTS if each.backbone != TINY_SWIN]
+
+
+def trained_like(settings: DetectorSpec) -> Detector:
+    """Build a detector whose scores differ: those of a new one are nearly equal, and their order is chance."""
+    torch.manual_seed(0)
+    low = settings.model_copy(update={"score_threshold": 0.02})
+    detector = build_detector(low, len(CLASSES)).eval().requires_grad_(requires_grad=False)
+    for name, values in detector.named_parameters():
+        if values.dim() > 1 and not name.startswith("backbone.body"):
+            values.mul_(FACTORS.get(type(settings), 1.5))
+        elif bool((values < -2).any()):
+            values.fill_(0 if isinstance(settings, spec.Solo) else -2)  # A new classifier expects nothing.
+    return detector
+
+
+def opened(
+    settings: DetectorSpec,
+    folder: Path,
+    *,
+    form: ExportFormat = "onnx",
+    size_px: tuple[int, int] | None = (64, 96),
+    normalise: bool = True,
+) -> tuple[Engine, CheckpointEngine]:
+    """Export a detector; return the file's engine and PyTorch's."""
+    detector = trained_like(settings)
+    checkpoint = DetectorCheckpoint(
+        detector=detector.settings, categories=CLASSES, input=INPUT, record=Record(), state=detector.state_dict()
+    )
+    description = describe(checkpoint, detector, source="test", sha256="0", size_px=size_px, normalises=normalise)
+    program = trace(DetectionGraph(detector, normalises=normalise), description)
+    eager = CheckpointEngine(detector, description, CPU)
+    if form == "torch_export":
+        write_program(folder / "detector.pt2", program, description)
+        return open_program(folder / "detector.pt2", "cpu"), eager
+    write_onnx(folder / "detector.onnx", program, description)
+    return OnnxEngine(folder / "detector.onnx", threads=1), eager
+
+
+def pictures(*sizes: tuple[int, int], size_px: tuple[int, int] | None = (64, 96)) -> ImageBatch:
+    draw = np.random.default_rng(0)
+    images = [draw.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    return prepare(images, INPUT, size_px)
+
+
+def difference(exported: Engine, eager: Engine, batch: ImageBatch) -> float:
+    found, wanted = exported.detect(batch), eager.detect(batch)
+    assert any(len(each.scores) > 2 for each in wanted), "the test compares something"
+    return max(
+        largest_difference(a, b, side_px=max(size))
+        for a, b, size in zip(found, wanted, batch.sizes.tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("settings", [*SMALL.values(), *WITH_SWIN], ids=described)
+def test_detections_in_onnxruntime_are_those_of_pytorch(settings: DetectorSpec, tmp_path: Path) -> None:
+    exported, eager = opened(settings, tmp_path)
+    for batch in (pictures((64, 90)), pictures((50, 50), (64, 96), (20, 96))):
+        assert difference(exported, eager, batch) <= TOLERANCE
+
+
+@pytest.mark.parametrize("settings", [SMALL[spec.Fcos], SMALL[spec.MaskRcnn]], ids=described)
+def test_detections_of_an_exported_program_are_those_of_pytorch(settings: DetectorSpec, tmp_path: Path) -> None:
+    exported, eager = opened(settings, tmp_path, form="torch_export")
+    for batch in (pictures((64, 90)), pictures((50, 50), (64, 96), (20, 96))):
+        assert difference(exported, eager, batch) <= TOLERANCE
+
+
+def test_a_graph_for_any_size_takes_batches_of_other_sizes(tmp_path: Path) -> None:
+    exported, eager = opened(SMALL[spec.Fcos], tmp_path, size_px=None, normalise=False)
+    for batch in (pictures((64, 90), size_px=None), pictures((300, 100), (96, 96), size_px=(320, 160))):
+        assert difference(exported, eager, batch) <= TOLERANCE
