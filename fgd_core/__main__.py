@@ -2,6 +2,7 @@
 
 python -m fgd_core run spec.yaml            runs a job
 python -m fgd_core weights FILE             shows what each key of a file of weights becomes in a detector
+python -m fgd_core predict MODEL IMAGES…    detects objects in images, with a checkpoint or an exported file
 
 torchrun --nproc-per-node 4 -m fgd_core run spec.yaml     runs a job in four processes that train together
 
@@ -47,9 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("spec", type=Path, help="YAML or JSON file")
     run.add_argument("--out", type=Path, help="folder for checkpoints and pictures (default: runs/<name of the job>)")
     _add_weights(commands)
+    _add_predict(commands)
     options = parser.parse_args(arguments)
+    chosen = {"weights": _weights, "predict": _predict, "run": _run}[options.command]
     try:
-        return _weights(options) if options.command == "weights" else _run(options)
+        return chosen(options)
     except SpecError as error:
         Console(stderr=True).print(error.message, markup=False, highlight=False)
         return 2
@@ -119,6 +122,44 @@ def _weights(options: argparse.Namespace) -> int:
         # Lines for a pipe or a file are not wrapped, so that they can be searched.
         print_examined(examined, Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
     return 0 if examined.loaded.is_complete else 1
+
+
+def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="detect objects in images",
+        description="Detect objects in images with a checkpoint of fgd or a file that an export job wrote.",
+        epilog="example: python -m fgd_core predict detector.onnx photos --out found",
+    )
+    predict.add_argument("model", type=Path, help="checkpoint (.pt), ONNX file (.onnx) or program (.pt2)")
+    predict.add_argument("images", nargs="+", help="files, folders or patterns")
+    predict.add_argument("--out", type=Path, help="folder for pictures with boxes and results in COCO's format")
+    predict.add_argument("--score", type=float, help="leave out objects with a lower score (default: the detector's)")
+    predict.add_argument("--device", default="cpu", help="cpu or cuda")
+    predict.add_argument("--batch", type=int, default=1, help="images per forward pass")
+    predict.add_argument("--json", action="store_true", help="print COCO results")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    """Return exit status 0 if all images were read; 1 if one could not be, or the model cannot be used."""
+    from fgd_core.prediction.command import predict
+
+    try:
+        predict(
+            options.model,
+            options.images,
+            out=options.out,
+            score_threshold=options.score,
+            device=options.device,
+            batch_size=options.batch,
+            as_json=options.json,
+        )
+    except SpecError:
+        raise
+    except FgdError as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False)
+        return 1
+    return 0
 
 
 def _stop(context: ConsoleContext) -> None:

@@ -14,6 +14,7 @@ RUNNERS: Mapping[str, str] = {
     "distill": "fgd_core.runs:execute",
     "chain": "fgd_core.runs:execute",
     "evaluate": "fgd_core.runs:execute",
+    "export": "fgd_core.runs:execute",
     "check_data": "fgd_core.runs:execute",
     "derive_data": "fgd_core.runs:execute",
     "sweep": "workers.tuning.sweep:run",

@@ -63,7 +63,8 @@ class RelabelledDetector(Detector[Out]):
     def _relabel(self, detections: Detections) -> Detections:
         labels = self._labels.to(detections.labels.device)[detections.labels]
         keep = labels >= 0
-        return Detections(detections.boxes_xyxy_px[keep], detections.scores[keep], labels[keep])
+        kept = Detections(*(None if part is None else part[keep] for part in detections))  # type: ignore[arg-type]
+        return kept._replace(labels=labels[keep])
 
 
 def mean_ap(scores: Scores, classes: Sequence[str]) -> float | None:

@@ -1,29 +1,28 @@
 """The entry points of the library: train, distil, evaluate, check data. Only this package assembles the parts."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.distributed as dist
 
 from fgd_core.data import resolved_data
-from fgd_core.data.samples import DetectionDataset
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
-from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
 from fgd_core.detectors.weights.classes import match_classes
-from fgd_core.detectors.weights.sources import LoadedTeacher
-from fgd_core.errors import LostRunError, OutOfMemoryError, SpecError, WeightsError
+from fgd_core.detectors.weights.sources import LoadedTeacher, load_teacher
+from fgd_core.errors import LostRunError, OutOfMemoryError, SpecError
 from fgd_core.evaluation.inspection import Training, inspect
 from fgd_core.evaluation.worst_images import ShownTeacher
 from fgd_core.ranks import world_size
 from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
-from fgd_core.runs.opening import evaluator_for, open_split
+from fgd_core.runs.opening import evaluator_for, judged, open_split
 from fgd_core.runs.rank_context import RankContext
 from fgd_core.runs.training_run import TrainingRun
-from fgd_core.spec.data import IMAGE, Registered
+from fgd_core.spec.data import IMAGE, InputSpec, Registered
 from fgd_core.spec.events import Evaluated, RunFinished, WeightsLoaded
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.chain import ChainSpec
@@ -31,6 +30,7 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
 from fgd_core.spec.kinds.train import TrainSpec
@@ -42,6 +42,8 @@ from fgd_core.training.context import RunContext
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.machine import choose_machine, seed_everything
 from fgd_core.training.several_teachers import WeightedTeacher, mean_of
+
+_Export: TypeAlias = Callable[[ExportSpec, RunContext], RunFinished]
 
 
 def execute(spec: JobSpec, context: RunContext) -> RunFinished:
@@ -90,6 +92,10 @@ def _run(spec: JobSpec, context: RunContext) -> RunFinished:
             return check_data(spec, context)
         case DeriveDataSpec():
             return derive_data(spec, context)
+        case ExportSpec():
+            # By name: onnx and onnxruntime take long to import, and no other job needs them.
+            export: _Export = importlib.import_module("fgd_core.runs.exporting").export
+            return export(spec, context)
         case SweepSpec():
             raise SpecError(f"{spec.name} is a sweep, whose trials need a Ray cluster; submit it to a server")
 
@@ -134,26 +140,32 @@ def chain(spec: ChainSpec, context: RunContext) -> RunFinished:
 
 
 def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
-    """Score a checkpoint on the validation split.
+    """Score a trained detector on the validation splits of one or more data sets.
 
     Raises:
-        WeightsError: the classes of the checkpoint and of the data differ.
+        WeightsError: the classes of the detector and of the data differ.
         FgdError: see `fgd_core.errors`.
     """
     seed_everything(spec.seed)
     machine = choose_machine(spec.resources, "float32")
     context.emit(machine.describe())
-    checkpoint, _ = read_checkpoint(context.resolve_checkpoint(spec.checkpoint))
-    dataset = open_split(spec.data, "val", context, checkpoint.detector)
-    detector, loaded = checkpoint.build("detector", spec.checkpoint)
-    context.emit(loaded)
-    _check_classes(checkpoint, dataset, spec.checkpoint)
-    detector.to(machine.device).eval()
-    with evaluator_for(dataset, spec.input or checkpoint.input, spec.batch_size, machine, context) as evaluator:
-        scores = evaluator.scores(detector)
+    loaded = load_teacher(spec.source(), resolve=context.resolve_checkpoint)
+    context.emit(loaded.event.model_copy(update={"role": "detector"}))
+    settings = loaded.checkpoint.detector if loaded.checkpoint is not None else teacher_detector(spec.source())
+    assert settings is not None, "a loaded detector has settings"
+    opened = {name: open_split(data, "val", context, settings) for name, data in spec.more_data.items()}
+    dataset = open_split(spec.data, "val", context, settings)
+    detectors = [judged(loaded, each, spec.checkpoint, machine) for each in (dataset, *opened.values())]
+    input_spec = spec.input or (loaded.checkpoint.input if loaded.checkpoint is not None else InputSpec())
+    more_scores = {}
+    for detector, (name, each) in zip(detectors[1:], opened.items(), strict=True):
+        with evaluator_for(each, input_spec, spec.batch_size, machine, context, what=name) as evaluator:
+            more_scores[name] = evaluator.scores(detector)
+    with evaluator_for(dataset, input_spec, spec.batch_size, machine, context) as evaluator:
+        scores = evaluator.scores(detectors[0])
         context.emit(Evaluated(epoch=None, step=None, scores=scores))
-        result = evaluator.result(detector, scores, folder=context.job_dir, device_name=machine.name)
-    return RunFinished(outcome="succeeded", result=result)
+        result = evaluator.result(detectors[0], scores, folder=context.job_dir, device_name=machine.name)
+    return RunFinished(outcome="succeeded", result=result.model_copy(update={"more_scores": more_scores}))
 
 
 def check_data(spec: CheckDataSpec, context: RunContext) -> RunFinished:
@@ -279,19 +291,6 @@ def _check_method(spec: DistillSpec, teachers: Sequence[LoadedTeacher]) -> None:
             unmet[with_teacher(each.loc, of_teacher)] = each.message
     if unmet:
         raise SpecError("; ".join(f"{loc}: {message}" for loc, message in unmet.items()), fields=[*unmet])
-
-
-def _check_classes(checkpoint: DetectorCheckpoint, dataset: DetectionDataset, source: str) -> None:
-    in_checkpoint = [category.name for category in checkpoint.categories]
-    in_data = [category.name for category in dataset.categories]
-    if in_checkpoint != in_data:
-        raise WeightsError(
-            f"the checkpoint has {len(in_checkpoint)} classes and the data {len(in_data)}; they must be the same in "
-            "the same order; train a detector on the classes of this data",
-            checkpoint=source,
-            only_in_checkpoint=[*sorted(set(in_checkpoint) - set(in_data))[:10]],
-            only_in_data=[*sorted(set(in_data) - set(in_checkpoint))[:10]],
-        )
 
 
 def _report(error: Exception) -> ErrorReport:

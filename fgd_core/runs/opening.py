@@ -4,8 +4,13 @@ from fgd_core.data import change_since_check, inspect_dataset, picture_change_si
 from fgd_core.data.keypoints import names_of_keypoints
 from fgd_core.data.pictures import Pictures, picture_folder
 from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks
-from fgd_core.errors import DataError
+from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
+from fgd_core.detectors.weights.classes import match_classes
+from fgd_core.detectors.weights.sources import LoadedTeacher
+from fgd_core.errors import DataError, WeightsError
 from fgd_core.evaluation.evaluator import Evaluator
+from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector, KeypointRcnn
 from fgd_core.spec.events import Warned
@@ -86,6 +91,51 @@ def evaluator_for(
         emit=context.emit,
         what=what,
     )
+
+
+def check_classes(checkpoint: DetectorCheckpoint, dataset: DetectionDataset, source: str) -> None:
+    """Check that a checkpoint and the data have the same classes.
+
+    Raises:
+        WeightsError: they have not.
+    """
+    in_checkpoint = [category.name for category in checkpoint.categories]
+    in_data = [category.name for category in dataset.categories]
+    if in_checkpoint != in_data:
+        raise WeightsError(
+            f"the checkpoint has {len(in_checkpoint)} classes and the data {len(in_data)}; they must be the same in "
+            "the same order; train a detector on the classes of this data",
+            checkpoint=source,
+            only_in_checkpoint=[*sorted(set(in_checkpoint) - set(in_data))[:10]],
+            only_in_data=[*sorted(set(in_data) - set(in_checkpoint))[:10]],
+        )
+
+
+def judged(loaded: LoadedTeacher, dataset: DetectionDataset, source: str, machine: Machine) -> Detector:
+    """Return a loaded detector on the run's device, in eval mode, with the labels of the data.
+
+    Raises:
+        WeightsError: a checkpoint of fgd has other classes than the data, or another file shares none with it.
+    """
+    detector = loaded.detector.to(machine.device).eval()
+    if loaded.checkpoint is not None:
+        check_classes(loaded.checkpoint, dataset, source)
+        return detector
+    in_data = [category.name for category in dataset.categories]
+    common = match_classes(loaded.classes, in_data)
+    if not common.pairs:
+        raise WeightsError(
+            f"the detector's {len(loaded.classes)} classes and the data's {len(in_data)} have no name in common; "
+            "name the classes of the file in classes, or evaluate it on other data",
+            checkpoint=source,
+            only_in_checkpoint=[*sorted(common.unused)[:10]],
+            only_in_data=[*sorted(common.fresh)[:10]],
+        )
+    relabelled = RelabelledDetector(detector, dict(common.pairs), len(in_data))
+    # Of a teacher only the boxes are scored; of this detector all that it finds.
+    relabelled.has_masks, relabelled.has_keypoints = detector.has_masks, detector.has_keypoints
+    relabelled.mask_offset_px = detector.mask_offset_px
+    return relabelled
 
 
 def _without_masks(detector: AnyDetector, spec: DataSpec, split: Split) -> Warned:

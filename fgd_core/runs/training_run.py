@@ -259,13 +259,15 @@ class TrainingRun:
     def _trainer(
         self, settings: AnyDetector, detector: Detector, distiller: Distillation | None, evaluator: Evaluator
     ) -> Trainer:
+        facts = {"data_fingerprint": self.val_data.fingerprint, "job": self.spec.model_dump(mode="json")}
+
         def describe(trained: Detector, record: Record) -> DetectorCheckpoint:
             return DetectorCheckpoint(
                 # Without the source of the initial weights: a detector that is built again gets the checkpoint's.
                 detector=settings.model_copy(update={"weights": None, "weights_set": None}),
                 categories=self.val_data.categories,
                 input=self.spec.input,
-                record=record.model_copy(update={"data_fingerprint": self.val_data.fingerprint}),
+                record=record.model_copy(update=facts),
                 state=trained.state_dict(),
             )
 

@@ -9,6 +9,7 @@ from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 
@@ -42,7 +43,7 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
                 (f"stages.{i}.teacher.checkpoint", each.teacher.checkpoint) for i, each in enumerate(spec.stages)
             ]
             sources = [("student.weights", spec.student.weights), *teachers]
-        case EvaluateSpec():
+        case EvaluateSpec() | ExportSpec():
             sources = [("checkpoint", spec.checkpoint)]
         case DeriveDataSpec():
             sources = [("teacher.checkpoint", spec.teacher.checkpoint)]

@@ -19,6 +19,7 @@ from fgd_core.spec.events import (
     EpochFinished,
     Evaluated,
     EvaluationProgress,
+    Exported,
     Finding,
     MeanEvaluated,
     MetricsLogged,
@@ -82,8 +83,8 @@ def describe(event: Event) -> str | None:
             return _describe_stage(event)
         case CheckpointSaved():
             return f"checkpoint {event.name}: {event.uri}"
-        case ArtifactSaved():
-            return f"artifact {event.name}: {event.uri}"
+        case ArtifactSaved() | Exported():
+            return _describe_file(event)
         case Warned():
             return f"warning: {event.message}"
         case Submitted():
@@ -122,6 +123,15 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _describe_file(event: ArtifactSaved | Exported) -> str:
+    if isinstance(event, ArtifactSaved):
+        return f"artifact {event.name}: {event.uri}"
+    file = event.file
+    change = "" if file.ap_change is None else f", AP {100 * file.ap_change:+.1f} points"
+    checked = "" if file.max_difference is None else f", at most {file.max_difference:.1g} from PyTorch"
+    return f"exported {file.name}, {file.size_bytes / 1e6:.1f} MB{checked}{change}"
 
 
 def _describe_trial(

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import StageFinished, StageStarted, TeachersOrdered
 from fgd_core.spec.diagnosis import Diagnosis
+from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.provenance import ProvenanceRecorded
@@ -350,6 +351,13 @@ class ArtifactSaved(Fact):
     size_bytes: int
 
 
+class Exported(Fact):
+    """A detector is exported to a file, and its detections are compared with those of PyTorch."""
+
+    kind: Literal["exported"] = "exported"
+    file: ExportedFile
+
+
 class Warned(Fact):
     """Something that a user should know, and that does not stop the run."""
 
@@ -389,6 +397,7 @@ RunEvent: TypeAlias = Annotated[
     | Diagnosed
     | CheckpointSaved
     | ArtifactSaved
+    | Exported
     | Warned
     | TeachersOrdered
     | StageStarted

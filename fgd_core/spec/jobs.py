@@ -12,12 +12,13 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 
 SPEC_VERSION = 1
 JobSpec: TypeAlias = Annotated[
-    TrainSpec | DistillSpec | ChainSpec | EvaluateSpec | CheckDataSpec | DeriveDataSpec | SweepSpec,
+    TrainSpec | DistillSpec | ChainSpec | EvaluateSpec | ExportSpec | CheckDataSpec | DeriveDataSpec | SweepSpec,
     Field(discriminator="kind"),
 ]
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)

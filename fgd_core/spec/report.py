@@ -17,6 +17,7 @@ from fgd_core.spec.events import (
     Warned,
     WeightsLoaded,
 )
+from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.record import JobRecord
@@ -54,7 +55,7 @@ class JobReport(Fact):
 
     job_id: str
     name: str
-    kind: Literal["train", "distill", "chain", "evaluate", "check_data", "derive_data"]
+    kind: Literal["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data"]
     state: JobState
     spec: JobSpec
     created_at: datetime
@@ -88,6 +89,8 @@ class JobReport(Fact):
     control's curves have names that begin with `control/`."""
     diagnosis: Diagnosis | None = None
     """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
+    exports: list[ExportedFile] = []
+    """The files of an export, as far as they are written."""
     artifacts: list[ArtifactSaved]
     record: JobRecord = JobRecord(attempts=[], data={}, checkpoints=[])
     """What the figures depend on besides the spec; empty in reports of older versions."""

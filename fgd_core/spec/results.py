@@ -156,6 +156,8 @@ class RunResult(Fact):
     """How `images_per_s` was measured; None in results of older versions."""
     num_images: int
     """Number of images that were scored."""
+    more_scores: dict[str, Scores] = {}
+    """Of an evaluation on several data sets: the scores on `more_data`, by name."""
     best_epoch: int | None = None
     train_s: float | None = None
     weights: TrainedWeights | None = None

@@ -35,6 +35,8 @@ COMMANDS: Mapping[str, Row] = {
     "catalogue": Row("service.client.commands.catalogue", _JOBS, "List everything that a spec can contain."),
     "data": Row("service.client.commands.data", _JOBS, "Register, check, list and show data sets."),
     "weights": Row("service.client.commands.weights", _HERE, "Show what a weights file contains for a detector."),
+    "export": Row("service.client.commands.export", _JOBS, "Export a job's detector to ONNX, and check the file."),
+    "predict": Row("service.client.commands.predict", _HERE, "Detect objects in images with a checkpoint or export."),
     "recipes": Row("service.client.commands.recipes", _JOBS, "List published teacher-student pairs to submit."),
     "jobs": Row("service.client.commands.jobs", _JOBS, "List jobs, newest first."),
     "watch": Row("service.client.commands.watch", _JOBS, "Follow jobs live, with progress bars."),
@@ -69,7 +71,7 @@ _SUBMITS = (
     "`fgd submit SPEC` submits a job; write `kind: {}` in the spec. The folder `examples` has specs to begin with."
 )
 _PAGES = "The server has pages at /docs and /ray/; `fgd report ID --html FILE` writes a page about a job."
-_PREDICTS = "fgd trains and scores detectors and makes no predictions; `kind: evaluate` in a spec scores a checkpoint."
+_PREDICTS = "`fgd predict MODEL IMAGES` detects objects in images."
 _STARTS = "`fgd up` starts the server and a local Ray."
 _STOPS = "Ctrl-C in the terminal of `fgd up` stops the server; `fgd cancel ID` stops a job."
 
@@ -81,7 +83,7 @@ HINTS: Mapping[str, str] = {
     **dict.fromkeys(("eval", "test", "score", "val"), _SUBMITS.format("evaluate")),
     **dict.fromkeys(("tune", "search", "optimize", "study"), _SUBMITS.format("sweep")),
     **dict.fromkeys(("ui", "web", "dashboard", "gui", "board", "docs", "ray"), _PAGES),
-    **dict.fromkeys(("predict", "infer", "inference", "detect", "export"), _PREDICTS),
+    **dict.fromkeys(("infer", "inference", "detect"), _PREDICTS),
     **dict.fromkeys(("start", "serve", "server", "init", "install"), _STARTS),
     **dict.fromkeys(("stop", "down", "kill", "shutdown", "exit", "quit"), _STOPS),
     **dict.fromkeys(("rm", "remove"), "`fgd delete ID` deletes a job that is over."),

@@ -24,6 +24,7 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
 from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
 from fgd_core.spec.kinds.train import TrainSpec
@@ -101,7 +102,12 @@ class Facts:
 def paths(spec: JobSpec) -> list[NamedPath]:
     """List the files and folders that the spec names."""
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
-    found = list(data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec)))
+    found = list(
+        data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec | ExportSpec))
+    )
+    if isinstance(spec, EvaluateSpec):
+        for name, data in spec.more_data.items():
+            found += data_paths(data, f"more_data.{name}", both_splits=False)
     if isinstance(spec, DeriveDataSpec):
         found.append(NamedPath("folder", spec.folder, "folder", may_be_missing=True))
     for loc, source in checkpoint_sources(spec):
@@ -383,21 +389,23 @@ def _weights(spec: JobSpec) -> Iterator[ProblemReason]:
         case DistillSpec():
             yield from _unfit(spec.student, spec.student.weights, "student")
             for loc, teacher in spec.teachers.items():
-                yield from _weights_of_teacher(loc, teacher)
+                yield from _weights_of_teacher(f"{loc}.", teacher)
         case DeriveDataSpec():
-            yield from _weights_of_teacher("teacher", spec.teacher)
-        case EvaluateSpec() if is_torchvision_name(spec.checkpoint):
-            message = "evaluate needs a checkpoint of fgd; train or distil from these weights first"
+            yield from _weights_of_teacher("teacher.", spec.teacher)
+        case EvaluateSpec():
+            yield from _weights_of_teacher("", spec.source())
+        case ExportSpec() if is_torchvision_name(spec.checkpoint):
+            message = "an export needs a checkpoint of fgd; train or distil from these weights first"
             yield ProblemReason(loc="checkpoint", code="no_checkpoint", message=message)
 
 
-def _weights_of_teacher(loc: str, teacher: Teacher) -> Iterator[ProblemReason]:
+def _weights_of_teacher(prefix: str, teacher: Teacher) -> Iterator[ProblemReason]:
     name = teacher.checkpoint
     if teacher.detector is not None:
-        yield from _unfit(teacher.detector, name, f"{loc}.detector")
+        yield from _unfit(teacher.detector, name, f"{prefix}detector")
     if is_torchvision_name(name) and implied_detector(name) is None:
-        message = f"{name} is not a whole detector of torchvision that fgd knows, but a teacher must be one"
-        yield ProblemReason(loc=f"{loc}.checkpoint", code="no_detector", message=message)
+        message = f"{name} is not a whole detector of torchvision that fgd knows, and this must be one"
+        yield ProblemReason(loc=f"{prefix}checkpoint", code="no_detector", message=message)
 
 
 def _unfit(settings: AnyDetector, weights: str | None, loc: str) -> Iterator[ProblemReason]:

@@ -13,6 +13,7 @@ from fgd_core.spec.events import (
     Diagnosed,
     EpochFinished,
     Evaluated,
+    Exported,
     RunFinished,
     StoredEvent,
     TeacherChecked,
@@ -29,7 +30,7 @@ from service.jobs.chain_report import split, stages
 KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "diagnosed", "run_finished"),
-    *("teachers_ordered", "stage_started", "stage_finished"),
+    *("teachers_ordered", "stage_started", "stage_finished", "exported"),
     *RECORD_KINDS,
 )
 """The kinds of event that a report uses; a query may leave out the rest."""
@@ -57,6 +58,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     weights = {(load.role, load.source): load for load in _of(WeightsLoaded, found)}
     warnings = {(warning.code, warning.message): warning for warning in _of(Warned, found)}
     artifacts = {artifact.name: artifact for artifact in _of(ArtifactSaved, found)}
+    exports = {export.file.name: export.file for export in _of(Exported, found)}
     teachers = {checked.number: checked for checked in _of(TeacherChecked, found)}
     plans = _of(DistillationPlanned, found)
     orders = _of(TeachersOrdered, found)
@@ -84,6 +86,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "order": orders[-1] if orders else None,
         "diagnosis": diagnoses[-1].diagnosis if diagnoses else None,
         "control_evaluations": parts.control_evaluations,
+        "exports": [exports[name] for name in sorted(exports)],
         "artifacts": [artifacts[name] for name in sorted(artifacts)],
         "record": fold_record(stored),
     }

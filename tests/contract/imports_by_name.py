@@ -7,6 +7,10 @@ list against the same contracts as ordinary imports.
 from collections.abc import Mapping
 
 BY_NAME: Mapping[str, frozenset[str]] = {
+    "fgd_core.prediction.model": frozenset(
+        {"fgd_core.export.checkpoint_engine", "fgd_core.export.program_engine", "fgd_core.prediction.onnx_engine"}
+    ),
+    "fgd_core.runs": frozenset({"fgd_core.runs.exporting"}),
     # It loads torchvision, and PyTorch's compiler where that is needed.
     "fgd_core.no_compiler": frozenset(),
     "service.client.cli": frozenset(
@@ -14,7 +18,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
         for module in (
             *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "gc", "jobs", "logs"),
             *("projects", "queue", "recipes", "report", "reproduce", "show", "submit", "sweep", "tokens", "verify"),
-            *("watch", "webhooks", "weights"),
+            *("watch", "webhooks", "weights", "predict"),
         )
     ),
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),
@@ -48,6 +52,7 @@ import the server, so these rows are not held against the contracts."""
 
 PROCESSES: Mapping[str, frozenset[str]] = {
     "service.client.child": frozenset({"service.client.cli"}),
+    "service.client.commands.predict": frozenset({"fgd_core"}),
     "service.client.commands.weights": frozenset({"fgd_core"}),
     "service.compare.process": frozenset({"service.compare"}),
     "service.dispatcher.growing": frozenset({"workers.demand"}),
@@ -56,4 +61,5 @@ PROCESSES: Mapping[str, frozenset[str]] = {
     "workers.metrics.relay": frozenset({"workers.metrics"}),
 }
 """Module → modules that it starts as `python -m …`, in separate processes. The dispatcher's entry point runs in
-Ray's image; local Ray and `fgd weights` need the workers' packages in addition to the service's."""
+Ray's image; local Ray, `fgd weights` and, for checkpoints, `fgd predict` need the workers' packages in
+addition to the service's."""

@@ -1,5 +1,6 @@
 """The teacher of a distillation."""
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -45,16 +46,25 @@ class Teacher(Command):
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:
-        if self.detector is not None and self.detector.weights is not None:
-            raise ValueError("the teacher's weights come from its checkpoint; leave out detector.weights")
-        if self.detector is not None and self.checkpoint.startswith("job:"):
-            raise ValueError("the checkpoint of a job contains its detector; leave out detector")
-        if self.classes is not None and self.detector is None:
-            raise ValueError(
-                "classes describe a file that fgd did not write, which needs a detector too; "
-                "set detector, or leave out classes"
-            )
+        check_source(self.checkpoint, self.detector, self.classes)
         return self
+
+
+def check_source(checkpoint: str, detector: AnyDetector | None, classes: Sequence[str] | None) -> None:
+    """Check that the fields which describe a trained detector agree.
+
+    Raises:
+        ValueError: the weights are named twice, or a description lacks its file.
+    """
+    if detector is not None and detector.weights is not None:
+        raise ValueError("the weights come from the checkpoint; leave out detector.weights")
+    if detector is not None and checkpoint.startswith("job:"):
+        raise ValueError("the checkpoint of a job contains its detector; leave out detector")
+    if classes is not None and detector is None:
+        raise ValueError(
+            "classes describe a file that fgd did not write, which needs a detector too; "
+            "set detector, or leave out classes"
+        )
 
 
 def teacher_detector(teacher: Teacher) -> AnyDetector | None:

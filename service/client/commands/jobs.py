@@ -16,6 +16,7 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
@@ -29,7 +30,7 @@ from service.client.live import STATE_STYLES
 
 _KINDS = tuple(
     kind.model_fields["kind"].default
-    for kind in (TrainSpec, DistillSpec, ChainSpec, EvaluateSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
+    for kind in (TrainSpec, DistillSpec, ChainSpec, EvaluateSpec, ExportSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
 )
 _STATES = ", ".join(get_args(JobState))
 

@@ -1,0 +1,101 @@
+"""`fgd predict`"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Exit, Option
+
+from fgd_core.errors import NotFoundError
+from fgd_core.spec.views import JobView
+from service.client.client import FgdClient
+from service.client.console import SERVER, AsJson, Server
+from service.client.exits import guarded
+
+_REFERENCE = re.compile(r"^(?:job:)?(?P<job>[0-9a-f]{2,32})(?:/(?P<name>[\w.-]+))?$")
+_PREFERRED = ("detector.onnx", "detector.pt2", "best.pt")
+"""The artifacts that can predict, best first: an ONNX file needs no PyTorch."""
+
+
+@guarded
+def predict(
+    model: Annotated[
+        str,
+        Argument(
+            metavar="MODEL",
+            help="A checkpoint (.pt), an exported file (.onnx, .pt2), or a job: its id, or its id and an artifact, "
+            "such as 3f2a/best.pt.",
+        ),
+    ],
+    images: Annotated[list[str], Argument(metavar="IMAGES…", help="Files, folders, or patterns in quotes.")],
+    *,
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Folder for pictures with boxes and results in COCO's format.")
+    ] = None,
+    score: Annotated[
+        float | None,
+        Option(min=0, max=1, metavar="S", help="Leave out objects with a lower score. Default: the detector's."),
+    ] = None,
+    device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
+    batch: Annotated[int, Option(min=1, metavar="N", help="Images per forward pass.")] = 1,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Detect objects in images, on this machine.
+
+    A checkpoint needs PyTorch (`pip install fgd[workers]`); an exported ONNX file needs only `pip install
+    fgd[runtime]`. A job's file is downloaded once.
+
+    **Examples**
+
+    `fgd predict detector.onnx photos --out found`
+
+    `fgd predict 3f2a "photos/*.jpg" --score 0.5 --out found`
+    """
+    path = Path(model)
+    if not path.exists() and (found := _REFERENCE.match(model)) is not None:
+        with FgdClient(server) as client:
+            path = _downloaded(client, client.find(found["job"]).job_id, found["name"])
+    # The client needs neither PyTorch nor onnxruntime; the library, which detects, runs in its own process.
+    command = [sys.executable, "-m", "fgd_core", "predict", str(path), *images]
+    command += ["--device", device, "--batch", str(batch)]
+    command += ["--out", str(out)] if out is not None else []
+    command += ["--score", str(score)] if score is not None else []
+    command += ["--json"] if as_json else []
+    ended = subprocess.run(command, check=False)
+    if ended.returncode:
+        raise Exit(ended.returncode)
+
+
+def _downloaded(client: FgdClient, job_id: str, name: str | None) -> Path:
+    """Return the local copy of a job's file, which is downloaded if this machine lacks it."""
+    job = client.job(job_id)
+    chosen = _artifact_name(job, name)
+    sha256 = next((each.sha256 for each in job.artifacts if each.name == chosen), "")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fgd" / "models"
+    path = folder / f"{sha256[:16]}{Path(chosen).suffix}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        client.download_artifact(job_id, chosen, path)
+    return path
+
+
+def _artifact_name(job: JobView, name: str | None) -> str:
+    """Choose the artifact of a job that can predict.
+
+    Raises:
+        NotFoundError: the job has none.
+    """
+    names = {each.name for each in job.artifacts}
+    wanted = (name, f"{name}.pt") if name is not None else _PREFERRED
+    chosen = next((each for each in wanted if each in names), None)
+    if chosen is None:
+        raise NotFoundError(
+            f"job {job.job_id} has no {name or 'checkpoint and no exported file'}; it has: "
+            f"{', '.join(sorted(names)) or 'no files yet'}",
+            job_id=job.job_id,
+        )
+    return chosen
