@@ -6,7 +6,7 @@ Importing it imports nothing else; `load_model` is imported when it is first use
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fgd_core.prediction import load_model
+    from fgd_core.models import load_model
 
 __all__ = ["load_model"]
 
@@ -14,6 +14,6 @@ __all__ = ["load_model"]
 def __getattr__(name: str) -> Any:
     if name != "load_model":
         raise AttributeError(f"module 'fgd_core' has no attribute {name!r}")
-    from fgd_core.prediction import load_model  # noqa: PLC0415
+    from fgd_core.models import load_model  # noqa: PLC0415
 
     return load_model

@@ -142,7 +142,7 @@ def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _predict(options: argparse.Namespace) -> int:
     """Return exit status 0 if all images were read; 1 if one could not be, or the model cannot be used."""
-    from fgd_core.prediction.command import predict
+    from fgd_core.models.command import predict
 
     try:
         predict(

@@ -1,8 +1,8 @@
-"""Detects objects in images with a checkpoint or an exported file: `load_model(path)(image)`.
+"""Detects objects in images, given an engine that runs the detector.
 
-With an exported ONNX file, this package needs numpy, Pillow and onnxruntime, and neither PyTorch nor Ray.
+This package needs numpy and Pillow and, for exported ONNX files, onnxruntime; it needs neither PyTorch nor Ray.
 """
 
-from fgd_core.prediction.model import Model, Prediction, load_model
+from fgd_core.prediction.model import Engine, Model, Prediction
 
-__all__ = ["Model", "Prediction", "load_model"]
+__all__ = ["Engine", "Model", "Prediction"]

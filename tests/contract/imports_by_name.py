@@ -7,7 +7,7 @@ list against the same contracts as ordinary imports.
 from collections.abc import Mapping
 
 BY_NAME: Mapping[str, frozenset[str]] = {
-    "fgd_core.prediction.model": frozenset(
+    "fgd_core.models": frozenset(
         {"fgd_core.export.checkpoint_engine", "fgd_core.export.program_engine", "fgd_core.prediction.onnx_engine"}
     ),
     "fgd_core.runs": frozenset({"fgd_core.runs.exporting"}),
@@ -18,7 +18,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
         for module in (
             *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "gc", "jobs", "logs"),
             *("projects", "queue", "recipes", "report", "reproduce", "show", "submit", "sweep", "tokens", "verify"),
-            *("watch", "webhooks", "weights", "predict"),
+            *("watch", "webhooks", "predict", "export", "weights"),
         )
     ),
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),

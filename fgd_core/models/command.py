@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from fgd_core.models import load_model
 from fgd_core.prediction.folders import PredictedImage, find_images, predict_files, write_results
-from fgd_core.prediction.model import Model, load_model
+from fgd_core.prediction.model import Model
 from fgd_core.prediction.results import coco_results
 
 
