@@ -1,7 +1,7 @@
 """Training: optimizer, schedule of the learning rate, batch size, averages of weights, end, checkpoints."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -166,7 +166,7 @@ class TrainingSpec(Command):
 
     @model_validator(mode="before")
     @classmethod
-    def _expand_the_named_schedule(cls, data: Any) -> Any:
+    def _expand_the_named_schedule(cls, data: object) -> object:
         """Replace the name of a schedule by its epochs and milestones, so that nothing else has to know the name."""
         if not isinstance(data, dict):
             return data

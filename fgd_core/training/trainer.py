@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,6 +40,12 @@ from fgd_core.training.optimizers import build_optimizer, learning_rate, paramet
 from fgd_core.training.state import TrainingState
 from fgd_core.training.step import Learner, shared_by_ranks, training_step
 from fgd_core.training.window import StepWindow
+
+_Content: TypeAlias = dict[str, Any]
+"""What a checkpoint holds besides weights."""
+
+_REPORTED_SINGLY = 10
+"""The first bad steps have an event each; later ones, fewer and fewer."""
 
 
 class Trainer:
@@ -130,7 +136,7 @@ class Trainer:
             self._mean.restore(training["mean"]["weights"], training["mean"]["count"])
         self.detector.load_state_dict(state)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> _Content:
         """Return all state but the weights that are evaluated. Schedule and data order are functions of this state."""
         return {
             "batch_size": self.settings.batch_size,
@@ -141,8 +147,8 @@ class Trainer:
             **self._state_of_options(),
         }
 
-    def _state_of_options(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _state_of_options(self) -> _Content:
+        found: _Content = {}
         if self._ema is not None:
             found["ema"] = {"count": self._ema.count, "last_step": self.detector.state_dict()}
         if self._mean is not None and self._mean.count:
@@ -151,7 +157,7 @@ class Trainer:
             found["scaler"] = self._scaler.state_dict()
         return found
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: _Content) -> None:
         """Restore what `state_dict` returned."""
         # This run's identity: the training may have been extended, or changed on purpose.
         self.state = TrainingState(**{**state["place"], "course": self.state.course})
@@ -284,10 +290,10 @@ class Trainer:
         state, limit = self.state, self.settings.skip_bad_steps
         state.skipped_steps, state.skipped_in_row = state.skipped_steps + 1, state.skipped_in_row + 1
         state.skipped_in_epoch += 1
-        message = (
-            f"step {self.step + 1} is skipped, {state.skipped_in_row} of at most {limit} in a row: {error.message}"
-        )
-        self.context.emit(Warned(code="step_skipped", message=message, details=dict(error.details)))
+        if _is_reported(state.skipped_steps):
+            row = f"{state.skipped_in_row} of at most {limit} in a row, {state.skipped_steps} so far"
+            message = f"step {self.step + 1} is skipped, {row}: {error.message}"
+            self.context.emit(Warned(code="step_skipped", message=message, details=dict(error.details)))
 
     def _report_progress(self, rate: float) -> None:
         memory = gpu_memory.measure(self._machine.device)
@@ -414,6 +420,11 @@ class Trainer:
         every = self.settings.evaluate_every
         evaluations = _evaluations(self.settings.epochs, every) - self.state.epoch // every
         return (self.steps - self.step) * self.state.train_s / self.step + evaluations * self.state.evaluation_s
+
+
+def _is_reported(number: int) -> bool:
+    """Return whether the bad step of this number gets an event: the first ones, and then fewer and fewer."""
+    return number <= _REPORTED_SINGLY or number.bit_count() == 1
 
 
 def _evaluations(epochs: int, every: int) -> int:
