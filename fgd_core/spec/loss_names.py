@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 GROUP = "distill/"
 TOTAL = GROUP + "total"
+SCALE = GROUP + "scale"
+"""No loss, but the factor of a schedule on all weights of the method."""
 HEAD = "head"
 """The place of a method that compares the outputs of heads at every location."""
 REGIONS = "regions"
@@ -38,7 +40,7 @@ class LossName(NamedTuple):
 
 def read_loss_name(curve: str) -> LossName | None:
     """Take the name of a curve apart; None if it is no part of a distillation's loss."""
-    if not curve.startswith(GROUP):
+    if not curve.startswith(GROUP) or curve == SCALE:
         return None
     part, _, name = curve.removeprefix(GROUP).rpartition("/")
     return LossName(_role(part, name), part, name)

@@ -14,7 +14,7 @@ from fgd_core.spec.report import JobReport
 from service.reports.drawing import Chart, Trace, chart_of, colour, line
 
 
-class _Phase(NamedTuple):
+class Phase(NamedTuple):
     """A part of a training with one method: the whole of it, or a stage of a chain."""
 
     method: AnyMethod
@@ -27,23 +27,23 @@ class _Phase(NamedTuple):
 
 def distillation_charts(job: JobReport) -> list[Chart]:
     """Draw the charts of one job; none if it distils nothing."""
-    phases = _phases(job)
+    phases = phases_of(job)
     found = (_terms(job, phases), _places(job, phases), _teachers(job)) if phases else ()
     return [each for each in found if each is not None]
 
 
-def _terms(job: JobReport, phases: Sequence[_Phase]) -> Chart | None:
+def _terms(job: JobReport, phases: Sequence[Phase]) -> Chart | None:
     """The loss terms of the detector and of the distillation, on a logarithmic axis."""
     terms = [
-        (_term_label(phase, name), _epoch_means(job, curve, phase))
+        (term_label(phase, name), epoch_means(job, curve, phase))
         for phase in phases
-        for curve, name in _curves(job, "term")
+        for curve, name in curves_of(job, "term")
     ]
     own = sorted({name for at in job.epochs for name in at.values if name.startswith("task/")})
     of_detector = [
-        (f"detector: {name.removeprefix('task/').replace('_', ' ')}", _epoch_means(job, name)) for name in own
+        (f"detector: {name.removeprefix('task/').replace('_', ' ')}", epoch_means(job, name)) for name in own
     ]
-    traces = [*_lines(terms), *_lines(of_detector, dash="dash", first_colour=len(terms))]
+    traces = [*lines(terms), *lines(of_detector, dash="dash", first_colour=len(terms))]
     caption = (
         "Means over each epoch, logarithmic. Solid: the terms of the method, summed over the places of the next chart "
         "and not yet multiplied by the weight that the legend shows. Dashed: the detector's own losses."
@@ -53,14 +53,14 @@ def _terms(job: JobReport, phases: Sequence[_Phase]) -> Chart | None:
     )
 
 
-def _places(job: JobReport, phases: Sequence[_Phase]) -> Chart | None:
+def _places(job: JobReport, phases: Sequence[Phase]) -> Chart | None:
     """The part of each pyramid level, of the head or of regions in the weighted distillation loss."""
     places = [
-        (_place_label(phase, name), _epoch_means(job, curve, phase))
+        (place_label(phase, name), epoch_means(job, curve, phase))
         for phase in phases
-        for curve, name in _curves(job, "place")
+        for curve, name in curves_of(job, "place")
     ]
-    traces = [trace | {"stackgroup": "places"} for trace in _lines(places)]
+    traces = [trace | {"stackgroup": "places"} for trace in lines(places)]
     caption = (
         "Weighted distillation loss, stacked by the place where student and teacher are compared. "
         "The parts of pyramid levels show which object sizes the distillation acts on."
@@ -71,38 +71,40 @@ def _places(job: JobReport, phases: Sequence[_Phase]) -> Chart | None:
 
 def _teachers(job: JobReport) -> Chart | None:
     """The weighted distillation loss of each of several teachers."""
-    traces = _lines([(name.in_words, _epoch_means(job, curve)) for curve, name in _curves(job, "teacher")])
+    traces = lines([(name.in_words, epoch_means(job, curve)) for curve, name in curves_of(job, "teacher")])
     caption = "Weighted distillation loss of each teacher; the loss of the training has their weighted mean."
     title = f"Distillation per teacher, {job.name}"
     return chart_of(f"teachers-{job.job_id}", title, caption, traces, x="epoch", y="loss")
 
 
-def _phases(job: JobReport) -> list[_Phase]:
+def phases_of(job: JobReport) -> list[Phase]:
+    """Return the phases of a job, in the order of training; none if it distils nothing."""
     match job.spec:
         case DistillSpec():
-            return [_Phase(job.spec.method, job.spec.student, 0, math.inf)]
+            return [Phase(job.spec.method, job.spec.student, 0, math.inf)]
         case ChainSpec():
             return [*_stages(job, job.spec)]
     return []
 
 
-def _stages(job: JobReport, spec: ChainSpec) -> Iterator[_Phase]:
+def _stages(job: JobReport, spec: ChainSpec) -> Iterator[Phase]:
     order = job.order.order if job.order is not None else range(len(spec.stages))
     # The control, which comes last, has curves of its own.
     for index, stage in zip(order, job.stages, strict=False):
         method = spec.stages[index].method or spec.method
-        yield _Phase(method, spec.student, stage.first_epoch, stage.first_epoch + stage.epochs)
+        yield Phase(method, spec.student, stage.first_epoch, stage.first_epoch + stage.epochs)
 
 
-def _curves(job: JobReport, role: Role) -> list[tuple[str, LossName]]:
+def curves_of(job: JobReport, role: Role) -> list[tuple[str, LossName]]:
     """Return the curves of a distillation with this role, sorted, with their names taken apart."""
     names = sorted({name for at in job.epochs for name in at.values})
     read = [(curve, read_loss_name(curve)) for curve in names]
     return [(curve, name) for curve, name in read if name is not None and name.role == role]
 
 
-def _term_label(phase: _Phase, name: LossName) -> str:
-    parts = _parts(phase, name)
+def term_label(phase: Phase, name: LossName) -> str:
+    """Name a term with its method and its weight."""
+    parts = parts_of(phase, name)
     for part in parts:
         for term in part.terms:
             if term.name == name.name:
@@ -110,26 +112,29 @@ def _term_label(phase: _Phase, name: LossName) -> str:
     return f"{_method_label(phase, parts)}: {name.in_words} (weight 0)"
 
 
-def _place_label(phase: _Phase, name: LossName) -> str:
-    return f"{_method_label(phase, _parts(phase, name))}: {name.in_words}"
+def place_label(phase: Phase, name: LossName) -> str:
+    """Name a place with its method."""
+    return f"{_method_label(phase, parts_of(phase, name))}: {name.in_words}"
 
 
-def _method_label(phase: _Phase, parts: Sequence[MethodPart]) -> str:
+def _method_label(phase: Phase, parts: Sequence[MethodPart]) -> str:
     # Several parts without a name of their own, as of a method around another one, act at the same places.
     return parts[0].title if len(parts) == 1 else phase.method.name()
 
 
-def _parts(phase: _Phase, name: LossName) -> list[MethodPart]:
+def parts_of(phase: Phase, name: LossName) -> list[MethodPart]:
+    """Return the parts of the phase's method to which a curve may belong."""
     prefix = f"{name.part}/" if name.part else ""
     return [part for part in phase.method.parts_for(phase.student) if part.prefix == prefix]
 
 
-def _epoch_means(job: JobReport, curve: str, phase: _Phase | None = None) -> list[tuple[float, float | None]]:
+def epoch_means(job: JobReport, curve: str, phase: Phase | None = None) -> list[tuple[float, float | None]]:
+    """Return (epoch, mean) of a curve in the epochs of a phase, or in all."""
     begin, end = (phase.begin, phase.end) if phase is not None else (0, math.inf)
     return [(at.epoch, at.values.get(curve)) for at in job.epochs if begin < at.epoch <= end]
 
 
-def _lines(
+def lines(
     points: Sequence[tuple[str, Sequence[tuple[float, float | None]]]], *, dash: str = "solid", first_colour: int = 0
 ) -> list[Trace]:
     """Draw a line for each label with its points, in order; labels without a value get none."""

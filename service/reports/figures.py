@@ -7,6 +7,7 @@ from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import Part
 from service.reports.comparison import best_scores, role, speeds_compare
 from service.reports.distillation_figures import distillation_charts
+from service.reports.distillation_ratios import ratio_chart
 from service.reports.drawing import Chart, chart_of, colour, line, markers
 
 
@@ -14,7 +15,7 @@ def charts(report: Report) -> list[Chart]:
     """Draw all charts that have data."""
     found = [_ap_over_epochs(report), _loss_over_epochs(report), _per_class(report), _ap_against_speed(report)]
     for job in report.jobs:
-        found += distillation_charts(job)
+        found += [*distillation_charts(job), ratio_chart(job)]
     return [chart for chart in found if chart is not None]
 
 

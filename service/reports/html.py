@@ -9,6 +9,7 @@ from fgd_core.spec.diagnosis import MEANINGS
 from fgd_core.spec.report import JobReport, Report
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
 from service.reports.diagnosis_figures import diagnosis_charts, error_rows, frequent_confusions
+from service.reports.distillation_ratios import ratio_rows
 from service.reports.drawing import colour
 from service.reports.figures import charts
 from service.reports.page import as_yaml, render_charts
@@ -30,6 +31,7 @@ def render_html(report: Report, images: Mapping[str, bytes], files: Files | None
         curves=curves,
         errors=errors,
         gallery=gallery(report, files or {}),
+        loss_ratios={job.job_id: ratio_rows(job) for job in report.jobs},
         error_rows=error_rows(report),
         meanings=MEANINGS,
         confusions={job.job_id: frequent_confusions(job) for job in report.jobs},

@@ -18,6 +18,7 @@ from fgd_core.spec.report import Report
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.worst_images import DETECTIONS, DETECTIONS_VERSION, WORST_IMAGES
 from service.reports.diagnosis_figures import diagnosis_charts, error_rows
+from service.reports.distillation_ratios import ratio_rows
 from service.reports.figures import charts
 from service.reports.html import render_html
 from service.reports.worst_images import gallery, wanted_files
@@ -126,7 +127,7 @@ class TestPage:
 class TestFigures:
     def test_each_figure_is_valid_for_plotly(self) -> None:
         drawn = charts(report_on(*demo_jobs()))
-        for chart in drawn:
+        for chart in [*drawn, *diagnosis_charts(report_on(*demo_jobs()))]:
             plotly.graph_objects.Figure(chart.figure)
         assert [chart.name for chart in drawn] == [
             "ap-over-epochs",
@@ -135,6 +136,7 @@ class TestFigures:
             "ap-against-speed",
             "terms-d1",
             "places-d1",
+            "ratios-d1",
         ]
 
     def test_terms_and_places_have_separate_figures(self) -> None:
@@ -317,3 +319,38 @@ class TestWorstImages:
     def test_names_of_files_are_escaped(self) -> None:
         files = {("d1", WORST_IMAGES): worst_images(EVIL).model_dump_json().encode()}
         assert EVIL not in render_html(report_on(demo_jobs()[2]), {}, files)
+
+
+class TestRatios:
+    def test_each_part_is_weighted_and_divided_by_the_task_loss(self) -> None:
+        values = {
+            "task/box": 1.0,
+            "task/class": 3.0,
+            "distill/total": 6.0,
+            "distill/P3": 4.0,
+            "distill/P4": 2.0,
+            "distill/foreground": 10.0,
+        }
+        (job,) = distilled(Fgd(alpha=0.5, scale=0.4), values).jobs
+        rows = {(row.what, row.label.partition(" (")[0]): row for row in ratio_rows(job)}
+        assert rows["total", "all of the distillation"].last_ratio == 1.5
+        assert rows["place", "fgd: P3"].last_ratio == 1.0
+        term = rows["term", "fgd: foreground"]
+        assert (term.last_loss, term.last_ratio) == (pytest.approx(2.0), pytest.approx(0.5))
+
+    @pytest.mark.parametrize(("total", "is_unusual"), [(0.2, True), (0.8, False), (8.0, False), (9.0, True)])
+    def test_a_distillation_that_is_too_weak_or_too_strong_is_marked(self, total: float, is_unusual: bool) -> None:
+        (job,) = distilled(Fgd(), {"task/box": 4.0, "distill/total": total}).jobs
+        (row,) = ratio_rows(job)
+        assert row.is_unusual is is_unusual
+
+    def test_the_factor_of_a_schedule_weighs_terms_but_not_weighted_places(self) -> None:
+        values = {"task/box": 1.0, "distill/total": 1.0, "distill/P3": 1.0, "distill/foreground": 4.0}
+        (job,) = distilled(Fgd(alpha=0.5), values | {"distill/scale": 0.5}).jobs
+        found = {row.what: row.last_loss for row in ratio_rows(job)}
+        assert found == {"total": 1.0, "place": 1.0, "term": pytest.approx(1.0)}
+
+    def test_a_job_without_distillation_has_no_ratios(self) -> None:
+        (job,) = report_on(recorded("t1", train_spec("plain", STUDENT))).jobs
+        assert ratio_rows(job) == []
+        assert "relative to the task" not in render_html(Report(generated_at=BEGIN, jobs=[job]), {})
