@@ -1,6 +1,6 @@
 """Compares the overhead of a sweep with bare Ray Tune: trials that only report, on one cluster, alternating.
 
-    python -m benchmarks.tuning_overhead [--trials 64] [--reports 10] [--repetitions 5] [--out benchmarks/results]
+    python -m benchmarks.tuning_overhead [--trials 64] [--reports 10] [--repetitions 10] [--out benchmarks/results]
 
 The sweep of fgd uses the whole path: driver, study, and events from the outbox on disk over HTTP to a server on SQLite;
 its time ends when the server has all events. Ray Tune only writes its results to its own folder. Both reuse their
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--reports", type=int, default=10)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     # Both without their console output.

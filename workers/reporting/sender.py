@@ -69,6 +69,8 @@ class Sender:
         """As `flush`, and send nothing afterwards."""
         self._is_closing = True
         self._wake.set()
+        # The pause between two batches ends, too.
+        self._hurry.set()
         self._thread.join(timeout_s)
         return self._outbox.num_waiting == 0
 

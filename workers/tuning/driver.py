@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.event_text import values_text
 from fgd_core.spec.events import RunEvent, RunFinished
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
@@ -180,7 +181,7 @@ class Driver:
     def _task(self, started: TrialStarted) -> TrialTask:
         spec = self._spec.trial(started.values, seed=started.seed, name=f"{self._spec.name} trial {started.trial}")
         workspace = self._files.workspace(started, spec)
-        return TrialTask(started.trial, started.segment, spec, workspace, started.values)
+        return TrialTask(started.trial, started.segment, spec, workspace, values_text(started.values, ", "))
 
     def _judge(self, trial: int, report: Report) -> Verdict:
         train_s = self._earlier_train_s[trial] + report.train_s

@@ -1,11 +1,7 @@
 """The messages between a sweep's driver and the workers of its trials."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pydantic import JsonValue
-
-from fgd_core.spec.event_text import values_text
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from workers.remote.messages import Update
@@ -20,14 +16,14 @@ class TrialTask:
     segment: int
     spec: TrainSpec | DistillSpec
     workspace: RemoteWorkspace
-    values: Mapping[str, JsonValue] = field(default_factory=dict)
-    """By field path: the values that differ from the base."""
+    values: str = ""
+    """The values that differ from the base, in words; the driver writes them, so that no actor loads what writes."""
 
     @property
     def title(self) -> str:
         """`trial 7 (alpha 0.001, temperature 0.5)`, as Ray's dashboard shows it."""
         segment = f" segment {self.segment}" if self.segment else ""
-        return f"trial {self.trial}{segment} ({values_text(self.values, ', ') or 'as the base'})"
+        return f"trial {self.trial}{segment} ({self.values or 'as the base'})"
 
 
 @dataclass(frozen=True)
