@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
-from control_plane import ControlPlane, ManualClock, Run, logged, progress
+from control_plane import ControlPlane, ManualClock, Run, logged, progress, train_spec
 from memory_cluster import MemoryCluster
 from sqlalchemy import delete
 from sweeps import begun, ended, sweep_spec, trial_event
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.events import MetricsLogged, Progress
 from service.loggers import copying
 from service.loggers.base import LoggerAwayError, LoggerError, Update
 from service.loggers.choosing import logger_of
@@ -25,6 +26,7 @@ from service.loggers.copying import Copier
 from service.settings import Settings
 from service.settings.loggers import LoggerTarget
 from service.store.tables import LoggerPosition
+from tests.client.live_server import LiveServer, eventually
 from tests.conftest import REPOSITORY
 
 MLFLOW = REPOSITORY / "build" / "mlflow" / "bin" / "mlflow"
@@ -73,6 +75,11 @@ async def trained(plane: ControlPlane, *, num_steps: int = 20) -> tuple[str, Run
     steps = range(1, num_steps + 1)
     await run.reports(logged(steps, loss=[step / 8 for step in steps]), progress(num_steps))
     return job_id, run
+
+
+def progressed(step: int) -> Progress:
+    where = {"epoch": 1, "epochs": 1, "step": step, "steps": 9}
+    return Progress(**where, images_per_s=1.0, eta_s=None, learning_rate=0.1, values={})
 
 
 async def swept(plane: ControlPlane) -> str:
@@ -288,3 +295,29 @@ def test_a_missing_package_is_named_with_its_cure(plane: ControlPlane, monkeypat
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match=r"wandb is not installed; run `pip install wandb`"):
         logger_of(LoggerTarget("wandb", "lab"), plane.settings)
+
+
+@pytest.mark.one_database
+def test_a_server_copies_by_itself_and_continues_after_a_restart(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "home")
+    target = LoggerTarget("tensorboard", str(tmp_path / "logs"))
+    server.settings = server.settings.model_copy(update={"loggers": (target,)})
+
+    def steps() -> list[int]:
+        folder = tmp_path / "logs" / "default" / f"a-training-{job_id}"
+        read = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+        if folder.exists():
+            read.Reload()
+        return [each.step for each in read.Scalars("loss")] if "loss" in read.Tags()["scalars"] else []
+
+    server.start()
+    job_id = httpx.post(f"{server.url}/v1/jobs", json=train_spec()).json()["job_id"]
+    run = server.run_of(job_id)
+    run.start()
+    run.report(MetricsLogged(steps=[1, 2], values={"loss": [3.0, 2.0]}), progressed(2))
+    eventually(lambda: steps() == [1, 2])
+    server.stop()
+    server.start()
+    run.report(MetricsLogged(steps=[3], values={"loss": [1.0]}), progressed(3))
+    eventually(lambda: steps() == [1, 2, 3])
+    server.stop()
