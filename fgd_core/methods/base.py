@@ -127,8 +127,8 @@ class Terms(NamedTuple):
         """The weighted sum of the parts, scalar ()."""
         return self.scaled(1.0)
 
-    def scaled(self, scale: float) -> Tensor:
-        """Return the weighted sum of the parts with a factor on all weights, scalar ()."""
+    def scaled(self, scale: float | Tensor) -> Tensor:
+        """Return the weighted sum of the parts with a factor (), on all weights, scalar ()."""
         first, *rest = (scale * self.weights[name] * value for name, value in self.parts.items())
         return sum(rest, start=first)
 

@@ -7,14 +7,14 @@ train with the student and are discarded afterwards. Two points differ from the 
 the authors' code a negative index counts from the opposite border, so the box covers other cells or none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
-from fgd_core.methods.parts.attention import attention
+from fgd_core.methods.parts.attention import attention, temperature_of
 from fgd_core.methods.parts.objects import stacked
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.per_level import per_level
@@ -36,10 +36,11 @@ class FGDLoss(nn.Module):
         beta: weight of the background's feature loss.
         gamma: weight of the attention loss.
         lambda_: weight of the relation loss.
-        temperature: of the spatial and the channel softmax.
+        temperature: of the spatial and the channel softmax; `auto`: see `temperature_of`.
         mask: the positions of boxes on the grid of a padded batch. `geometric`: their true positions. `official`:
             scaled from the top left corner by padded over unpadded size, as in the authors' code; equal to `geometric`
             without padding. Neither follows the authors' code for negative corners.
+        cell_factor: returns a factor on the terms that are sums over cells, given the padded (height, width) in pixels.
     """
 
     def __init__(
@@ -51,13 +52,15 @@ class FGDLoss(nn.Module):
         beta: float,
         gamma: float,
         lambda_: float,
-        temperature: float,
+        temperature: float | Literal["auto"],
         mask: Literal["geometric", "official"] = "geometric",
+        cell_factor: Callable[[tuple[int, int]], float] = lambda _: 1.0,
     ) -> None:
         super().__init__()
         self.weights = {"foreground": alpha, "background": beta, "attention": gamma, "relation": lambda_}
         self.temperature = temperature
         self.mask = mask
+        self._cell_factor = cell_factor
         self.adapter = adapter(student_channels, teacher_channels)
         self.student_context = ContextBlock(teacher_channels)
         self.teacher_context = ContextBlock(teacher_channels)
@@ -90,14 +93,18 @@ class FGDLoss(nn.Module):
             foreground_mask = foreground_weights(
                 boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, ours, self.mask
             )
-            return self._terms(ours, theirs, foreground_mask, background_weights(foreground_mask))
+            masks = (foreground_mask, background_weights(foreground_mask))
+            return self._terms(ours, theirs, *masks, cell_factor=self._cell_factor(input_size))
 
-    def _terms(self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor) -> Terms:
+    def _terms(
+        self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor, *, cell_factor: float
+    ) -> Terms:
         """Compute the terms from maps (N, C, H, W) and masks (N, H, W)."""
         num_images = len(student)
-        spatial_s, channel_s = attention(student, self.temperature)
+        temperature = temperature_of(teacher) if self.temperature == "auto" else self.temperature
+        spatial_s, channel_s = attention(student, temperature)
         with torch.no_grad():
-            spatial_t, channel_t = attention(teacher, self.temperature)
+            spatial_t, channel_t = attention(teacher, temperature)
 
         difference = student - teacher  # (N, C, H, W)
         squared = difference.square()
@@ -105,12 +112,13 @@ class FGDLoss(nn.Module):
         weighed = spatial_t * torch.einsum("nchw,nc->nhw", squared, channel_t)
         foreground = (weighed * mask_fg).sum() / num_images
         background = (weighed * mask_bg).sum() / num_images
-        attention_gap = ((spatial_s - spatial_t).abs().sum() + (channel_s - channel_t).abs().sum()) / num_images
+        spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
+        attention_gap = (cell_factor * spatial_gap + channel_gap) / num_images
 
         # The context is added to every cell of a channel. Do not expand the square into three sums: they lose all
         # float32 digits if a trained context cancels the offset of a channel, as in 100,000 minus 100,000.
         context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
-        relation = (difference + context[:, :, None, None]).square().sum() / num_images
+        relation = (difference + context[:, :, None, None]).square().sum() / num_images * cell_factor
         parts = {
             "foreground": foreground,
             "background": background,
@@ -229,7 +237,13 @@ def _build(method: Fgd, pair: LevelPair) -> FGDLoss:
         lambda_=method.lambda_,
         temperature=method.temperature,
         mask=method.mask,
+        cell_factor=method.cell_factor,
     )
 
 
-build_fgd = per_level(_build, advise=lambda method, maps: advise_temperature(method.temperature, maps))
+def advise(method: Fgd, maps: Mapping[str, Tensor]) -> str | None:
+    """Advise another temperature for a teacher's maps, each (N, C, H, W), unless it follows them."""
+    return None if method.temperature == "auto" else advise_temperature(method.temperature, maps)
+
+
+build_fgd = per_level(_build, advise=advise)

@@ -35,15 +35,16 @@ def adversarial_loss(student: Tensor, teacher: Tensor) -> Tensor:
 class AdversarialLoss(nn.Module):
     """Computes the loss of one pair of levels; a student of other channels gets a trained 1x1 convolution."""
 
-    def __init__(self, pair: LevelPair, weight: float) -> None:
+    def __init__(self, method: Ikd, pair: LevelPair) -> None:
         super().__init__()
         self.adapter = adapter(pair.student_channels, pair.teacher_channels)
-        self._weights = {_TERM: weight}
+        self._method = method
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare maps (N, C, H, W)."""
         with in_float32(self.adapter(student), teacher) as maps:
-            return Terms({_TERM: adversarial_loss(*maps)}, self._weights)
+            loss = adversarial_loss(*maps) * self._method.cell_factor(lesson.input_size)
+        return Terms({_TERM: loss}, {_TERM: self._method.alpha_adv})
 
 
 class IkdMethod(Method):
@@ -91,7 +92,7 @@ class IkdMethod(Method):
         return [*self.base.advice(teacher)]
 
 
-_adversarial = per_level(lambda method, pair: AdversarialLoss(pair, method.alpha_adv))
+_adversarial = per_level(AdversarialLoss)
 
 
 def ikd_around(factory_of: Callable[[AnyMethod], MethodFactory]) -> MethodFactory:

@@ -49,7 +49,7 @@ class MgdLoss(nn.Module):
         draws = lesson.targets.generators(f"cells of {self._level}", adapted.device)
         generated = self.generation(adapted * kept_cells(adapted, self._method.lambda_, draws))
         with in_float32(generated, teacher.detach()) as (ours, theirs):
-            loss = imitation_loss(ours, theirs, "sum")
+            loss = imitation_loss(ours, theirs, "sum") * self._method.cell_factor(lesson.input_size)
         return Terms({"generation": loss}, {"generation": self._method.alpha})
 
 

@@ -31,6 +31,7 @@ from fgd_core.spec.events import (
     RetryRequested,
     RunFinished,
     RunStarted,
+    ScaleChosen,
     StateChanged,
     Submitted,
     TeacherChecked,
@@ -77,7 +78,14 @@ def describe(event: Event) -> str | None:
             return _describe_training(event)
         case RunStarted() | ProvenanceRecorded() | WorkersStarted() | DeviceReady() | Resumed() | RunFinished():
             return _describe_run(event)
-        case DataChecked() | DataSetChecked() | WeightsLoaded() | TeacherChecked() | DistillationPlanned():
+        case (
+            DataChecked()
+            | DataSetChecked()
+            | WeightsLoaded()
+            | TeacherChecked()
+            | DistillationPlanned()
+            | ScaleChosen()
+        ):
             return _describe_preparation(event)
         case TeachersOrdered() | StageStarted() | StageFinished():
             return _describe_stage(event)
@@ -234,9 +242,15 @@ def _describe_run(
 
 
 def _describe_preparation(
-    event: DataChecked | DataSetChecked | WeightsLoaded | TeacherChecked | DistillationPlanned,
+    event: DataChecked | DataSetChecked | WeightsLoaded | TeacherChecked | DistillationPlanned | ScaleChosen,
 ) -> str:
     match event:
+        case ScaleChosen():
+            of_teacher = f" of teacher {event.teacher}" if event.teacher > 1 else ""
+            return (
+                f"scale{of_teacher} found in {event.steps} steps: {event.scale:.3g}, because the distillation loss was "
+                f"{event.ratio:.3g} times the task loss; now it is {event.target:g} times"
+            )
         case DataChecked():
             lines = [*map(_finding, event.findings), f"{event.num_images} images, {event.num_boxes} boxes"]
             return "\n".join(f"{event.split}: {line}" for line in lines)

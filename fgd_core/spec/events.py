@@ -358,6 +358,24 @@ class Exported(Fact):
     file: ExportedFile
 
 
+class ScaleChosen(Fact):
+    """The run has found the scale of its distillation; see `method.scale`."""
+
+    kind: Literal["scale_chosen"] = "scale_chosen"
+    scale: float
+    """A further factor on all weights, from here on."""
+    ratio: float
+    """Distillation over task loss without this factor: the geometric mean of the first steps."""
+    target: float
+    """Distillation over task loss with it."""
+    steps: int
+    """Number of steps until the choice."""
+    teacher: int = 1
+    """1 for `teacher`, then the teachers of `more_teachers`."""
+    epoch: int | None = None
+    step: int | None = None
+
+
 class Warned(Fact):
     """Something that a user should know, and that does not stop the run."""
 
@@ -398,6 +416,7 @@ RunEvent: TypeAlias = Annotated[
     | CheckpointSaved
     | ArtifactSaved
     | Exported
+    | ScaleChosen
     | Warned
     | TeachersOrdered
     | StageStarted

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.methods import METHODS
-from fgd_core.methods.base import Lesson, Moment, Outputs, Side, View
+from fgd_core.methods.base import Lesson, Moment, Outputs, Side, Terms, View
 from fgd_core.methods.parts.decay import scale_at
 from fgd_core.outputs import DenseOutputs
 from fgd_core.ranks import world_size, zero_of
 from fgd_core.spec.data import IMAGE
+from fgd_core.spec.events import ScaleChosen
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
+from fgd_core.training.auto_scale import AutoScale
 from fgd_core.training.class_order import SharedClasses, class_order, shared_classes
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
@@ -29,8 +31,22 @@ class Distillation(nn.Module):
         """Return advice about hyper-parameters that do not suit the teacher's maps, in words; empty if all do."""
         raise NotImplementedError
 
+    def take_news(self) -> list[ScaleChosen]:
+        """Return what was decided since the last call."""
+        raise NotImplementedError
+
+    @property
+    def keeps_its_scale(self) -> bool:
+        """Whether no schedule changes the scale in the course of the training."""
+        raise NotImplementedError
+
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
+        self,
+        student_features: Sequence[Tensor],
+        batch: Batch,
+        moment: Moment,
+        outputs: Outputs | None = None,
+        task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the distillation loss of a batch.
 
@@ -40,6 +56,7 @@ class Distillation(nn.Module):
             moment: the place in the training.
             outputs: what the student predicts from these levels with the batch's targets; None: predicted when a method
                 reads it.
+            task: the student's loss on labels (), from which the scale is found if it is `auto`.
         Returns:
             The weighted sum over levels, a scalar, and its parts for display, scalars without gradient: each term
             unweighted and summed over levels, and the weighted total of each level.
@@ -90,6 +107,8 @@ class Distiller(Distillation):
         self._shared = shared_classes(classes) if is_dense else None
         self._order = class_order(classes, teacher.num_classes) if self._shared is None else self._shared.teacher
         self._method = method
+        # Only then: the checkpoints of other runs have no such state.
+        self.auto_scale = AutoScale() if method.scale == "auto" else None
         # Checkpoints hold the parameters of the method under this name.
         self.losses = METHODS[type(method)](method, side_of(student), self._teacher_side(classes))
 
@@ -115,11 +134,25 @@ class Distiller(Distillation):
             return []
         return list(self.losses.advice(self._teacher_view(batch, IMAGE)))
 
+    def take_news(self) -> list[ScaleChosen]:
+        """Return the scale that was found, if that is new."""
+        return self.auto_scale.take_news() if self.auto_scale is not None else []
+
+    @property
+    def keeps_its_scale(self) -> bool:
+        """Whether the method has no schedule."""
+        return self._method.scale_schedule is None
+
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
+        self,
+        student_features: Sequence[Tensor],
+        batch: Batch,
+        moment: Moment,
+        outputs: Outputs | None = None,
+        task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss from the student's levels, each (N, C, H, W); see `Distillation.forward`."""
-        return self.compare(self.student_views(student_features, batch, outputs), batch, moment)
+        return self.compare(self.student_views(student_features, batch, outputs), batch, moment, task)
 
     def student_views(
         self, student_features: Sequence[Tensor], batch: Batch, outputs: Outputs | None = None
@@ -132,21 +165,36 @@ class Distiller(Distillation):
         }
         return {IMAGE: _student_view(student, batch, lambda: student_features, outputs), **others}
 
-    def compare(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+    def compare(
+        self, student: Mapping[str, View], batch: Batch, moment: Moment, task: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss and its parts as `forward` does, all scalars (), from the student's views by picture."""
         total = batch.images.new_zeros((), dtype=torch.float32)
         scale = scale_at(self._method, moment)
-        parts = {"distill/scale": total.new_tensor(scale)} if self._method.scale_schedule is not None else {}
         if self._method.weighs_nothing or not scale:
-            return at_rest(total, self), {**parts, "distill/total": total}
-        for place, terms in self.losses(self._lesson(student, batch, moment)).items():
-            weighed = terms.scaled(scale)
+            return at_rest(total, self), {**self._shown(total.new_tensor(scale)), "distill/total": total}
+        places = self.losses(self._lesson(student, batch, moment))
+        factor = total.new_tensor(scale) if self.auto_scale is None else self._found(places, scale, moment, task)
+        parts = self._shown(factor)
+        for place, terms in places.items():
+            weighed = terms.scaled(scale if self.auto_scale is None else factor)
             total = total + weighed
             parts[f"distill/{place}"] = weighed.detach()
             for term, value in terms.parts.items():
                 parts[f"distill/{term}"] = parts.get(f"distill/{term}", 0) + value.detach()
         parts["distill/total"] = total.detach()
         return total, parts
+
+    def _found(self, places: Mapping[str, Terms], scale: float, moment: Moment, task: Tensor | None) -> Tensor:
+        """Return the scale () of a step that is found from the losses."""
+        assert self.auto_scale is not None and task is not None, "an automatic scale needs the task's loss"
+        whole = torch.stack([terms.total.detach() for terms in places.values()]).sum()
+        factor: Tensor = scale * self.auto_scale(task, whole, moment)
+        return factor
+
+    def _shown(self, scale: Tensor) -> dict[str, Tensor]:
+        """Return the scale () as a part of the loss, if it may change."""
+        return {} if self.auto_scale is None and self.keeps_its_scale else {"distill/scale": scale.detach()}
 
     def _lesson(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> Lesson:
         lessons = {

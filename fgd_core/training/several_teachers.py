@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fgd_core.data.loading import Batch
 from fgd_core.methods.base import Moment, Outputs
+from fgd_core.spec.events import ScaleChosen
 from fgd_core.training.distiller import Distillation, Distiller, at_rest
 
 
@@ -48,8 +49,26 @@ class SeveralTeachers(Distillation):
             for sentence in distiller.advice(batch)
         ]
 
+    def take_news(self) -> list[ScaleChosen]:
+        """Return the scales that were found, each with the number of its teacher, if they are new."""
+        return [
+            news.model_copy(update={"teacher": number})
+            for number, distiller, _ in self._taught
+            for news in distiller.take_news()
+        ]
+
+    @property
+    def keeps_its_scale(self) -> bool:
+        """Whether no teacher's method has a schedule."""
+        return all(distiller.keeps_its_scale for _, distiller, _ in self._taught)
+
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
+        self,
+        student_features: Sequence[Tensor],
+        batch: Batch,
+        moment: Moment,
+        outputs: Outputs | None = None,
+        task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the mean loss from the student's levels, each (N, C, H, W); see `Distillation.forward`.
 
@@ -62,7 +81,7 @@ class SeveralTeachers(Distillation):
             if not share:
                 total = at_rest(total, distiller)
                 continue
-            own, of_teacher = distiller.compare(student, batch, moment)
+            own, of_teacher = distiller.compare(student, batch, moment, task)
             total = total + share * own
             for name, value in of_teacher.items():
                 parts[name] = parts.get(name, 0) + share * value

@@ -40,6 +40,8 @@ class TrainingState:
     """Steps whose loss or gradient was not finite, in the whole training."""
     skipped_in_row: int = 0
     skipped_in_epoch: int = 0
+    is_advised: bool = False
+    """Whether the run has advised another scale of the distillation."""
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_train_s: float = 0.0
     course: RunIdentity = field(default_factory=dict)

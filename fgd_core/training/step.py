@@ -64,7 +64,7 @@ class Learner(nn.Module):
         parts = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if self.distiller is not None:
-            distilled, of_distiller = self.distiller(features, batch, moment, outputs)
+            distilled, of_distiller = self.distiller(features, batch, moment, outputs, loss)
             loss = loss + distilled
             parts |= of_distiller
         # The outputs, which may be as large as the maps, end here: the backward pass does not read them.

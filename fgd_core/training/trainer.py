@@ -1,7 +1,7 @@
 """Trains a detector: the loop over epochs with steps, evaluations, checkpoints and events."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeAlias
 
@@ -28,6 +28,7 @@ from fgd_core.spec.results import Scores, TrainedWeights
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
 from fgd_core.training import gpu_memory
+from fgd_core.training.auto_scale import advise_scale
 from fgd_core.training.averaging import Average
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.compiling import compiled, compiler_errors_named
@@ -229,6 +230,7 @@ class Trainer:
                 values=means,
             )
         )
+        self._advise_scale(means)
         return True
 
     def _run_step(self, batch: Batch, waited_s: float) -> None:
@@ -247,10 +249,25 @@ class Trainer:
         state.epoch_train_s += elapsed_s
         if not values:
             return
+        self._report_news()
         self._window.add(self.step, values, waited_s=waited_s, trained_s=elapsed_s)
         if self._window.is_due():
             self._report_progress(rate)
             self._log_steps()
+
+    def _report_news(self) -> None:
+        for news in self.distiller.take_news() if self.distiller is not None else ():
+            self.context.emit(news.model_copy(update={"epoch": self.state.epoch + 1, "step": self.step}))
+
+    def _advise_scale(self, means: Mapping[str, float]) -> None:
+        """Warn once if distillation and task are out of balance."""
+        if self.state.is_advised or self.distiller is None or not self.distiller.keeps_its_scale:
+            return
+        advice = advise_scale(means)
+        if advice is not None:
+            self.state.is_advised = True
+            message = f"in epoch {self.state.epoch} {advice}"
+            self.context.emit(Warned(code="distillation_unbalanced", message=message))
 
     def _train_on(self, batch: Batch, rate: float) -> dict[str, float]:
         """Return the values of the step by name; empty if it was skipped."""

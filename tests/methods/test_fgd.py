@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fgd_core.methods.fgd import ContextBlock, FGDLoss, background_weights, foreground_weights
+from fgd_core.methods.fgd import ContextBlock, FGDLoss, advise, background_weights, foreground_weights
+from fgd_core.methods.parts.attention import attention
 from fgd_core.methods.temperature import advise_temperature
+from fgd_core.spec.methods import Fgd, Ikd, Mgd
 
 UNIT: dict[str, float] = {"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "lambda_": 1.0, "temperature": 0.5}
 RETINANET: dict[str, float] = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "lambda_": 5e-6}
@@ -139,6 +142,66 @@ class TestMask:
         assert foreground_weights([boxes((-90, -90, -50, -50))], [(32, 32)], features).sum() == 0
 
 
+def tiled(features: Tensor) -> Tensor:
+    """Repeat a map (N, C, H, W) twice in both directions, as a network sees an image of four times the area."""
+    return features.repeat(1, 1, 2, 2)
+
+
+class TestNormalise:
+    @pytest.mark.parametrize("method", [Fgd(), Fgd(normalise="hw")], ids=["none", "hw"])
+    def test_keeps_the_terms_of_larger_images_only_if_asked(self, method: Fgd) -> None:
+        student, teacher = waves(2, 8, 10, 12)
+        loss = FGDLoss(8, 8, **UNIT, cell_factor=method.cell_factor).double()
+        small = loss.compare(student, teacher, [boxes()] * 2, UNPADDED, (80, 96)).parts
+        large = loss.compare(tiled(student), tiled(teacher), [boxes()] * 2, [(160, 192)] * 2, (160, 192)).parts
+        growth = 1 if method.normalise == "hw" else 4
+        assert large["relation"].item() == pytest.approx(growth * small["relation"].item())
+        assert large["background"].item() == pytest.approx(small["background"].item())
+        if growth == 1:
+            # The channels' half of the attention loss never grows.
+            channels = self.channels(student, teacher)
+            spatial = [parts["attention"].item() - channels for parts in (small, large)]
+            assert spatial[0] == pytest.approx(spatial[1]) and spatial[0] > 0
+
+    @staticmethod
+    def channels(student: Tensor, teacher: Tensor) -> float:
+        (_, ours), (_, theirs) = (attention(each, UNIT["temperature"]) for each in (student, teacher))
+        return (ours - theirs).abs().sum().item() / len(student)
+
+    def test_changes_nothing_at_the_published_size(self) -> None:
+        assert Fgd(normalise="hw").cell_factor((800, 1333)) == 1
+        assert Mgd(normalise="hw").cell_factor((400, 1333)) == 2
+        assert Ikd().cell_factor((400, 1333)) == 1
+
+
+class TestAutomaticTemperature:
+    SETTINGS: ClassVar[dict[str, Any]] = {**UNIT, "temperature": "auto"}
+
+    def test_gives_features_of_any_magnitude_the_same_attention(self) -> None:
+        student, teacher = waves(2, 8, 10, 12)
+        loss = FGDLoss(8, 8, **self.SETTINGS).double()
+        terms = [
+            loss.compare(factor * student, factor * teacher, [boxes()] * 2, UNPADDED, (80, 96)).parts["attention"]
+            for factor in (1, 8, 0.01)
+        ]
+        assert terms[1].item() == pytest.approx(terms[0].item()) == pytest.approx(terms[2].item())
+
+    def test_is_the_published_one_at_the_published_magnitude(self) -> None:
+        """Each image has its own, so the other images of a batch do not matter."""
+        student, teacher = waves(2, 8, 10, 12)
+        teacher = teacher * 0.5 / teacher.abs().mean((1, 2, 3), keepdim=True)
+        arguments = (student, teacher, CASES["A_nopad"][2], UNPADDED, (80, 96))
+        published, found = (FGDLoss(8, 8, **each).double().compare(*arguments) for each in (UNIT, self.SETTINGS))
+        for name in ("foreground", "background", "attention"):
+            assert found.parts[name].item() == pytest.approx(published.parts[name].item())
+
+    def test_is_finite_for_a_teacher_without_features(self) -> None:
+        student = waves(2, 8, 10, 12)[0].float()
+        loss = FGDLoss(8, 8, **self.SETTINGS)
+        terms = loss.compare(student, torch.zeros_like(student), [boxes()] * 2, UNPADDED, (80, 96))
+        assert terms.total.isfinite()
+
+
 class TestEdges:
     @pytest.mark.parametrize(
         "gt",
@@ -237,6 +300,10 @@ class TestAdvice:
         assert advice is not None
         assert advice.count("set method.temperature to") == 1 and "set method.temperature to 4.5," in advice
         assert "ignore P7 (4e+02)" in advice
+
+    def test_a_temperature_that_follows_the_teacher_needs_none(self) -> None:
+        maps = self.maps(4, 4, 4)
+        assert advise(Fgd(temperature=0.05), maps) is not None and advise(Fgd(temperature="auto"), maps) is None
 
     def test_following_the_advice_gives_no_further_advice(self) -> None:
         assert advise_temperature(4.5, self.maps(4, 4, 4.5, 5, 400)) is None

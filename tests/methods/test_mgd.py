@@ -43,6 +43,16 @@ def test_the_loss_is_the_sum_over_channels_and_cells_per_image() -> None:
     torch.testing.assert_close(terms.total, 0.1 * expected)
 
 
+def test_normalise_turns_the_sum_into_a_mean_over_cells_times_the_published_cells() -> None:
+    student, teacher = golden_maps()
+    losses = []
+    for method in (Mgd(alpha=1), Mgd(alpha=1, normalise="hw")):
+        torch.manual_seed(3)
+        losses.append(copying(MgdLoss(method, PAIR))(student, teacher, lesson()).total)
+    height, width = lesson().input_size
+    torch.testing.assert_close(losses[1], losses[0] * 800 * 1333 / (height * width))
+
+
 def test_hidden_cells_get_no_gradient() -> None:
     student, teacher = (each.abs() for each in golden_maps())
     student.requires_grad_()

@@ -8,9 +8,10 @@ from fgd_core.spec.methods.defeat import Decay
 
 
 def scale_at(method: AnyMethod, moment: Moment) -> float:
-    """Return the scale of a method at a moment; at 0, the method need not run."""
-    schedule = method.scale_schedule
-    return method.scale if schedule is None else method.scale * scale_factor(schedule, moment)
+    """Return the scale of a method at a moment, without a factor that is found in the first steps; at 0, the method
+    need not run."""
+    schedule, scale = method.scale_schedule, method.fixed_scale
+    return scale if schedule is None else scale * scale_factor(schedule, moment)
 
 
 def scale_factor(schedule: ScaleSchedule, moment: Moment) -> float:

@@ -9,6 +9,7 @@ from fgd_core.spec.chains import TeacherOrder
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.distill import DistillSpec, Inheritance
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import MethodSpec
@@ -73,6 +74,11 @@ class ChainSpec(AnyJob):
                 f"a chain has 2 to {_MAX_STAGES} stages, and not {len(stages)}; for one teacher, use kind: distill"
             )
         return stages
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_scale(cls, given: object) -> object:
+        return with_default_scale(given)
 
     @model_validator(mode="after")
     def _input_suits_student(self) -> Self:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import MethodSpec
@@ -45,6 +46,11 @@ class DistillSpec(AnyJob):
         return {"teacher": self.teacher} | {
             f"more_teachers.{index}": each for index, each in enumerate(self.more_teachers)
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_scale(cls, given: object) -> object:
+        return with_default_scale(given)
 
     @model_validator(mode="after")
     def _input_suits_student(self) -> Self:

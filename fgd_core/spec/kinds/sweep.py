@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from fgd_core.spec.data import pictures_of
 from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.kinds.base import AnyJob
+from fgd_core.spec.kinds.default_scale import with_published_scale
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.spec.kinds.train import TrainSpec
@@ -28,6 +29,12 @@ class SweepSpec(AnyJob, SweepSettings):
     kind: Literal["sweep"] = "sweep"
     base: TrialBase
     """The job that each trial runs, with the values of the search space put in. Its name may be left out."""
+
+    # A scale that finds itself would hide what the trials change in the weights.
+    @field_validator("base", mode="before")
+    @classmethod
+    def _has_the_published_scale(cls, base: object) -> object:
+        return with_published_scale(base)
 
     @model_validator(mode="before")
     @classmethod

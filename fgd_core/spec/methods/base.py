@@ -1,7 +1,7 @@
 """What all distillation methods have in common: a scale, published values, search spaces, and what they need."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -45,13 +45,25 @@ class MethodPart(NamedTuple):
     prefix: str
     """What the names of its terms and places begin with in curves: `focal/`, or nothing."""
     scale: float
-    """The product of all scales that act on it."""
+    """The product of all scales that act on it, without one that is found in the first steps."""
     terms: tuple[WeighedTerm, ...]
+    finds_scale: bool = False
+    """Whether one more factor is found in the first steps."""
+
+    @property
+    def scale_in_words(self) -> str:
+        """The scale as a table shows it, for example `0.2` or `auto`."""
+        if not self.finds_scale:
+            return f"{self.scale:g}"
+        return "auto" if self.scale == 1 else f"auto x {self.scale:g}"
 
     @property
     def terms_in_words(self) -> str:
         """The terms with their weights; `nothing` if the scale or all weights are 0."""
         return ", ".join(term.in_words for term in self.terms if self.scale) or "nothing"
+
+
+Scale: TypeAlias = Annotated[float, Field(ge=0)] | Literal["auto"]
 
 
 class ScaleSchedule(Command):
@@ -87,13 +99,24 @@ class AnyMethod(Command):
     weight_fields: ClassVar[Mapping[str, str]] = {}
     """The fields that weigh the terms of the loss, and the term that each weighs. If all are 0, nothing is
     distilled."""
+    students_of_recipes: ClassVar[frozenset[str]] = frozenset()
+    """The detectors that learn in the method's recipes; all are ResNets of full size on images of 800x1333 pixels. A
+    test compares them with the recipes."""
     kept_by_baselines: ClassVar[tuple[str, ...]] = ()
     """Fields that are no weights: the baseline with published values keeps the base's value."""
 
-    scale: float = Field(default=1.0, ge=0)
-    """A common factor on all weights of the method. 0 trains without distillation."""
+    scale: Scale = 1.0
+    """A common factor on all weights of the method. 0 trains without distillation. `auto`: found in the first steps, so
+    that the distillation loss is half of the task loss. If a spec names no scale, it is `auto`, unless the method,
+    student and input size are those of a recipe (`fgd recipes`), for which the published weights hold; in a sweep it is
+    1."""
     scale_schedule: ScaleSchedule | None = None
     """How the scale changes in the course of the training. None: it is constant."""
+
+    @property
+    def fixed_scale(self) -> float:
+        """The scale, or 1 if it is found in the first steps."""
+        return 1.0 if self.scale == "auto" else self.scale
 
     @property
     def pictures(self) -> Mapping[str, int | None]:
@@ -126,7 +149,7 @@ class AnyMethod(Command):
 
     def parts_for(self, student: AnyDetector) -> Iterator[MethodPart]:
         """Yield the methods that act on a student, each with its scale: itself, unless it is built of others."""
-        yield MethodPart(self.name(), "", self.scale, tuple(self.terms_for(student)))
+        yield MethodPart(self.name(), "", self.fixed_scale, tuple(self.terms_for(student)), self.scale == "auto")
 
     def terms_for(self, student: AnyDetector) -> Iterator[WeighedTerm]:
         """Yield the terms that have a weight, as far as they apply to a student."""
@@ -144,6 +167,38 @@ class AnyMethod(Command):
         yield from lacking(self, "student", student, self.student_needs)
         if teacher is not None:
             yield from lacking(self, "teacher", teacher, self.teacher_needs)
+
+
+def with_fixed_scale(part: AnyMethod) -> AnyMethod:
+    """Return a method that is a part of another one.
+
+    Raises:
+        ValueError: its scale is `auto`.
+    """
+    if part.scale == "auto":
+        raise ValueError(
+            f"the scale of {part.name()} is auto, but it is a part of another method; give the part a number, and the "
+            "whole method `scale: auto`"
+        )
+    return part
+
+
+Normalise: TypeAlias = Literal["none", "hw"]
+PUBLISHED_PX2 = 800 * 1333
+"""The area of an image of the published size, in pixels."""
+
+
+class SumsOverCells(AnyMethod):
+    """The settings of methods with terms that are sums over the cells of a map, and so grow with the images."""
+
+    normalise: Normalise = "none"
+    """`hw`: the terms that are sums over cells become means over the cells of the padded batch, times the cells of an
+    image of 800x1333 pixels at the same stride. Published weights then hold at other image sizes. `none`: sums, as
+    published."""
+
+    def cell_factor(self, input_size: tuple[int, int]) -> float:
+        """Return the factor on sums over cells of images of (height, width) in pixels, padded."""
+        return 1.0 if self.normalise == "none" else PUBLISHED_PX2 / (input_size[0] * input_size[1])
 
 
 _IN_WORDS: Mapping[Capability, str] = {

@@ -26,6 +26,7 @@ class CrossKd(AnyMethod):
     student_needs = frozenset({"towers", "class_scores"})
     teacher_needs = frozenset({"towers", "class_scores"})
     weight_fields = {"classes": "classes", "boxes": "boxes", "sides": "sides"}
+    students_of_recipes = frozenset({"gfl", "retinanet"})
 
     type: Literal["crosskd"] = "crosskd"
     classes: float = Field(default=1.0, ge=0)

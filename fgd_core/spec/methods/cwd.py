@@ -21,6 +21,7 @@ class Cwd(AnyMethod):
     """
 
     weight_fields = {"weight": "channels"}
+    students_of_recipes = frozenset({"retinanet"})
     kept_by_baselines = ("on",)
 
     type: Literal["cwd"] = "cwd"

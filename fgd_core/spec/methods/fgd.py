@@ -1,13 +1,13 @@
 """Focal and Global Distillation."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector, Fcos, RepPoints, TwoStage
 from fgd_core.spec.dimensions import LogUniform
-from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.base import Normalise, Scale, Space, SumsOverCells
 
 _WEIGHTS = {"alpha": "foreground", "beta": "background", "gamma": "attention", "lambda_": "relation"}
 _TEMPERATURE = LogUniform(low=0.1, high=10)
@@ -15,10 +15,11 @@ _AROUND = 30
 """The searched range of a weight, as a factor below and above its published value."""
 
 
-class Fgd(AnyMethod):
+class Fgd(SumsOverCells):
     """Focal and Global Distillation (arXiv:2111.11837). The defaults are the published values for RetinaNet."""
 
     weight_fields = _WEIGHTS
+    students_of_recipes = frozenset({"faster_rcnn", "fcos", "gfl", "mask_rcnn", "reppoints", "retinanet", "solo"})
     kept_by_baselines = ("mask",)
 
     type: Literal["fgd"] = "fgd"
@@ -30,11 +31,17 @@ class Fgd(AnyMethod):
     """Weight of the attention loss."""
     lambda_: float = Field(default=5e-6, ge=0)
     """Weight of the relation (global) loss."""
-    temperature: float = Field(default=0.5, gt=0)
-    """Temperature of the spatial and channel attention."""
-    scale: float = Field(default=1.0, ge=0)
+    temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = 0.5
+    """Temperature of the spatial and channel attention. The published 0.5 suits features of this mean magnitude.
+    `auto`: the mean magnitude of the teacher's map, of each image on each level."""
+    scale: Scale = 1.0
     """A common factor on all four weights. The losses are sums over cells, so the published weights suit pretrained
-    networks at 800x1333 pixels. Small networks without pretrained weights need about 0.2."""
+    networks at 800x1333 pixels. Small networks without pretrained weights need about 0.2. `auto`, and what holds if a
+    spec names no scale: see the same field of other methods."""
+    normalise: Normalise = "none"
+    """`hw`: the relation loss and the spatial half of the attention loss, which are sums over cells, become means over
+    the cells of the padded batch, times the cells of an image of 800x1333 pixels at the same stride. The other losses
+    do not grow with the images. `none`: sums, as published."""
     mask: Literal["geometric", "official"] = "geometric"
     """How boxes are placed on the feature map. `geometric`: at their true position. `official`: stretched over the
     padding, as in the authors' code."""

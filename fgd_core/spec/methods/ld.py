@@ -26,6 +26,7 @@ class Ld(AnyMethod):
     student_needs = frozenset({"distributions", "class_scores"})
     teacher_needs = frozenset({"distributions", "class_scores"})
     weight_fields = {"main": "main", "valuable": "valuable", "classes": "classes"}
+    students_of_recipes = frozenset({"gfl"})
 
     type: Literal["ld"] = "ld"
     main: float = Field(default=0.25, ge=0)

@@ -7,13 +7,13 @@ from pydantic import Field
 
 from fgd_core.spec.detectors import AnyDetector, TwoStage
 from fgd_core.spec.dimensions import LogUniform, Uniform
-from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.base import Space, SumsOverCells
 
 _AROUND = 30
 """The searched range of the weight, as a factor below and above its published value."""
 
 
-class Mgd(AnyMethod):
+class Mgd(SumsOverCells):
     """Masked generative distillation (arXiv:2205.01529): hides random cells of the student's map, and two trained
     convolutions generate the teacher's whole map from the rest. The defaults are the published values for one-stage
     detectors.
@@ -24,6 +24,7 @@ class Mgd(AnyMethod):
     """
 
     weight_fields = {"alpha": "generation"}
+    students_of_recipes = frozenset({"reppoints", "retinanet"})
 
     type: Literal["mgd"] = "mgd"
     alpha: float = Field(default=2e-5, ge=0)

@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.dimensions import LogUniform
-from fgd_core.spec.methods.base import AnyMethod, MethodPart, Space, Unmet
+from fgd_core.spec.methods.base import AnyMethod, MethodPart, Space, Unmet, with_fixed_scale
 from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.single import SingleMethod
 
 _Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=30)]
+
+
+_Part: TypeAlias = Annotated[SingleMethod, AfterValidator(with_fixed_scale)]
 
 
 class Mixed(AnyMethod):
@@ -25,8 +28,9 @@ class Mixed(AnyMethod):
     """
 
     type: Literal["mixed"] = "mixed"
-    parts: Mapping[_Name, SingleMethod] = Field(default={"focal": Fgd(), "pearson": Pkd()}, min_length=1)
-    """The methods, by a name of your choice, for example `{features: {type: pkd}, boxes: {type: ld, scale: 0.5}}`."""
+    parts: Mapping[_Name, _Part] = Field(default={"focal": Fgd(), "pearson": Pkd()}, min_length=1)
+    """The methods, by a name of your choice, for example `{features: {type: pkd}, boxes: {type: ld, scale: 0.5}}`. Each
+    scale is a number: the share of the part in the mixture."""
 
     @property
     def pictures(self) -> Mapping[str, int | None]:
@@ -47,7 +51,8 @@ class Mixed(AnyMethod):
         for name, method in self.parts.items():
             for each in method.parts_for(student):
                 title = f"{name} ({each.title})"
-                yield each._replace(title=title, prefix=f"{name}/", scale=self.scale * each.scale)
+                scale, is_auto = self.fixed_scale * each.scale, self.scale == "auto"
+                yield each._replace(title=title, prefix=f"{name}/", scale=scale, finds_scale=is_auto)
 
     @classmethod
     def spaces(cls, published: Self) -> Mapping[str, Space]:

@@ -20,6 +20,7 @@ class Pkd(AnyMethod):
     """
 
     weight_fields = {"weight": "pearson"}
+    students_of_recipes = frozenset({"faster_rcnn", "reppoints", "retinanet"})
 
     type: Literal["pkd"] = "pkd"
     weight: float = Field(default=10.0, ge=0)

@@ -77,7 +77,7 @@ def method_table(methods: Sequence[AppliedMethod]) -> Table:
     table.add_column("terms of the loss, with their weights")
     for stage, teacher, share, part in methods:
         source = [stage] * has_stages + [teacher] * (has_stages or has_shares) + [f"{share:.0%}"] * has_shares
-        table.add_row(*map(Text, (*source, part.title, f"{part.scale:g}", part.terms_in_words)))
+        table.add_row(*map(Text, (*source, part.title, part.scale_in_words, part.terms_in_words)))
     return table
 
 

@@ -1,0 +1,68 @@
+"""The scale of a method where a spec names none: published weights for published students, else one that is found."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from fgd_core.spec.methods import METHOD_TYPES
+from fgd_core.spec.methods.base import AnyMethod
+from fgd_core.spec.methods.single import fgd_if_unnamed
+
+_BACKBONES = ("resnet50", "resnet101")
+_STEM_WIDTH, _FPN_WIDTH, _SIZE_PX = 64, 256, (800, 1333)
+
+
+def with_default_scale(job: object) -> object:
+    """Return a job as a user wrote it, in which every method has a scale.
+
+    Args:
+        job: the content of a distillation or a chain; anything that is not a mapping is returned as it is.
+    """
+    if not isinstance(job, Mapping):
+        return job
+    stages = job.get("stages")
+    changed = {"method": _with_scale(job.get("method"), job)} if "method" in job else {}
+    if isinstance(stages, list | tuple):
+        changed["stages"] = [_with_method(stage, job) for stage in stages]
+    return {**job, **changed}
+
+
+def with_published_scale(job: object) -> object:
+    """Return a job as a user wrote it, in which a method without a scale has the scale 1."""
+    method = job.get("method") if isinstance(job, Mapping) else None
+    if not isinstance(job, Mapping) or not isinstance(method, Mapping) or "scale" in method:
+        return job
+    return {**job, "method": {**method, "scale": 1.0}}
+
+
+def _with_method(stage: object, job: Mapping[str, object]) -> object:
+    if not isinstance(stage, Mapping) or stage.get("method") is None:
+        return stage
+    return {**stage, "method": _with_scale(stage["method"], job)}
+
+
+def _with_scale(method: object, job: Mapping[str, object]) -> object:
+    if not isinstance(method, Mapping) or "scale" in method:
+        return method
+    kind = METHOD_TYPES.get(str(_field(fgd_if_unnamed(method), "type", None)))
+    has_recipe = kind is not None and _has_recipe(kind, job.get("student"), job.get("input"))
+    return {**method, "scale": 1.0 if has_recipe else "auto"}
+
+
+def _has_recipe(method: type[AnyMethod], student: object, input_: object) -> bool:
+    backbone = _field(student, "backbone", {})
+    return (
+        _field(student, "type", None) in method.students_of_recipes
+        and _field(student, "fpn_width", _FPN_WIDTH) == _FPN_WIDTH
+        and _field(backbone, "name", _BACKBONES[0]) in _BACKBONES
+        and _field(backbone, "stem_width", _STEM_WIDTH) == _STEM_WIDTH
+        and _field(backbone, "blocks", None) is None
+        and (_field(input_, "shorter_px", _SIZE_PX[0]), _field(input_, "longer_px", _SIZE_PX[1])) == _SIZE_PX
+    )
+
+
+def _field(part: object, name: str, default: object) -> object:
+    """Return a field of a part of a spec, which is a mapping as a user wrote it, or a model."""
+    if isinstance(part, BaseModel):
+        return getattr(part, name, default)
+    return part.get(name, default) if isinstance(part, Mapping) else default
