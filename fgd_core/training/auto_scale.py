@@ -10,7 +10,7 @@ from fgd_core.methods.base import Moment
 from fgd_core.ranks import mean_over_ranks
 from fgd_core.spec.events import ScaleChosen
 
-TARGET = 0.5
+TARGET = 2.0
 """Distillation over task loss with the scale that is found."""
 BALANCED = (0.1, 2.0)
 """Distillation over task loss, below and above which a run advises another scale."""
@@ -43,6 +43,8 @@ class AutoScale(nn.Module):
             distilled: the distillation loss of this rank at a scale of 1 ().
         """
         if not self.is_found:
+            # A step that was undone may have left some.
+            self._news.clear()
             self._learn(*mean_over_ranks(torch.stack([task.detach().double(), distilled.detach().double()])))
             if moment.step + 1 >= _steps_to_learn(moment) and self.count:
                 self._end(moment)
@@ -86,9 +88,9 @@ def advise_scale(values: Mapping[str, float]) -> str | None:
     low, high = BALANCED
     if task <= 0 or distilled <= 0 or low <= (ratio := distilled / task) <= high:
         return None
-    what = "drowns the task loss" if ratio > high else "hardly counts beside the task loss"
-    change = f"{'divide' if ratio > high else 'multiply'} it by about {max(ratio / TARGET, TARGET / ratio):.2g}"
+    what = "may drown it" if ratio > high else "hardly counts beside it"
+    change = f"{'divide' if ratio > high else 'multiply'} method.scale by about {max(ratio / high, high / ratio):.2g}"
     return (
-        f"the distillation loss is {ratio:.3g} times the task loss, and outside of {low:g} to {high:g} it {what}; "
-        f"set method.scale to auto, or {change}"
+        f"the distillation loss is {ratio:.3g} times the task loss and {what}; if the student learns less than without "
+        f"distillation, set method.scale to auto, or {change}"
     )

@@ -36,8 +36,8 @@ class Distillation(nn.Module):
         raise NotImplementedError
 
     @property
-    def keeps_its_scale(self) -> bool:
-        """Whether no schedule changes the scale in the course of the training."""
+    def has_fixed_scale(self) -> bool:
+        """Whether a user chose the scale, and it stays the same in the course of the training."""
         raise NotImplementedError
 
     def forward(
@@ -139,9 +139,9 @@ class Distiller(Distillation):
         return self.auto_scale.take_news() if self.auto_scale is not None else []
 
     @property
-    def keeps_its_scale(self) -> bool:
-        """Whether the method has no schedule."""
-        return self._method.scale_schedule is None
+    def has_fixed_scale(self) -> bool:
+        """Whether the method's scale is a number without a schedule."""
+        return self.auto_scale is None and self._method.scale_schedule is None
 
     def forward(
         self,
@@ -194,7 +194,7 @@ class Distiller(Distillation):
 
     def _shown(self, scale: Tensor) -> dict[str, Tensor]:
         """Return the scale () as a part of the loss, if it may change."""
-        return {} if self.auto_scale is None and self.keeps_its_scale else {"distill/scale": scale.detach()}
+        return {} if self.has_fixed_scale else {"distill/scale": scale.detach()}
 
     def _lesson(self, student: Mapping[str, View], batch: Batch, moment: Moment) -> Lesson:
         lessons = {

@@ -58,9 +58,9 @@ class SeveralTeachers(Distillation):
         ]
 
     @property
-    def keeps_its_scale(self) -> bool:
-        """Whether no teacher's method has a schedule."""
-        return all(distiller.keeps_its_scale for _, distiller, _ in self._taught)
+    def has_fixed_scale(self) -> bool:
+        """Whether the scales of all teachers' methods are numbers without a schedule."""
+        return all(distiller.has_fixed_scale for _, distiller, _ in self._taught)
 
     def forward(
         self,

@@ -261,7 +261,7 @@ class Trainer:
 
     def _advise_scale(self, means: Mapping[str, float]) -> None:
         """Warn once if distillation and task are out of balance."""
-        if self.state.is_advised or self.distiller is None or not self.distiller.keeps_its_scale:
+        if self.state.is_advised or self.distiller is None or not self.distiller.has_fixed_scale:
             return
         advice = advise_scale(means)
         if advice is not None:

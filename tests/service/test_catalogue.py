@@ -54,7 +54,7 @@ class TestContent:
         assert [setting.path for setting in entry.settings if not setting.help] == []
 
     def test_help_is_the_docstring_in_one_line(self) -> None:
-        assert setting_of("fgd", "temperature").help == "Temperature of the spatial and channel attention."
+        assert setting_of("fgd", "alpha").help == "Weight of the foreground's feature loss."
         assert not [setting for _, entry in ENTRIES for setting in entry.settings if "\n" in setting.help]
 
 

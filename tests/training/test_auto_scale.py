@@ -101,7 +101,7 @@ class TestRun:
 
     @pytest.mark.parametrize("stop_after_steps", [1, 4])
     def test_resumes_to_the_bit(self, teacher: Path, tmp_path: Path, stop_after_steps: int) -> None:
-        training = TRAINING | {"epochs": 15, "evaluate_every": 15}
+        training = TRAINING | {"epochs": 6, "evaluate_every": 6}
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         execute(spec_of(teacher, training=training), RecordingContext(whole))
         stopped = RecordingContext(parts, stop_after_steps=stop_after_steps)
@@ -127,7 +127,10 @@ class TestRun:
 
 
 class TestAdvice:
-    @pytest.mark.parametrize(("ratio", "advice"), [(0.05, "multiply it by about 10"), (20, "divide it by about 40")])
+    @pytest.mark.parametrize(
+        ("ratio", "advice"),
+        [(0.05, "multiply method.scale by about 40"), (20, "divide method.scale by about 10")],
+    )
     def test_names_the_ratio_and_the_cure(self, ratio: float, advice: str) -> None:
         found = advise_scale({"task/boxes": 1.0, "task/classification": 1.0, "distill/total": 2 * ratio})
         assert found is not None and f"is {ratio:g} times the task loss" in found

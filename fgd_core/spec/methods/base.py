@@ -107,7 +107,7 @@ class AnyMethod(Command):
 
     scale: Scale = 1.0
     """A common factor on all weights of the method. 0 trains without distillation. `auto`: found in the first steps, so
-    that the distillation loss is half of the task loss. If a spec names no scale, it is `auto`, unless the method,
+    that the distillation loss is twice the task loss. If a spec names no scale, it is `auto`, unless the method,
     student and input size are those of a recipe (`fgd recipes`), for which the published weights hold; in a sweep it is
     1."""
     scale_schedule: ScaleSchedule | None = None
