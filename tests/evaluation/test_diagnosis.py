@@ -9,7 +9,7 @@ from fgd_core.evaluation.coco import coco_scores, match_detections
 from fgd_core.evaluation.diagnosis import by_object_count, diagnose, precision_curves
 from fgd_core.evaluation.diagnosis.calibration import measure_calibration
 from fgd_core.evaluation.diagnosis.confusion import count_confusions
-from fgd_core.evaluation.diagnosis.errors import judge, kinds_of_error
+from fgd_core.evaluation.diagnosis.errors import KINDS, judge, kinds_of_error
 from fgd_core.evaluation.diagnosis.matching import MatchedImage, match_image, match_images, overlaps
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.spec.diagnosis import Errors
@@ -53,6 +53,10 @@ def errors(*images: MatchedImage, num_classes: int = 2) -> dict[str, Errors]:
     return {each.kind: each for each in kinds_of_error(images, num_classes)[1]}
 
 
+def kinds(of: MatchedImage) -> list[str | None]:
+    return [KINDS[code] if code >= 0 else None for code in judge(of).kinds]
+
+
 class TestKindsOfError:
     @pytest.mark.parametrize(
         ("found", "kind"),
@@ -64,11 +68,10 @@ class TestKindsOfError:
         ],
     )
     def test_a_single_wrong_detection_has_the_kind_of_tide(self, found: Found, kind: str) -> None:
-        assert judge(image([(OBJECT, CAT)], [found])).kinds == [kind]
+        assert kinds(image([(OBJECT, CAT)], [found])) == [kind]
 
     def test_a_second_detection_of_an_object_is_a_duplicate_also_if_its_box_is_better(self) -> None:
-        judged = judge(image([(OBJECT, CAT)], [(OBJECT, 0.6, CAT), (GOOD, 0.9, CAT)]))
-        assert judged.kinds == [None, "duplicate"]
+        assert kinds(image([(OBJECT, CAT)], [(OBJECT, 0.6, CAT), (GOOD, 0.9, CAT)])) == [None, "duplicate"]
 
     def test_an_object_with_a_wrong_box_or_class_near_it_is_not_missed(self) -> None:
         near = image([(OBJECT, CAT), (ELSEWHERE, CAT)], [(OFF, 0.9, CAT)])
@@ -76,7 +79,7 @@ class TestKindsOfError:
 
     def test_a_detection_in_a_crowd_of_its_class_is_no_error(self) -> None:
         crowd = image([(OBJECT, CAT)], [(GOOD, 0.9, CAT), (GOOD, 0.8, DOG)], crowd=(True,))
-        assert judge(crowd).kinds == [None, "background"]
+        assert kinds(crowd) == [None, "background"]
         assert errors(crowd)["missed"].count == 0
 
     def test_a_corrected_class_gains_what_the_object_was_worth(self) -> None:

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from fgd_core.evaluation.diagnosis.average_precision import mean_average_precision
 from fgd_core.evaluation.diagnosis.matching import NOTHING, RIGHT_IOU, Flags, Floats, Integers, MatchedImage
 from fgd_core.spec.diagnosis import ErrorKind, Errors
+from fgd_core.stopping import stoppable
 
 BACKGROUND_IOU = 0.1
-_FIXED: tuple[ErrorKind, ...] = ("classification", "localisation")
-"""The kinds that an oracle corrects; detections of the other kinds are left out."""
+KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 
 
 class JudgedImage(NamedTuple):
     """Holds the errors of one image."""
 
-    kinds: Sequence[ErrorKind | None]
-    """(D,) None for detections that are right or ignored"""
+    kinds: npt.NDArray[np.int8]
+    """(D,) index into `KINDS`; -1 for detections that are right or ignored"""
     target: Integers
     """(D,) index of the true box that the detection was about, for the kinds `classification` and `localisation`; else
     -1"""
@@ -42,41 +43,39 @@ class _Pool(NamedTuple):
 
 def judge(image: MatchedImage) -> JudgedImage:
     """Name the kind of each error of an image."""
-    num_true = len(image.true_labels)
-    kinds: list[ErrorKind | None] = [None] * len(image.labels)
-    target = np.full(len(image.labels), NOTHING)
-    for index in np.flatnonzero(image.is_wrong):
-        kinds[index], target[index] = _kind(image.iou[index], image.true_labels == image.labels[index])
-    is_missed = ~image.is_found & ~np.isin(np.arange(num_true), target)
+    is_own_class = image.labels[:, None] == image.true_labels
+    own, other = np.where(is_own_class, image.iou, 0.0), np.where(is_own_class, 0.0, image.iou)  # (D, G)
+    best_own, best_other = own.max(1, initial=0.0), other.max(1, initial=0.0)
+    is_localisation = (best_own >= BACKGROUND_IOU) & (best_own < RIGHT_IOU)
+    is_classification = ~is_localisation & (best_other >= RIGHT_IOU)
+    cases: Sequence[tuple[ErrorKind, Flags]] = (
+        ("localisation", is_localisation),
+        ("classification", is_classification),
+        # No free box of its own class overlaps it so much, else it would be right.
+        ("duplicate", best_own >= RIGHT_IOU),
+        ("both", best_other >= BACKGROUND_IOU),
+    )
+    codes = [KINDS.index(kind) for kind, _ in cases]
+    kinds = np.select([case for _, case in cases], codes, KINDS.index("background")).astype(np.int8)
+    kinds[~image.is_wrong] = NOTHING
+    target = np.full(len(kinds), NOTHING)
+    for overlap, kind in ((own, "localisation"), (other, "classification")):
+        of_kind = kinds == KINDS.index(kind)
+        target[of_kind] = overlap[of_kind].argmax(1) if of_kind.any() else NOTHING
+    is_missed = ~image.is_found & ~np.isin(np.arange(len(image.true_labels)), target)
     return JudgedImage(kinds, target, is_missed)
-
-
-def _kind(iou: Floats, is_own_class: Flags) -> tuple[ErrorKind, int]:
-    """Name the kind of a false positive from its overlaps with the true boxes (G,), and the box that it was about.
-
-    No free box of its own class overlaps it by 0.5 or more, else it would be right.
-    """
-    own, other = np.where(is_own_class, iou, 0.0), np.where(is_own_class, 0.0, iou)
-    best_own, best_other = own.max(initial=0.0), other.max(initial=0.0)
-    if BACKGROUND_IOU <= best_own < RIGHT_IOU:
-        return "localisation", int(own.argmax())
-    if best_other >= RIGHT_IOU:
-        return "classification", int(other.argmax())
-    if best_own >= RIGHT_IOU:
-        return "duplicate", NOTHING
-    return ("both" if best_other >= BACKGROUND_IOU else "background"), NOTHING
 
 
 def kinds_of_error(images: Sequence[MatchedImage], num_classes: int) -> tuple[float | None, list[Errors]]:
     """Return AP50, and for each kind of error its number and by how much AP50 would rise without it."""
-    judged = [judge(image) for image in images]
+    judged = [judge(image) for image in stoppable(images)]
     true_labels = np.concatenate([np.zeros(0, np.int64), *(image.true_labels for image in images)])
     num_true = np.bincount(true_labels, minlength=num_classes)
     ap50 = _pool(images, judged, None).ap50(num_true)
     found = []
-    for kind in get_args(ErrorKind):
+    for code, kind in enumerate(KINDS):
         missed = _missed_by_class(images, judged, num_classes) if kind == "missed" else np.zeros(num_classes, np.int64)
-        count = int(missed.sum()) if kind == "missed" else sum(each.kinds.count(kind) for each in judged)
+        count = int(missed.sum()) + sum(int((each.kinds == code).sum()) for each in judged)
         without = _mean_ap(_pool(images, judged, kind), num_true, missed)
         gain = None if ap50 is None or without is None else without - ap50
         found.append(Errors(kind=kind, count=count, gain=gain))
@@ -106,14 +105,13 @@ def _pool(images: Sequence[MatchedImage], judged: Sequence[JudgedImage], without
 
 def _corrected(image: MatchedImage, judged: JudgedImage, without: ErrorKind | None) -> _Pool:
     labels, is_right, counts = image.labels.copy(), image.is_right.copy(), ~image.is_ignored
-    found = image.is_found
-    for index, kind in enumerate(judged.kinds):
-        if kind is None or kind != without:
-            continue
+    if without is None:
+        return _Pool(labels[counts], image.scores[counts], is_right[counts])
+    of_kind, found = judged.kinds == KINDS.index(without), image.is_found
+    counts &= ~of_kind
+    for index in np.flatnonzero(of_kind & (judged.target != NOTHING)):
         truth = judged.target[index]
         # The first detection about a box has the highest score; the others would be duplicates.
-        if kind in _FIXED and not found[truth]:
-            labels[index], is_right[index], found[truth] = image.true_labels[truth], True, True
-        else:
-            counts[index] = False
+        if not found[truth]:
+            labels[index], is_right[index], counts[index], found[truth] = image.true_labels[truth], True, True, True
     return _Pool(labels[counts], image.scores[counts], is_right[counts])

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fgd_core.data.samples import Sample
 from fgd_core.evaluation.inference import ImageDetections
+from fgd_core.stopping import stoppable
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -59,8 +60,8 @@ class MatchedImage(NamedTuple):
 
 
 def match_images(samples: Sequence[Sample], detections: Mapping[int, ImageDetections]) -> list[MatchedImage]:
-    """Match all images of a split, in the order of `samples`."""
-    return [match_image(sample, detections[sample.image_id]) for sample in samples]
+    """Match all images of a split, in the order of `samples`; raises Stopped."""
+    return [match_image(sample, detections[sample.image_id]) for sample in stoppable(samples)]
 
 
 def match_image(sample: Sample, detections: ImageDetections) -> MatchedImage:
