@@ -1,6 +1,9 @@
 """Sorts the errors of a detector into six kinds, and computes what each costs in AP50.
 
-Source: TIDE, arXiv:2008.08115 §2.2 and §2.3, with its overlaps of 0.5 and 0.1.
+Source: TIDE, arXiv:2008.08115 §2.2 and §2.3, with its overlaps of 0.5 and 0.1. On made-up detections without crowds,
+all numbers of errors equal those of the authors' code (tidecv 1.0.1). The gains of the kinds `classification` and
+`localisation` differ by up to half a point of AP50 where both concern one object: there the detection with the higher
+score claims the object for both oracles; here each oracle works alone, as in the paper.
 """
 
 from collections.abc import Sequence
