@@ -1,7 +1,7 @@
 """Wraps a detector as one graph from a batch of images to its detections."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from fgd_core.export.solo import detect_masks
 from fgd_core.export.two_stage import detect_in_two_stages
 from fgd_core.spec.exports import ExportDescription
 
-Detect: TypeAlias = Callable[[Any, Tensor, Tensor], Iterable[Tensor | None]]
+Detect: TypeAlias = Callable[..., Iterable[Tensor | None]]
 """(detector, images (N, 3, H, W), image sizes (N, 2)) -> detections."""
 
 DETECT: Mapping[type[Detector], Detect] = {

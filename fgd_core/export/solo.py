@@ -66,8 +66,6 @@ def _best_cells(logits: Tensor, grid: int, threshold: float) -> tuple[Tensor, Te
     best, index = high.topk(CANDIDATES_PER_LEVEL)
     # Each candidate costs a whole mask, so the rows that no image needs are left out.
     count = (best > 0).sum(1).amax(0).clamp(min=1).item()
-    torch._check(count >= 1)
-    torch._check(count <= CANDIDATES_PER_LEVEL)
     return best[:, :count], index[:, :count].clamp(max=peaks.shape[1] - 1)
 
 

@@ -1,7 +1,5 @@
 """Non-maximum suppression as one operator, which each kind of export translates to its own."""
 
-from typing import Any
-
 import torch
 from onnxscript import opset20
 from torch import Tensor
@@ -9,7 +7,6 @@ from torchvision.ops import nms
 
 OPSET = 20
 """The version of ONNX's operators that exports use; the first with all that deformable convolutions need."""
-_OP: Any = opset20  # Its functions have the types of tensors, and here they get the symbols of a graph.
 _ALL = 2**31 - 1
 _BOOL = 9
 
@@ -51,13 +48,17 @@ SUPPRESSED = torch.ops.fgd.suppressed.default
 
 def suppressed_in_onnx(boxes: object, scores: object, iou_threshold: float) -> object:
     """Translate the operator: the indices that `NonMaxSuppression` returns become a mask."""
-    chosen = _OP.NonMaxSuppression(
-        boxes,
-        scores,
-        _OP.Constant(value_ints=[_ALL]),
-        _OP.Constant(value_floats=[iou_threshold]),
-        _OP.Constant(value_floats=[0.0]),
-    )
-    count = _OP.Slice(_OP.Shape(chosen), _OP.Constant(value_ints=[0]), _OP.Constant(value_ints=[1]))
-    nothing = _OP.Expand(_OP.Constant(value_ints=[0]), _OP.Shape(scores))
-    return _OP.Cast(_OP.ScatterND(nothing, chosen, _OP.Expand(_OP.Constant(value_ints=[1]), count)), to=_BOOL)
+    limits = (_numbers(_ALL), _node("Constant", value_floats=[iou_threshold]), _node("Constant", value_floats=[0.0]))
+    chosen = _node("NonMaxSuppression", boxes, scores, *limits)
+    count = _node("Slice", _node("Shape", chosen), _numbers(0), _numbers(1))
+    nothing = _node("Expand", _numbers(0), _node("Shape", scores))
+    return _node("Cast", _node("ScatterND", nothing, chosen, _node("Expand", _numbers(1), count)), to=_BOOL)
+
+
+def _numbers(value: int) -> object:
+    return _node("Constant", value_ints=[value])
+
+
+def _node(name: str, *inputs: object, **attributes: object) -> object:
+    """Add a node to the graph. onnxscript's own functions have the types of tensors, and here they get symbols."""
+    return getattr(opset20, name)(*inputs, **attributes)

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import onnx
 import torch
@@ -35,12 +35,12 @@ def trace(graph: DetectionGraph, description: ExportDescription) -> ExportedProg
     sizes = torch.tensor([[height, width - 20], [height - 9, width]])
     multiple = description.input.pad_to_px
     any_size = {2: multiple * Dim("height"), 3: multiple * Dim("width")}
-    batch: dict[int, Any] = {0: Dim("batch")}
+    batch: dict[int, object] = {0: Dim("batch")}
     shapes = (batch if description.size_px else {**batch, **any_size}, batch)
     try:
         with torch.no_grad(), _quietly():
             return torch.export.export(graph, (images, sizes), dynamic_shapes=shapes, strict=False)
-    except (torch._dynamo.exc.UserError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise ExportError(
             f"PyTorch cannot trace {description.detector} for any size; set size_px to the one size that you need",
             detector=description.detector,

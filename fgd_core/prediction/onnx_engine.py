@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +41,7 @@ class OnnxEngine:
         """
         if not self.description.postprocesses:
             raise SpecError("the file was exported without post-processing; export it with postprocess: true")
-        outputs: list[npt.NDArray[Any]] = self._session.run(None, inputs_of(batch, self.description))
+        outputs: list[npt.NDArray[np.generic]] = self._session.run(None, inputs_of(batch, self.description))
         return split(self._names, outputs)
 
 
