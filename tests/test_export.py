@@ -34,11 +34,11 @@ WITH_SWIN = [each for each in VARIANTS if each.backbone == TINY_SWIN]
 OTHERS = [each for each in VARIANTS if each.backbone != TINY_SWIN]
 
 
-def trained_like(settings: DetectorSpec) -> Detector:
+def trained_like(settings: DetectorSpec, num_classes: int = len(CLASSES)) -> Detector:
     """Build a detector whose scores differ: those of a new one are nearly equal, and their order is chance."""
     torch.manual_seed(0)
     low = settings.model_copy(update={"score_threshold": 0.02})
-    detector = build_detector(low, len(CLASSES)).eval().requires_grad_(requires_grad=False)
+    detector = build_detector(low, num_classes).eval().requires_grad_(requires_grad=False)
     for name, values in detector.named_parameters():
         if values.dim() > 1 and not name.startswith("backbone.body"):
             values.mul_(FACTORS.get(type(settings), 1.5))

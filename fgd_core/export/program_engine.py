@@ -1,10 +1,10 @@
 """Runs exported programs of `torch.export` in PyTorch."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.export.checkpoint_engine import device_named, normalised_batch
@@ -47,7 +47,7 @@ def open_program(path: Path, device: str = "cpu") -> ProgramEngine:
     try:
         program = torch.export.load(path, extra_files=texts)
         description = ExportDescription.model_validate(json.loads(texts[DESCRIPTION_KEY]))
-    except (RuntimeError, ValidationError, ValueError) as error:
+    except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise WeightsError(
             "the file is no program of an `export` job of this version; export it again", path=str(path)
         ) from error

@@ -205,8 +205,13 @@ class TestWeights:
         fcos = distill_spec(checkpoint="FCOS_ResNet50_FPN_Weights.COCO_V1", detector={"type": "retinanet"})
         assert refused(fcos)["teacher.detector.type"][0] == "weights_unfit"
 
-    def test_only_checkpoints_of_fgd_can_be_evaluated(self) -> None:
-        assert refused(evaluate_spec("ResNet50_Weights.IMAGENET1K_V2"))["checkpoint"][0] == "no_checkpoint"
+    def test_only_whole_detectors_can_be_evaluated(self) -> None:
+        assert refused(evaluate_spec("ResNet50_Weights.IMAGENET1K_V2"))["checkpoint"][0] == "no_detector"
+        assert "checkpoint" not in refused(evaluate_spec("RetinaNet_ResNet50_FPN_Weights.COCO_V1"))
+
+    def test_only_checkpoints_of_fgd_can_be_exported(self) -> None:
+        spec = {**evaluate_spec("RetinaNet_ResNet50_FPN_Weights.COCO_V1"), "kind": "export"}
+        assert refused(spec)["checkpoint"][0] == "no_checkpoint"
 
     @pytest.mark.parametrize(
         ("teacher", "said"),
