@@ -28,7 +28,7 @@ def record_provenance(folder: Path) -> Iterator[ProvenanceRecorded | ArtifactSav
     changes = _changes() if revision is not None else b""
     written = write_atomically(folder / CODE_CHANGES, lambda file: file.write(changes)) if changes else None
     code = CodeVersion(
-        version=metadata.version("fgd"),
+        version=_version(),
         sha256=_digest_of_code(),
         revision=revision,
         changes_sha256=written.sha256 if written is not None else None,
@@ -36,6 +36,13 @@ def record_provenance(folder: Path) -> Iterator[ProvenanceRecorded | ArtifactSav
     yield ProvenanceRecorded(code=code, machine=_machine(), packages=_installed())
     if written is not None:
         yield written.artifact("text/x-diff")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fgd")
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _digest_of_code() -> str:

@@ -12,7 +12,7 @@ class CodeVersion(Fact):
     """The code of fgd that ran."""
 
     version: str
-    """Of the package."""
+    """Of the package; `not installed` for code that only lies on Python's path."""
     sha256: str
     """Digest of all Python files of the library and of the workers, with their names."""
     revision: str | None = None
