@@ -40,7 +40,7 @@ class Copier:
     def __init__(
         self, target: LoggerTarget, logger: Logger, database: Database, settings: Settings, clock: Clock
     ) -> None:
-        self._key, self._logger = target.key, logger
+        self.key, self._logger = target.key, logger
         self._database, self._settings, self._clock = database, settings, clock
         self._holder = secrets.token_hex(16)
         self._lease: Lease | None = None
@@ -57,13 +57,13 @@ class Copier:
         if self._lease is None:
             return False
         async with self._database.reading() as session:
-            position = await logger_progress.position(session, self._key)
+            position = await logger_progress.position(session, self.key)
             news = await all_events.since(session, position, all_events.EVERYTHING, limit=EVENTS_AT_ONCE)
         for job_id, newest in _newest_by_job([placed.event for placed in news.events]).items():
             await self._copy_job(job_id, newest.at)
         if news.events:
             async with self._writing() as session:
-                await logger_progress.save_position(session, self._key, news.end)
+                await logger_progress.save_position(session, self.key, news.end)
         return len(news.events) == EVENTS_AT_ONCE
 
     async def close(self) -> None:
@@ -81,13 +81,13 @@ class Copier:
                 job = await session.get(Job, job_id)
                 if job is None:
                     return
-                points = await logger_progress.new_points(session, self._key, job_id, limit=POINTS_AT_ONCE)
+                points = await logger_progress.new_points(session, self.key, job_id, limit=POINTS_AT_ONCE)
                 # The end of a job is news of all its trials, even of those without new points.
                 trials = await curves.trials(session, job_id) if is_over(job.state) else []
             for trial, of_trial in _by_trial(points, ["", *trials]).items():
                 await self._write(Update(_run_of(job, trial, self._settings.lasting_url), at, of_trial))
             async with self._writing() as session:
-                await logger_progress.save_copied(session, self._key, points)
+                await logger_progress.save_copied(session, self.key, points)
             is_first, has_more = False, sum(len(each.steps) for each in points) == POINTS_AT_ONCE
 
     async def _write(self, update: Update) -> None:
@@ -97,19 +97,19 @@ class Copier:
             if error.retryable:
                 raise
             # One run that the destination refuses must not stop the copies of all others.
-            log.error("logger_refused", logger=self._key, job_id=update.run.job_id, error=str(error))
+            log.error("logger_refused", logger=self.key, job_id=update.run.job_id, error=str(error))
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that commits only while this control plane holds the lease."""
         async with self._database.writing() as session:
             if await self._acquire(session) != self._lease:
-                raise StaleLeaseError("another control plane copies to this logger now", logger=self._key)
+                raise StaleLeaseError("another control plane copies to this logger now", logger=self.key)
             yield session
 
     async def _acquire(self, session: AsyncSession) -> Lease | None:
         return await leases.acquire(
-            session, f"logger-{self._key}", self._holder, ttl_s=self._settings.lease_ttl_s, now=self._clock()
+            session, f"logger-{self.key}", self._holder, ttl_s=self._settings.lease_ttl_s, now=self._clock()
         )
 
 

@@ -188,7 +188,10 @@ def _background(services: Services, dispatcher: Dispatcher, time: shared_clock.S
 
 
 def _copying(copiers: Sequence[Copier]) -> list[BackgroundTask]:
-    return [BackgroundTask(name="logger", run_once=copier.run_once, period_s=copying.POLL_S) for copier in copiers]
+    return [
+        BackgroundTask(name=f"logger {copier.key}", run_once=copier.run_once, period_s=copying.POLL_S)
+        for copier in copiers
+    ]
 
 
 def _log_start(message: str) -> None:

@@ -13,7 +13,7 @@ from chain_runs import chain
 from chain_runs import run as run_chain
 from killed_sweep import compare
 from moto.server import ThreadedMotoServer
-from whole import Whole, all_events, distill, running, succeeded, train, wait_for_event
+from whole import LEASE_TTL_S, Whole, all_events, distill, logged_steps, running, succeeded, train, wait_for_event
 
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
@@ -94,6 +94,9 @@ class TestThroughServer:
                 assert client.download_artifact(job_id, artifact.name, tmp_path / artifact.name).is_file()
             last = [event for event in all_events(client, job_id) if event.kind == "checkpoint_saved"][-1]
             assert last.data["epoch"] == 60
+            # A new server copies to a logger when the killed one's lease has expired.
+            time.sleep(1.5 * LEASE_TTL_S)
+            assert logged_steps(apart, job, "loss") == [*range(1, last.data["step"] + 1)]
 
     def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(
         self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path

@@ -65,6 +65,8 @@ class TestWhole:
         assert "best.pt" in {artifact.name for artifact in done.artifacts}
         report = client.report(student.job_id).jobs[0]
         assert report.result is not None
+        assert report.diagnosis is not None and report.diagnosis.num_boxes > 0
+        assert b"Worst images of tiny student" in client.report_as("html", student.job_id)
 
     def test_a_student_learns_from_the_copies_that_a_job_derives(
         self, client: FgdClient, teacher: JobView, tmp_path: Path

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.data import InputSpec, Shapes
@@ -29,12 +30,16 @@ from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.dispatcher.local import LocalRay
 
+LEASE_TTL_S = 3.0
+"""Of the control plane; the default is longer."""
+
 
 @contextmanager
 def running(**environment: str) -> Iterator["Whole"]:
     """Run the system in a new home folder, which also contains the scratch folders, and remove it afterwards."""
     home = Path(tempfile.mkdtemp(prefix="fgd-test-"))
-    whole = Whole(home, FGD_SCRATCH=str(home / "scratch"), **environment)
+    places = {"FGD_SCRATCH": str(home / "scratch"), "FGD_LOGGERS": f"tensorboard:{home / 'tensorboard'}"}
+    whole = Whole(home, **places, **environment)
     try:
         whole.up()
         yield whole
@@ -71,7 +76,7 @@ class Whole:
                 *(sys.executable, "-m", "service.client.cli", "up", "--json"),
                 *("--home", str(self.home), "--port", str(self._port), "--num-cpus", "2"),
             ],
-            env=os.environ | {"FGD_HEARTBEAT_S": "1"} | self._environment,
+            env=os.environ | {"FGD_HEARTBEAT_S": "1", "FGD_LEASE_TTL_S": str(LEASE_TTL_S)} | self._environment,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -134,6 +139,14 @@ _INPUT = InputSpec(shorter_px=64, longer_px=64)
 
 def _training(epochs: int) -> TrainingSpec:
     return TrainingSpec(epochs=epochs, batch_size=4, optimizer=AdamW(), evaluate_every=1_000_000)
+
+
+def logged_steps(whole: Whole, job: JobView, curve: str) -> list[int]:
+    """Return the steps of a curve that TensorBoard shows of a job."""
+    folder = whole.home / "tensorboard" / job.project / f"{job.name.replace(' ', '-')}-{job.job_id}"
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    read.Reload()
+    return [each.step for each in read.Scalars(curve)]
 
 
 def last_weights(whole: Whole, job: JobView) -> dict[str, torch.Tensor]:
