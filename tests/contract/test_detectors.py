@@ -19,6 +19,9 @@ from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet, Swin
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, Capability, DetectorSpec
+from fgd_core.spec.training import Ema, TrainingSpec
+from fgd_core.training.averaging import Average
+from fgd_core.training.optimizers import parameter_groups
 from tests.detectors.steps import detections_of, losses_of
 
 TINY = ResNet(name="resnet18", stem_width=4, blocks=(1, 1, 1, 1))
@@ -371,6 +374,21 @@ class TestTraining:
         torch.stack(list(losses.values())).sum().backward()
         trained = [(name, p) for name, p in detector.named_parameters() if p.requires_grad]
         assert [name for name, p in trained if p.grad is None] == []
+
+    def test_weights_can_be_averaged_and_the_backbone_has_a_rate_of_its_own(self, settings: DetectorSpec) -> None:
+        detector = build_detector(settings, NUM_CLASSES)
+        average = Average(detector, Ema(decay=0.5, warmup_steps=0))
+        first = {name: value.clone() for name, value in detector.state_dict().items() if value.is_floating_point()}
+        for factor in (1, 3):
+            with torch.no_grad():
+                for value in detector.state_dict().values():
+                    value.mul_(factor)
+            average.add(detector)
+        for name, value in first.items():
+            torch.testing.assert_close(average.detector.state_dict()[name], 2 * value, msg=name)
+        groups = parameter_groups(TrainingSpec(backbone_rate=0.1), detector)
+        body = [each for name, each in detector.named_parameters() if name.startswith("backbone.body")]
+        assert {group.rate: len(group.parameters) for group in groups}[0.1] == len(body) > 0
 
     def test_labels_count_from_zero(self, settings: DetectorSpec) -> None:
         detector = build_detector(settings, 1).train()

@@ -14,6 +14,7 @@ from fgd_core.spec.events import (
     ArtifactSaved,
     CheckpointSaved,
     Diagnosed,
+    EndedEarly,
     EpochFinished,
     Evaluated,
     MetricsLogged,
@@ -99,6 +100,8 @@ class StageContext:
                 self.parent.emit(event.model_copy(update={"steps": steps}))
             case Evaluated(epoch=int(epoch), step=int(step)):
                 self.parent.emit(event.model_copy(update=self._place(epoch, step)))
+            case EndedEarly():
+                self.parent.emit(event.model_copy(update=self._place(event.epoch, event.step)))
             case Resumed():
                 # If all epochs were done before, no other event tells their number.
                 self.steps = max(self.steps, event.step)
