@@ -1,6 +1,6 @@
 """Compares plain training with a short script on torchvision's own models: AP over several seeds, and images/s.
 
-    python -m benchmarks.reference_training --data FOLDER [--seeds 3] [--epochs 6] [--out benchmarks/results]
+    python -m benchmarks.reference_training --data FOLDER [--seeds 3] [--epochs 8] [--out benchmarks/results]
 
 FOLDER holds a data set in COCO format: images/, annotations_train.json and annotations_val.json. Both sides have the
 same network (a ResNet of one block in each stage, with 64 channels in the pyramid), the same initial weights, input
@@ -51,7 +51,7 @@ from fgd_core.spec.kinds.train import TrainSpec
 DETECTORS = ("retinanet", "faster_rcnn")
 SIDES = ("torchvision", "fgd")
 WIDTH, ANCHOR_PX, REGIONS = 64, 16, 128
-_BATCH, _RATE, _DECAY, _WARMUP_START = 4, 1e-3, 1e-4, 1e-3
+_BATCH, _RATE, _DECAY, _WARMUP_START = 2, 1e-3, 1e-4, 1e-3
 _DROPS = (2 / 3, 11 / 12)
 
 
@@ -332,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of a data set in COCO format")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6, help="at least 2")
+    parser.add_argument("--epochs", type=int, default=8, help="at least 2")
     parser.add_argument("--shorter-px", type=int, default=128, help="shorter side of the resized images")
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=[*DETECTORS])
     parser.add_argument("--threads", type=int, default=os.cpu_count())

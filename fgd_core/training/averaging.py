@@ -2,12 +2,14 @@
 
 import math
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fgd_core.detectors.base import Detector
-from fgd_core.spec.training import Ema
+from fgd_core.spec.results import TrainedWeights
+from fgd_core.spec.training import Ema, TrainingSpec
 
 
 class Average:
@@ -43,6 +45,81 @@ class Average:
         """Restore an average of `count` sets of weights from the state of its detector."""
         self.detector.load_state_dict(state)
         self._model.n_averaged.fill_(count)
+
+
+class Averages:
+    """Keeps the averages of a training's weights that its settings ask for.
+
+    Args:
+        detector: that trains.
+    """
+
+    def __init__(self, detector: Detector, settings: TrainingSpec) -> None:
+        self._detector, self._settings = detector, settings
+        self._ema = Average(detector, settings.ema) if settings.ema is not None else None
+        self._mean = Average(detector) if settings.average_last is not None else None
+
+    @property
+    def evaluated(self) -> Detector:
+        """The detector with the weights that are evaluated and kept."""
+        return self._detector if self._ema is None else self._ema.detector
+
+    @property
+    def kind(self) -> TrainedWeights:
+        """Which weights these are."""
+        return "last_step" if self._ema is None else "ema"
+
+    @property
+    def mean(self) -> Average | None:
+        """The mean of the last evaluated epochs; None if there are fewer than two."""
+        return self._mean if self._mean is not None and self._mean.count > 1 else None
+
+    def after_step(self) -> None:
+        """Add the weights of a step to the moving average."""
+        if self._ema is not None:
+            self._ema.add(self._detector)
+
+    def after_epoch(self, epoch: int) -> None:
+        """Add the weights of an evaluated epoch to the mean, if it is one of the last ones.
+
+        Args:
+            epoch: from 1.
+        """
+        if self._mean is None or self._settings.average_last is None:
+            return
+        every = self._settings.evaluate_every
+        num_left = num_evaluations(self._settings.epochs, every) - num_evaluations(epoch, every)
+        if num_left < self._settings.average_last:
+            self._mean.add(self._detector)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds besides the evaluated weights."""
+        found: dict[str, Any] = {}
+        if self._ema is not None:
+            found["ema"] = {"count": self._ema.count, "last_step": self._detector.state_dict()}
+        if self._mean is not None and self._mean.count:
+            found["mean"] = {"count": self._mean.count, "weights": self._mean.detector.state_dict()}
+        return found
+
+    def restore(self, evaluated: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Restore the detector and its averages.
+
+        Args:
+            evaluated: the weights of the checkpoint, by name.
+            state: what `state_dict` returned.
+        """
+        weights = evaluated
+        if self._ema is not None:
+            self._ema.restore(evaluated, state["ema"]["count"])
+            weights = state["ema"]["last_step"]
+        if self._mean is not None and "mean" in state:
+            self._mean.restore(state["mean"]["weights"], state["mean"]["count"])
+        self._detector.load_state_dict(weights)
+
+
+def num_evaluations(epochs: int, every: int) -> int:
+    """Return the number of evaluations in so many epochs, of which the last one is always evaluated."""
+    return -(-epochs // every)
 
 
 def _towards_new(settings: Ema, averages: list[Tensor], news: list[Tensor], count: Tensor | int) -> None:

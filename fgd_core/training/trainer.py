@@ -1,13 +1,11 @@
 """Trains a detector: the loop over epochs with steps, evaluations, checkpoints and events."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.amp import GradScaler
 
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
@@ -29,17 +27,16 @@ from fgd_core.spec.training import TrainingSpec
 from fgd_core.stopping import Stopped
 from fgd_core.training import gpu_memory
 from fgd_core.training.auto_scale import advise_scale
-from fgd_core.training.averaging import Average
+from fgd_core.training.averaging import Averages, num_evaluations
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
-from fgd_core.training.compiling import compiled, compiler_errors_named
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.ending import Spent, exhausted, no_gain_is_left
 from fgd_core.training.identity import RunIdentity
 from fgd_core.training.machine import Machine, generator_states, restore_generators
-from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
+from fgd_core.training.optimisation import Optimisation
+from fgd_core.training.optimizers import learning_rate
 from fgd_core.training.state import TrainingState
-from fgd_core.training.step import Learner, shared_by_ranks, training_step
 from fgd_core.training.window import StepWindow
 
 _Content: TypeAlias = dict[str, Any]
@@ -78,14 +75,8 @@ class Trainer:
         self.settings, self.context = settings, context
         self._evaluate, self._describe = evaluate, describe
         self._machine = machine
-        self._ema = Average(detector, settings.ema) if settings.ema is not None else None
-        self._mean = Average(detector) if settings.average_last is not None else None
-        features = compiled(detector.features) if settings.compile else None
-        self._learner = shared_by_ranks(Learner(detector, distiller, features=features))
-        groups = parameter_groups(settings, detector, *([distiller] if distiller is not None else []))
-        self._rates = [group.rate for group in groups]
-        self.optimizer = build_optimizer(settings.optimizer, groups)
-        self._scaler = GradScaler(machine.device.type, enabled=machine.autocast_dtype is torch.float16)
+        self._averages = Averages(detector, settings)
+        self._optimisation = Optimisation(detector, distiller, settings, machine)
         self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
         self.state = TrainingState(course=identity)
         self.steps = settings.epochs * loader.steps_per_epoch
@@ -104,7 +95,7 @@ class Trainer:
             WeightsError: an older version saved the checkpoint, and it does not fit this training.
         """
         try:
-            self._restore_weights(found)
+            self._averages.restore(found.checkpoint.state, found.training)
             self.load_state_dict(found.training)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
@@ -128,45 +119,24 @@ class Trainer:
             self.context.emit(best)
         self._wait_for_verdict()
 
-    def _restore_weights(self, found: SavedTraining) -> None:
-        state, training = found.checkpoint.state, found.training
-        if self._ema is not None:
-            self._ema.restore(state, training["ema"]["count"])
-            state = training["ema"]["last_step"]
-        if self._mean is not None and "mean" in training:
-            self._mean.restore(training["mean"]["weights"], training["mean"]["count"])
-        self.detector.load_state_dict(state)
-
     def state_dict(self) -> _Content:
         """Return all state but the weights that are evaluated. Schedule and data order are functions of this state."""
         return {
             "batch_size": self.settings.batch_size,
             "place": dict(vars(self.state)),
-            "optimizer": self.optimizer.state_dict(),
+            **self._optimisation.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else {},
             "generators": generator_states(),
-            **self._state_of_options(),
+            **self._averages.state_dict(),
         }
-
-    def _state_of_options(self) -> _Content:
-        found: _Content = {}
-        if self._ema is not None:
-            found["ema"] = {"count": self._ema.count, "last_step": self.detector.state_dict()}
-        if self._mean is not None and self._mean.count:
-            found["mean"] = {"count": self._mean.count, "weights": self._mean.detector.state_dict()}
-        if self._scaler.is_enabled():
-            found["scaler"] = self._scaler.state_dict()
-        return found
 
     def load_state_dict(self, state: _Content) -> None:
         """Restore what `state_dict` returned."""
         # This run's identity: the training may have been extended, or changed on purpose.
         self.state = TrainingState(**{**state["place"], "course": self.state.course})
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._optimisation.load_state_dict(state)
         if self.distiller is not None:
             self.distiller.load_state_dict(state["distiller"])
-        if self._scaler.is_enabled() and "scaler" in state:
-            self._scaler.load_state_dict(state["scaler"])
         restore_generators(state["generators"])
 
     def fit(self) -> bool:
@@ -237,8 +207,6 @@ class Trainer:
         """Train on one batch; report progress about once a second."""
         started_s = time.perf_counter()
         rate = learning_rate(self.settings, self.step, self.steps)
-        for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
         values = self._train_on(batch, rate)
         state = self.state
         state.step_in_epoch += 1
@@ -271,39 +239,23 @@ class Trainer:
 
     def _train_on(self, batch: Batch, rate: float) -> dict[str, float]:
         """Return the values of the step by name; empty if it was skipped."""
-        settings, state = self.settings, self.state
-        # A bad step leaves its traces in running statistics, too.
-        before = [each.clone() for each in self._learner.buffers()] if settings.skip_bad_steps else []
+        state = self.state
         try:
-            with compiler_errors_named() if settings.compile else nullcontext():
-                tensors = training_step(
-                    self._learner,
-                    self.optimizer,
-                    batch,
-                    clip_norm=settings.clip_norm,
-                    autocast_dtype=self._machine.autocast_dtype,
-                    moment=Moment(self.step, self.steps, settings.epochs),
-                    accumulate=settings.accumulate,
-                    scaler=self._scaler,
-                )
+            tensors = self._optimisation.step(batch, Moment(self.step, self.steps, self.settings.epochs), rate)
         except NonFiniteLossError as error:
             # The values of the steps before this one show the cause.
             self._log_steps()
             error.details |= {"epoch": state.epoch + 1, "step": self.step + 1, "learning_rate": rate}
-            if state.skipped_in_row == settings.skip_bad_steps:
+            if state.skipped_in_row == self.settings.skip_bad_steps:
                 raise
-            self._skip(error, before)
+            self._skip(error)
             return {}
         state.skipped_in_row = 0
-        if self._ema is not None:
-            self._ema.add(self.detector)
+        self._averages.after_step()
         return _to_floats(tensors)
 
-    @torch.no_grad()
-    def _skip(self, error: NonFiniteLossError, buffers: Sequence[Tensor]) -> None:
-        """Count a bad step, report it, and restore the buffers, each (…), from before the step."""
-        for buffer, before in zip(self._learner.buffers(), buffers, strict=True):
-            buffer.copy_(before)
+    def _skip(self, error: NonFiniteLossError) -> None:
+        """Count a bad step, and report it."""
         state, limit = self.state, self.settings.skip_bad_steps
         state.skipped_steps, state.skipped_in_row = state.skipped_steps + 1, state.skipped_in_row + 1
         state.skipped_in_epoch += 1
@@ -361,8 +313,10 @@ class Trainer:
         """Score the newest epoch and save the result; return False if the context asked to stop first."""
         started_s = time.perf_counter()
         try:
-            scores = self._score(self._judged)
-            of_mean = self._score_mean()
+            scores = self._score(self._averages.evaluated)
+            self._averages.after_epoch(self.state.epoch)
+            mean = self._averages.mean if self._is_over else None
+            of_mean = self._score(mean.detector) if mean is not None else None
         except Stopped:
             return False
         self.detector.train()
@@ -370,10 +324,10 @@ class Trainer:
         state.evaluation_s = time.perf_counter() - started_s
         state.aps.append(scores.ap or 0.0)
         self.context.emit(Evaluated(epoch=state.epoch, step=self.step, scores=scores))
-        self._keep_if_best(self._judged, scores, "last_step" if self._ema is None else "ema")
-        if self._mean is not None and of_mean is not None:
-            is_best = self._keep_if_best(self._mean.detector, of_mean, "mean")
-            self.context.emit(MeanEvaluated(num_epochs=self._mean.count, scores=of_mean, is_best=is_best))
+        self._keep_if_best(self._averages.evaluated, scores, self._averages.kind)
+        if mean is not None and of_mean is not None:
+            is_best = self._keep_if_best(mean.detector, of_mean, "mean")
+            self.context.emit(MeanEvaluated(num_epochs=mean.count, scores=of_mean, is_best=is_best))
         early_stop = self.settings.early_stop
         if early_stop is not None and not self._is_over and no_gain_is_left(early_stop, state.aps):
             state.ended_by = "early_stop"
@@ -384,26 +338,9 @@ class Trainer:
         self._wait_for_verdict()
         return True
 
-    @property
-    def _judged(self) -> Detector:
-        """The detector with the weights that are evaluated and kept."""
-        return self.detector if self._ema is None else self._ema.detector
-
     def _score(self, detector: Detector) -> Scores:
         detector.eval()
         return self._evaluate(detector)
-
-    def _score_mean(self) -> Scores | None:
-        """Add an epoch at the end to the mean of weights; return the scores of the mean after the last epoch."""
-        if self._mean is None or self.settings.average_last is None:
-            return None
-        every = self.settings.evaluate_every
-        if (
-            _evaluations(self.settings.epochs, every) - _evaluations(self.state.epoch, every)
-            < self.settings.average_last
-        ):
-            self._mean.add(self.detector)
-        return self._score(self._mean.detector) if self._is_over and self._mean.count > 1 else None
 
     def _keep_if_best(self, detector: Detector, scores: Scores, weights: TrainedWeights) -> bool:
         """Save the best checkpoint if no scores so far are higher; return whether it was saved."""
@@ -428,25 +365,20 @@ class Trainer:
         self._count_time()
         if not is_first():
             return
-        checkpoint = self._checkpoint(self._judged, scores, "last_step" if self._ema is None else "ema")
+        checkpoint = self._checkpoint(self._averages.evaluated, scores, self._averages.kind)
         self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict(), replaces=replaces))
 
     def _eta_s(self) -> float | None:
         if self.step == 0:
             return None
         every = self.settings.evaluate_every
-        evaluations = _evaluations(self.settings.epochs, every) - self.state.epoch // every
+        evaluations = num_evaluations(self.settings.epochs, every) - self.state.epoch // every
         return (self.steps - self.step) * self.state.train_s / self.step + evaluations * self.state.evaluation_s
 
 
 def _is_reported(number: int) -> bool:
     """Return whether the bad step of this number gets an event: the first ones, and then fewer and fewer."""
     return number <= _REPORTED_SINGLY or number.bit_count() == 1
-
-
-def _evaluations(epochs: int, every: int) -> int:
-    """Return the number of evaluations in so many epochs, of which the last one is always evaluated."""
-    return -(-epochs // every)
 
 
 def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:

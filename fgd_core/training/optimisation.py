@@ -1,0 +1,77 @@
+"""Takes the steps of a training: the learner, its optimiser, and the scale of float16."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+
+from fgd_core.data.loading import Batch
+from fgd_core.detectors.base import Detector
+from fgd_core.errors import NonFiniteLossError
+from fgd_core.methods.base import Moment
+from fgd_core.spec.training import TrainingSpec
+from fgd_core.training.compiling import compiled, compiler_errors_named
+from fgd_core.training.distiller import Distillation
+from fgd_core.training.machine import Machine
+from fgd_core.training.optimizers import build_optimizer, parameter_groups
+from fgd_core.training.step import Learner, shared_by_ranks, training_step
+
+
+class Optimisation:
+    """Trains a detector and its distiller on one batch after another, as the settings say.
+
+    Args:
+        distiller: adds the distillation loss; None trains on labels only.
+    """
+
+    def __init__(
+        self, detector: Detector, distiller: Distillation | None, settings: TrainingSpec, machine: Machine
+    ) -> None:
+        self._settings, self._machine = settings, machine
+        features = compiled(detector.features) if settings.compile else None
+        self._learner = shared_by_ranks(Learner(detector, distiller, features=features))
+        groups = parameter_groups(settings, detector, *([distiller] if distiller is not None else []))
+        self._rates = [group.rate for group in groups]
+        self.optimizer = build_optimizer(settings.optimizer, groups)
+        self._scaler = GradScaler(machine.device.type, enabled=machine.autocast_dtype is torch.float16)
+
+    def step(self, batch: Batch, moment: Moment, learning_rate: float) -> dict[str, Tensor]:
+        """Train on a batch of the machine's device; return the values of the step, scalars (), by name.
+
+        Raises:
+            NonFiniteLossError: the loss or the gradient is not finite; weights are unchanged and, if the settings allow
+                to go on, running statistics too.
+            CompilerError: the code should be compiled, and cannot be.
+        """
+        for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = learning_rate * factor
+        before = [each.clone() for each in self._learner.buffers()] if self._settings.skip_bad_steps else []
+        try:
+            with compiler_errors_named() if self._settings.compile else nullcontext():
+                return training_step(
+                    self._learner,
+                    self.optimizer,
+                    batch,
+                    clip_norm=self._settings.clip_norm,
+                    autocast_dtype=self._machine.autocast_dtype,
+                    moment=moment,
+                    accumulate=self._settings.accumulate,
+                    scaler=self._scaler,
+                )
+        except NonFiniteLossError:
+            for buffer, value in zip(self._learner.buffers(), before, strict=bool(before)):
+                buffer.copy_(value)
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimiser, and of the scaler if there is one."""
+        scaler = {"scaler": self._scaler.state_dict()} if self._scaler.is_enabled() else {}
+        return {"optimizer": self.optimizer.state_dict(), **scaler}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; without a scaler's state, its scale starts anew."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._scaler.is_enabled() and "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
