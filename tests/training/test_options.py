@@ -20,7 +20,16 @@ from fgd_core.methods.base import Moment, Outputs
 from fgd_core.runs import execute
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.detectors import FasterRcnn, RetinaNet
-from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MeanEvaluated, Progress, RunEvent, Warned
+from fgd_core.spec.events import (
+    CheckpointSaved,
+    EpochFinished,
+    Evaluated,
+    MeanEvaluated,
+    Progress,
+    RunEvent,
+    ScaleChosen,
+    Warned,
+)
 from fgd_core.spec.training import Ema, Sgd, StepSchedule, TrainingSpec
 from fgd_core.training.averaging import Average, ema_decay
 from fgd_core.training.distiller import Distillation
@@ -258,8 +267,18 @@ class Poison(Distillation):
         self.memory = nn.Buffer(torch.zeros(()))
         self._steps = steps
 
+    has_fixed_scale = True
+
+    def take_news(self) -> list[ScaleChosen]:
+        return []
+
     def forward(
-        self, student_features: Sequence[Tensor], batch: Batch, moment: Moment, outputs: Outputs | None = None
+        self,
+        student_features: Sequence[Tensor],
+        batch: Batch,
+        moment: Moment,
+        outputs: Outputs | None = None,
+        task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         value = student_features[0].sum() * (torch.nan if moment.step in self._steps else 0)
         self.memory += value.detach()
@@ -282,7 +301,7 @@ class TestABadStep:
             "step 1 is skipped, 1 of at most 1 in a row, 1 so far: the loss or its gradient is not"
         )
         assert first.details["distill/total"] == "nan"
-        assert context.of(Progress)[-1].skipped_steps == 1
+        assert context.of(Progress)[0].skipped_steps == 1
         assert all(torch.tensor([*each.values.values()]).isfinite().all() for each in context.of(EpochFinished))
         checkpoint, training = read_checkpoint(tmp_path / "checkpoints/last.pt")
         assert all(value.isfinite().all() for value in checkpoint.state.values())

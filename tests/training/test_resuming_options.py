@@ -33,7 +33,7 @@ MEAN = {**COMMON, "average_last": 2}
 CASES: dict[str, dict[str, Any]] = {
     "ema": {
         "training": EMA,
-        "method": {"type": "mgd", "scale_schedule": SCHEDULE},
+        "method": {"type": "mgd", "scale": "auto", "scale_schedule": SCHEDULE},
         "input": {
             "train_shorter_px": [48, 64],
             "augment": [{"type": "mosaic"}, {"type": "mixup"}, {"type": "photometric_jitter"}],
