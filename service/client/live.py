@@ -45,7 +45,7 @@ _COLUMNS = (
 # The kinds of events that get a line where no bar can be drawn.
 _NOTABLE = (
     *("submitted", "state_changed", "attempt_started", "run_started", "workers_started", "device_ready"),
-    *("progress", "epoch_finished", "evaluated", "mean_evaluated", "ended_early"),
+    *("progress", "epoch_finished", "evaluated", "mean_evaluated", "ended_early", "diagnosed"),
     *("teacher_checked", "distillation_planned", "warned", "resumed", "trial_reported", "trial_ended"),
     *("teachers_ordered", "stage_started", "stage_finished"),
 )
