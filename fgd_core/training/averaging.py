@@ -2,12 +2,12 @@
 
 import math
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.checkpoint import Content
 from fgd_core.spec.results import TrainedWeights
 from fgd_core.spec.training import Ema, TrainingSpec
 
@@ -92,16 +92,16 @@ class Averages:
         if num_left < self._settings.average_last:
             self._mean.add(self._detector)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Content:
         """Return what a checkpoint holds besides the evaluated weights."""
-        found: dict[str, Any] = {}
+        found: Content = {}
         if self._ema is not None:
             found["ema"] = {"count": self._ema.count, "last_step": self._detector.state_dict()}
         if self._mean is not None and self._mean.count:
             found["mean"] = {"count": self._mean.count, "weights": self._mean.detector.state_dict()}
         return found
 
-    def restore(self, evaluated: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def restore(self, evaluated: dict[str, Tensor], state: Content) -> None:
         """Restore the detector and its averages.
 
         Args:

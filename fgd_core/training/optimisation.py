@@ -1,7 +1,6 @@
 """Takes the steps of a training: the learner, its optimiser, and the scale of float16."""
 
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch.amp import GradScaler
 
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.weights.checkpoint import Content
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
 from fgd_core.spec.training import TrainingSpec
@@ -65,12 +65,12 @@ class Optimisation:
                 buffer.copy_(value)
             raise
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Content:
         """Return the state of the optimiser, and of the scaler if there is one."""
         scaler = {"scaler": self._scaler.state_dict()} if self._scaler.is_enabled() else {}
         return {"optimizer": self.optimizer.state_dict(), **scaler}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Content) -> None:
         """Restore what `state_dict` returned; without a scaler's state, its scale starts anew."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self._scaler.is_enabled() and "scaler" in state:

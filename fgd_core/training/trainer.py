@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record
+from fgd_core.detectors.weights.checkpoint import Content, DetectorCheckpoint, Record
 from fgd_core.errors import NonFiniteLossError, WeightsError
 from fgd_core.methods.base import Moment
 from fgd_core.ranks import from_first, is_first, world_size
@@ -38,9 +37,6 @@ from fgd_core.training.optimisation import Optimisation
 from fgd_core.training.optimizers import learning_rate
 from fgd_core.training.state import TrainingState
 from fgd_core.training.window import StepWindow
-
-_Content: TypeAlias = dict[str, Any]
-"""What a checkpoint holds besides weights."""
 
 _REPORTED_SINGLY = 10
 """The first bad steps have an event each; later ones, fewer and fewer."""
@@ -119,7 +115,7 @@ class Trainer:
             self.context.emit(best)
         self._wait_for_verdict()
 
-    def state_dict(self) -> _Content:
+    def state_dict(self) -> Content:
         """Return all state but the weights that are evaluated. Schedule and data order are functions of this state."""
         return {
             "batch_size": self.settings.batch_size,
@@ -130,7 +126,7 @@ class Trainer:
             **self._averages.state_dict(),
         }
 
-    def load_state_dict(self, state: _Content) -> None:
+    def load_state_dict(self, state: Content) -> None:
         """Restore what `state_dict` returned."""
         # This run's identity: the training may have been extended, or changed on purpose.
         self.state = TrainingState(**{**state["place"], "course": self.state.course})
