@@ -39,6 +39,7 @@ from fgd_core.spec.events import (
     WeightsLoaded,
     WorkersStarted,
 )
+from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.provenance import ProvenanceRecorded
 from fgd_core.spec.results import EndReason, Scores
@@ -136,7 +137,11 @@ def duration(seconds: float | None) -> str:
 def _describe_file(event: ArtifactSaved | Exported) -> str:
     if isinstance(event, ArtifactSaved):
         return f"artifact {event.name}: {event.uri}"
-    file = event.file
+    return describe_export(event.file)
+
+
+def describe_export(file: ExportedFile) -> str:
+    """Return one line about an exported file: its size, and how it compares with PyTorch."""
     change = "" if file.ap_change is None else f", AP {100 * file.ap_change:+.1f} points"
     checked = "" if file.max_difference is None else f", at most {file.max_difference:.1g} from PyTorch"
     return f"exported {file.name}, {file.size_bytes / 1e6:.1f} MB{checked}{change}"

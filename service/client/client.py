@@ -16,6 +16,7 @@ from service.client.administration import Administration
 from service.client.datasets import Datasets
 from service.client.job_events import JobEvents
 from service.client.job_files import JobFiles
+from service.client.models import Models
 from service.client.sweeps import Sweeps
 from service.client.transport import LONG_TIMEOUT_S
 
@@ -48,6 +49,11 @@ class FgdClient(JobEvents, JobFiles):
     def datasets(self) -> Datasets:
         """Registered data sets."""
         return Datasets(self._read, self._fetch)
+
+    @property
+    def models(self) -> Models:
+        """Names and versions of models."""
+        return Models(self._read)
 
     def catalogue(self) -> Catalogue:
         """Return what specs may contain on this server; `service.catalogue` holds the same for this installation."""

@@ -19,6 +19,7 @@ from service.store.tables import (
     MetricBucket,
     MetricPoint,
     MetricSeries,
+    ModelVersion,
     WebhookDelivery,
 )
 from service.store.write_session import WriteSession
@@ -73,6 +74,7 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
         # Also the rows of jobs that needed this one; all of them are over.
         (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
         (JobDataset, JobDataset.job_id == job_id),
+        (ModelVersion, ModelVersion.job_id == job_id),
         (Job, Job.id == job_id),
     )
     await session.execute(update(Dataset).where(Dataset.check_job_id == job_id).values(check_job_id=None))

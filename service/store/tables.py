@@ -295,6 +295,34 @@ class Artifact(Base):
     saved_at: Mapped[datetime]
 
 
+class ModelVersion(Base):
+    """A version of a model: a name for a file of a job."""
+
+    __tablename__ = "model_versions"
+
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Counts from 1 within the model."""
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    artifact: Mapped[str] = mapped_column(String(200))
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the file when the version was made."""
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(100))
+
+
+class ModelAlias(Base):
+    """A name of a version that may move to another one, such as `production`."""
+
+    __tablename__ = "model_aliases"
+
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int]
+
+
 class Lease(Base):
     """A lease: one control plane at a time holds it, until it expires."""
 

@@ -18,7 +18,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
         for module in (
             *("audit", "catalogue", "compare", "control", "data", "delete", "demo", "gc", "jobs", "logs"),
             *("projects", "queue", "recipes", "report", "reproduce", "show", "submit", "sweep", "tokens", "verify"),
-            *("watch", "webhooks", "predict", "export", "weights"),
+            *("watch", "webhooks", "predict", "export", "models", "weights"),
         )
     ),
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),

@@ -20,6 +20,7 @@ from service.api.routes import (
     jobs,
     logs,
     metrics,
+    models,
     projects,
     queue,
     ray_dashboard,
@@ -31,7 +32,21 @@ from service.api.routes import (
 )
 
 _OF_RUNS = (attempts, attempt_files)
-_OF_JOBS = (jobs, job_control, queue, events, logs, metrics, report, sweeps, compare, catalogue, datasets, artifacts)
+_OF_JOBS = (
+    jobs,
+    job_control,
+    queue,
+    events,
+    logs,
+    metrics,
+    report,
+    sweeps,
+    compare,
+    catalogue,
+    datasets,
+    artifacts,
+    models,
+)
 _OF_THE_SERVER = (projects, tokens, webhooks, audit, housekeeping, ray_dashboard, docs, health, scraping)
 
 # FastAPI tries the routers in this order, and runs send most requests.

@@ -12,6 +12,7 @@ from typer import Argument, Exit, Option
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
+from service.client.commands.models import chosen_version
 from service.client.console import SERVER, AsJson, Server
 from service.client.exits import guarded
 
@@ -27,7 +28,7 @@ def predict(
         Argument(
             metavar="MODEL",
             help="A checkpoint (.pt), an exported file (.onnx, .pt2), or a job: its id, or its id and an artifact, "
-            "such as 3f2a/best.pt.",
+            "such as 3f2a/best.pt; or NAME@VERSION of a model.",
         ),
     ],
     images: Annotated[list[str], Argument(metavar="IMAGES…", help="Files, folders, or patterns in quotes.")],
@@ -56,9 +57,9 @@ def predict(
     `fgd predict 3f2a "photos/*.jpg" --score 0.5 --out found`
     """
     path = Path(model)
-    if not path.exists() and (found := _REFERENCE.match(model)) is not None:
+    if not path.exists() and ("@" in model or _REFERENCE.match(model)):
         with FgdClient(server) as client:
-            path = _downloaded(client, client.find(found["job"]).job_id, found["name"])
+            path = _downloaded(client, *_named(client, model))
     # The client needs neither PyTorch nor onnxruntime; the library, which detects, runs in its own process.
     command = [sys.executable, "-m", "fgd_core", "predict", str(path), *images]
     command += ["--device", device, "--batch", str(batch)]
@@ -68,6 +69,17 @@ def predict(
     ended = subprocess.run(command, check=False)
     if ended.returncode:
         raise Exit(ended.returncode)
+
+
+def _named(client: FgdClient, model: str) -> tuple[str, str | None]:
+    """Return the job, and the name of the file if it is given, of `NAME@VERSION` or a reference to a job."""
+    name, is_version, wanted = model.partition("@")
+    if is_version:
+        version = chosen_version(client.models.get(name), wanted)
+        return version.job_id, version.artifact
+    found = _REFERENCE.match(model)
+    assert found is not None
+    return client.find(found["job"]).job_id, found["name"]
 
 
 def _downloaded(client: FgdClient, job_id: str, name: str | None) -> Path:

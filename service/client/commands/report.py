@@ -8,7 +8,7 @@ from rich.text import Text
 from typer import Option
 
 from fgd_core.errors import SpecError
-from fgd_core.spec.event_text import number
+from fgd_core.spec.event_text import describe_export, number
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import ClassScore
@@ -111,6 +111,8 @@ def print_report(found: Report) -> None:
     for job in found.jobs:
         for sentence in data_sentences(job) if job.kind in ("check_data", "derive_data") else ():
             console.print(sentence, markup=False)
+        for sentence in shipping_sentences(job):
+            console.print(sentence, markup=False)
     for sentence in conclusions(found):
         console.print()
         console.print(sentence, markup=False)
@@ -131,6 +133,13 @@ def data_sentences(job: JobReport) -> list[str]:
         name = job.spec.dataset
         sentences.append(f"{job.name}: registered as {name}; `fgd data show {name}` shows all counts")
     return sentences
+
+
+def shipping_sentences(job: JobReport) -> list[str]:
+    """Return a sentence for each exported file, and for each further data set that a job was evaluated on."""
+    files = [f"{job.name}: {describe_export(file)}" for file in job.exports]
+    more = job.result.more_scores if job.result is not None else {}
+    return files + [f"{job.name}: AP {number(scores.ap, '.3f')} on {name}" for name, scores in more.items()]
 
 
 def comparison_table(found: Report, *, width: int = _WIDE) -> Table:
