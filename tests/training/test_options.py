@@ -1,5 +1,6 @@
 """What people expect of a trainer: accumulation, averages of weights, parameter groups, float16, bad steps."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint
 from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment, Outputs
+from fgd_core.ranks import rank
 from fgd_core.runs import execute
+from fgd_core.runs.rank_context import RankContext
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.detectors import FasterRcnn, RetinaNet
 from fgd_core.spec.events import (
@@ -36,6 +39,7 @@ from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
 from fgd_core.training.step import Learner, training_step
 from tests.library import TINY_DETECTOR, RecordingContext, train_spec
+from tests.ranks.processes import on_ranks
 
 SPEC = train_spec()
 NUM_CLASSES = len(open_dataset(SPEC.data, "train").categories)
@@ -262,10 +266,12 @@ class TestFloat16:
 class Poison(Distillation):
     """Adds a loss that is not finite in some steps, and leaves its traces in a running statistic."""
 
-    def __init__(self, *steps: int) -> None:
+    def __init__(self, *steps: int, watched: Tensor | None = None) -> None:
         super().__init__()
         self.memory = nn.Buffer(torch.zeros(()))
-        self._steps = steps
+        self.seen: list[Tensor] = []
+        # In a tuple, because a module would take a parameter as its own.
+        self._steps, self._watched = steps, (watched,) if watched is not None else ()
 
     has_fixed_scale = True
 
@@ -282,6 +288,7 @@ class Poison(Distillation):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         value = student_features[0].sum() * (torch.nan if moment.step in self._steps else 0)
         self.memory += value.detach()
+        self.seen += [each.detach().clone() for each in self._watched]
         return value, {"distill/total": value.detach()}
 
 
@@ -314,3 +321,20 @@ class TestABadStep:
         assert caught.value.details["step"] == 3
         with pytest.raises(NonFiniteLossError):
             self.run(tmp_path / "default", 1, skip_bad_steps=0)
+
+    def test_of_one_rank_changes_no_weights_on_any(self, tmp_path: Path) -> None:
+        first, second = on_ranks(2, _poisoned_on_rank_1, tmp_path)
+        assert all(map(torch.equal, first, second))
+        changes = [not torch.equal(before, after) for before, after in itertools.pairwise(first)]
+        assert changes == [True, False, True]
+
+
+def _poisoned_on_rank_1(folder: Path) -> list[Tensor]:
+    """Train with a bad step, the second one, of rank 1 alone; return some weights of this rank before each step."""
+    spec = train_spec(training={"skip_bad_steps": 1})
+    run = TrainingRun(spec, RankContext(RecordingContext(folder / str(rank()))))
+    detector = run.build(spec.detector, role="detector")
+    poison = Poison(*[1] * rank(), watched=detector.get_parameter("head.classification_head.cls_logits.weight"))
+    finished = run.fit(spec.detector, detector, poison, None)
+    assert finished.result is not None and finished.result.skipped_steps == 1
+    return poison.seen
