@@ -69,29 +69,34 @@ Files = Mapping[tuple[str, str], bytes]
 
 def wanted_files(report: Report) -> list[tuple[str, str]]:
     """Return which files `gallery` needs, by job id and name of the artifact."""
-    first, *others = report.jobs
-    return [(first.job_id, WORST_IMAGES), *((job.job_id, DETECTIONS) for job in others)]
+    shown, others = _shown_and_others(report)
+    return [(shown.job_id, WORST_IMAGES), *((job.job_id, DETECTIONS) for job in others)]
 
 
 def gallery(report: Report, files: Files) -> Gallery | None:
-    """Return the worst images of the report's first job; None if it has none.
+    """Return the worst images of the report's first job that distils, else of its first job; None if it has none.
 
     The report's other jobs are shown on the same images, if they were evaluated on the same data and are no teachers of
     the job, which has shown these itself.
     """
-    first, *others = report.jobs
-    worst = _read(files.get((first.job_id, WORST_IMAGES)))
+    shown, others = _shown_and_others(report)
+    worst = _read(files.get((shown.job_id, WORST_IMAGES)))
     if worst is None or not worst.images:
         return None
-    shown = {job.job_id for job in teachers_of(first, report.jobs)}
+    teachers = {job.job_id for job in teachers_of(shown, report.jobs)}
     ids = [image.image_id for image in worst.images]
     beside = [
         (job.name, found_on(content, worst.fingerprint, ids))
         for job in others
-        if job.job_id not in shown and (content := files.get((job.job_id, DETECTIONS))) is not None
+        if job.job_id not in teachers and (content := files.get((job.job_id, DETECTIONS))) is not None
     ]
-    rows = [Row(image, [*_panels(first, image, beside)], image.maps) for image in worst.images]
-    return Gallery(first, rows)
+    rows = [Row(image, [*_panels(shown, image, beside)], image.maps) for image in worst.images]
+    return Gallery(shown, rows)
+
+
+def _shown_and_others(report: Report) -> tuple[JobReport, list[JobReport]]:
+    shown = next((job for job in report.jobs if job.kind in ("distill", "chain")), report.jobs[0])
+    return shown, [job for job in report.jobs if job.job_id != shown.job_id]
 
 
 def _read(content: bytes | None) -> WorstImages | None:

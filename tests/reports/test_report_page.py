@@ -301,6 +301,12 @@ class TestWorstImages:
         assert page.count("data:image/jpeg;base64,/9j/") == 1
         assert "<title>ring, missed</title>" in page
 
+    def test_the_distilled_student_is_shown_wherever_it_stands_in_the_report(self) -> None:
+        files = {("d1", WORST_IMAGES): worst_images().model_dump_json().encode()}
+        shown = gallery(report_on(*demo_jobs()), files)
+        assert shown is not None
+        assert shown.job.job_id == "d1"
+
     def test_a_job_on_other_data_is_not_shown_there(self) -> None:
         _, plain, student = demo_jobs()
         files = {
