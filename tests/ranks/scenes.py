@@ -23,8 +23,8 @@ DETECTORS = {"retinanet": TINY_DETECTOR, "faster_rcnn": TWO_STAGE, "faster_rcnn_
 METHODS: dict[str, dict[str, Any]] = {
     "fgd": {"type": "fgd", "scale": 0.05},
     # A method of heads for each kind of detector.
-    "crosskd": {"type": "crosskd"},
-    "defeat": {"type": "defeat", "region_foreground": 1.0, "region_background": 1.0},
+    "crosskd": {"type": "crosskd", "scale": 1},
+    "defeat": {"type": "defeat", "scale": 1, "region_foreground": 1.0, "region_background": 1.0},
 }
 
 
