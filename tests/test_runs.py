@@ -55,14 +55,30 @@ class TestJobs:
         assert checked.ap == pytest.approx(checked.recorded_ap, abs=1e-6)
         assert finished.result is not None and finished.result.num_parameters > 1000
 
-        scored = execute(
-            with_data(evaluate_spec(tmp_path / "student/checkpoints/best.pt"), squares),
-            RecordingContext(tmp_path / "scored"),
-        )
+        card = (tmp_path / "student/model_card.md").read_text()
+        assert "teacher.checkpoint" in card and str(skilled) in card and "fgd" in card
+
+        best = evaluate_spec(tmp_path / "student/checkpoints/best.pt", more_data={"again": squares})
+        scored = execute(with_data(best, squares), RecordingContext(tmp_path / "scored"))
         assert scored.result is not None
+        assert scored.result.more_scores == {"again": scored.result.scores}
         assert scored.result.scores.ap == pytest.approx(finished.result.scores.ap, abs=1e-6)
         assert set(scored.result.scores.per_class) == set(finished.result.scores.per_class)
         assert (tmp_path / "scored/samples.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_a_file_of_other_tools_is_evaluated_as_a_checkpoint_is(
+        self, skilled: Path, squares: dict[str, Any], tmp_path: Path
+    ) -> None:
+        checkpoint, _ = read_checkpoint(skilled)
+        torch.save(checkpoint.state, tmp_path / "weights.pth")
+        names = [category.name for category in checkpoint.categories]
+        fields = {"detector": checkpoint.detector.model_dump(mode="json"), "classes": names}
+        fields["input"] = checkpoint.input.model_dump(mode="json")
+        scores = [
+            execute(with_data(spec, squares), RecordingContext(tmp_path / f"run{number}")).result
+            for number, spec in enumerate((evaluate_spec(tmp_path / "weights.pth", **fields), evaluate_spec(skilled)))
+        ]
+        assert scores[0] is not None and scores[1] is not None and scores[0].scores == scores[1].scores
 
     def test_the_same_seed_gives_the_same_weights(self, tmp_path: Path) -> None:
         for name in ("one", "other"):

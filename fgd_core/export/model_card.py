@@ -12,6 +12,8 @@ from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.pretrained import is_torchvision_name
 from fgd_core.spec.results import ClassScore, Scores
 
+MODEL_CARD = "model_card.md"
+"""The name of the file of a job that holds its model card."""
 _UNKNOWN = "unknown; ask the author of the file"
 _TORCHVISION = (
     "torchvision's code is under the BSD 3-Clause licence. Its weights were trained on ImageNet or COCO, whose terms "

@@ -16,7 +16,7 @@ from fgd_core.export.checking import compare
 from fgd_core.export.checkpoint_engine import CheckpointEngine
 from fgd_core.export.description import describe
 from fgd_core.export.graph import DetectionGraph
-from fgd_core.export.model_card import model_card
+from fgd_core.export.model_card import MODEL_CARD, model_card
 from fgd_core.export.program_engine import open_program
 from fgd_core.export.quantising import quantise
 from fgd_core.export.writing import trace, write_onnx, write_program
@@ -33,7 +33,7 @@ from fgd_core.storage import Written, write_atomically
 from fgd_core.training.context import RunContext
 from fgd_core.training.machine import choose_machine, seed_everything
 
-ONNX, INT8, PROGRAM, CARD = "detector.onnx", "detector.int8.onnx", "detector.pt2", "model_card.md"
+ONNX, INT8, PROGRAM = "detector.onnx", "detector.int8.onnx", "detector.pt2"
 
 
 class _Format(NamedTuple):
@@ -123,7 +123,7 @@ class _Export(NamedTuple):
         """Write the model card beside the files."""
         source, sha256 = self.description.checkpoint, self.description.checkpoint_sha256
         text = model_card(self.checkpoint, source=source, sha256=sha256, files=files, data=self.dataset.checked)
-        written = write_atomically(self.context.job_dir / CARD, lambda file: file.write(text.encode()))
+        written = write_atomically(self.context.job_dir / MODEL_CARD, lambda file: file.write(text.encode()))
         self.context.emit(written.artifact("text/markdown"))
 
     def batches(self, number: int) -> Iterator[ImageBatch]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
 from fgd_core.evaluation.relabelled import mean_ap
 from fgd_core.evaluation.worst_images import ShownTeacher
+from fgd_core.export.model_card import MODEL_CARD, model_card
 from fgd_core.ranks import copy_from_first, from_first, is_first, world_size
 from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
@@ -31,6 +33,7 @@ from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import TrainingSpec
+from fgd_core.storage import write_atomically
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContext
 from fgd_core.training.distiller import Distillation
@@ -295,6 +298,8 @@ class TrainingRun:
         shown = None if isinstance(self.context, AwaitsVerdicts) else teachers
         scores = best.record.scores
         result = evaluator.result(detector, scores, folder=folder, device_name=device_name, teachers=shown)
+        if shown is not None and is_first():
+            self._write_card(best, trainer.checkpoints.best)
         state = trainer.state
         update = {
             "best_epoch": best.record.epoch,
@@ -304,6 +309,14 @@ class TrainingRun:
             "skipped_steps": state.skipped_steps,
         }
         return RunFinished(outcome="succeeded", result=result.model_copy(update=update))
+
+    def _write_card(self, best: DetectorCheckpoint, path: Path) -> None:
+        """Write the model card of the best checkpoint beside it."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        text = model_card(best, source=f"best.pt of {self.spec.name}", sha256=digest)
+        written = write_atomically(self.context.job_dir / MODEL_CARD, lambda file: file.write(text.encode()))
+        self.context.emit(written.artifact("text/markdown"))
 
     def _evaluator(self, what: str, dataset: DetectionDataset | None = None) -> Evaluator:
         batch_size = self.spec.training.batch_size
