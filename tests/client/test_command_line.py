@@ -104,7 +104,7 @@ assert not [name for name in {heavy} if name in sys.modules]
             ("list", "fgd jobs"),
             ("train", "fgd submit"),
             ("ui", "/docs"),
-            ("predict", "makes no predictions"),
+            ("detect", "fgd predict MODEL IMAGES"),
             ("start", "fgd up"),
             ("tune", "kind: sweep"),
         ],

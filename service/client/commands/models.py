@@ -51,7 +51,12 @@ def add(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Give a file of a job the next version of a model."""
+    """Give a file of a job the next version of a model.
+
+    **Example**
+
+    `fgd models add street-signs 3f2a --file detector.onnx --alias production`
+    """
     with FgdClient(server) as client:
         found = client.find(job)
         added = client.models.add(name, found.job_id, file)
@@ -72,7 +77,12 @@ def alias_(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Let an alias name another version."""
+    """Let an alias name another version.
+
+    **Example**
+
+    `fgd models alias street-signs production 2`
+    """
     with FgdClient(server) as client:
         view = client.models.set_alias(name, alias, version, project=project)
     print_answer(view, lambda: _table([view]), as_json=as_json)
@@ -87,7 +97,12 @@ def lineage(
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """Show the jobs and data sets that a version comes from, and the jobs that used it."""
+    """Show the jobs and data sets that a version comes from, and the jobs that used it.
+
+    **Example**
+
+    `fgd models lineage street-signs@production`
+    """
     name, _, wanted = reference.partition("@")
     with FgdClient(server) as client:
         version = chosen_version(client.models.get(name, project=project), wanted)

@@ -31,7 +31,7 @@ def predict(
             "such as 3f2a/best.pt; or NAME@VERSION of a model.",
         ),
     ],
-    images: Annotated[list[str], Argument(metavar="IMAGES…", help="Files, folders, or patterns in quotes.")],
+    images: Annotated[list[str], Argument(metavar="IMAGES", help="Files, folders, or patterns in quotes.")],
     *,
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Folder for pictures with boxes and results in COCO's format.")
