@@ -14,7 +14,7 @@ from service.clock import Clock
 from service.housekeeping.retention_pass import RetentionPass, Writing
 from service.settings import Settings
 from service.storage.base import Storage
-from service.store import leases
+from service.store import job_counts, leases
 from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
 
@@ -68,7 +68,10 @@ class HousekeepingTask:
             if lease is None:
                 raise _busy()
             try:
-                return await self._new_pass(self._writing, max_s).run()
+                view = await self._new_pass(self._writing, max_s).run()
+                async with self._writing() as session:
+                    await job_counts.merge_shards(session)
+                return view
             finally:
                 await self._release(lease)
 

@@ -14,8 +14,9 @@ from service.store.tables import Base, SchemaFloor, UtcDateTime
 _CHUNK_ROWS = 2_000
 
 # Leases belong to the control planes that ran during the backup; they mean nothing to later ones. The positions of
-# loggers hold transaction numbers; without them the loggers read all events again, and copy no point twice.
-_LEFT_OUT_TABLES = frozenset({"leases", "logger_positions"})
+# loggers hold transaction numbers; without them the loggers read all events again, and copy no point twice. Triggers
+# count the jobs while they are loaded.
+_LEFT_OUT_TABLES = frozenset({"leases", "logger_positions", "job_counts"})
 # Transaction numbers are valid only in the database that assigned them; elsewhere they might be far in the future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 

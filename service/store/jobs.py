@@ -92,6 +92,7 @@ def _columns_of(spec: JobSpec) -> JsonObject:
         "gpus": spec.resources.gpus,
         "workers": spec.resources.workers,
         "min_workers": spec.resources.least_workers,
+        "tasks": spec.concurrent_trials if spec.kind == "sweep" else 1,
     }
 
 

@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.jobs.lifecycle import ON_CLUSTER, WAITING
 from service.jobs.queueing import Limits
+from service.store import job_counts
 from service.store.statements import upsert
 from service.store.tables import Job, Project
 
@@ -40,20 +41,18 @@ async def set_limits(session: AsyncSession, name: str, wanted: Limits, now: date
 
 async def usage(session: AsyncSession, only: str | None = None) -> dict[str, Usage]:
     """Return the usage of each project that has jobs, or of the project `only`."""
-    on_cluster = Job.state.in_(ON_CLUSTER)
-    query = select(
-        Job.project,
-        _count(on_cluster),
-        func.coalesce(func.sum(case((on_cluster, Job.gpus * Job.workers), else_=0)), 0),
-        _count(Job.state.in_(WAITING)),
-    ).group_by(Job.project)
+    projects = await job_counts.by_project(session, only=only)
+    queued = await job_counts.by_project(session, states=WAITING, only=only)
+    query = (
+        select(Job.project, func.count(), func.sum(Job.gpus * Job.workers))
+        .where(Job.state.in_(ON_CLUSTER))
+        .group_by(Job.project)
+    )
     if only is not None:
         query = query.where(Job.project == only)
-    return {
-        name: Usage(running_jobs=running, gpus=gpus, queued_jobs=queued)
-        for name, running, gpus, queued in await session.execute(query)
-    }
+    held = {project: (running, gpus) for project, running, gpus in await session.execute(query)}
+    return {name: _usage(queued.get(name, 0), *held.get(name, (0, 0))) for name in projects}
 
 
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+def _usage(num_queued: int, num_running: int, gpus: int) -> Usage:
+    return Usage(running_jobs=num_running, gpus=gpus, queued_jobs=num_queued)

@@ -1,12 +1,27 @@
-"""Reads the waiting jobs with few columns: there may be ten thousand, and the dispatcher reads them every second."""
+"""Reads the waiting jobs with few columns, and only as many as may start or are shown.
+
+There may be a hundred thousand, and the dispatcher reads the queue every second.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, SQLColumnExpression, case, exists, func, or_, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -14,7 +29,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import OVER, STOPPING, WAITING
 from service.jobs.queueing import Active, Queued
-from service.store.tables import Attempt, Job, JobDependency
+from service.store.tables import Attempt, Job, JobDependency, UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +45,111 @@ class Waiting:
     created_at: datetime
 
 
-def _pieces() -> ColumnElement[int]:
-    """The trials that a sweep runs at once, read from its spec; of other jobs the spec is not even unpacked."""
-    return case((Job.kind == "sweep", func.coalesce(Job.spec["concurrent_trials"].as_integer(), 1)), else_=1)
+_Column: TypeAlias = SQLColumnExpression[Any]
+_ALIKE = ("project", "priority", "cpus", "gpus", "tasks", "workers", "min_workers")
+"""The fields of `Queued` after the id. Jobs that have the same values start oldest first."""
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
-def _fields() -> Sequence[SQLColumnExpression[Any]]:
-    """The fields of `Queued` after the id."""
-    return (Job.project, Job.priority, Job.cpus, Job.gpus, _pieces().label("tasks"), Job.workers, Job.min_workers)
+async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
+    """Return queued jobs whose back-off is over, oldest first. The cost does not grow with the jobs left out.
 
-
-async def waiting(session: AsyncSession, project: str | None = None) -> list[Waiting]:
-    """Return the blocked and queued jobs of one project, or of all, oldest first."""
+    Args:
+        max_alike: number of jobs returned of each project, priority and size, or a few more if some were created at
+            the same moment; later ones cannot start before them.
+    """
+    # `head` is one job of each group of jobs that are alike.
+    heads, head, job, peer = _heads(), aliased(Job), aliased(Job), aliased(Job)
+    last_at = (
+        select(peer.created_at)
+        .where(_is_ready(peer, now), *_are_alike(peer, head))
+        .order_by(peer.created_at, peer.id)
+        .offset(max_alike - 1)
+        .limit(1)
+        .correlate(head)
+        .scalar_subquery()
+    )
+    latest = func.coalesce(last_at, literal(_END_OF_TIME, UtcDateTime()))
+    # Outer joins, because SQLite keeps their order: group by group, each through the index.
     query = (
-        select(Job.id, *_fields(), Job.name, Job.state, Job.message, Job.not_before, Job.created_at)
-        .where(Job.state.in_(WAITING))
-        .order_by(Job.created_at, Job.id)
+        select(job.id, *_fields(job), job.created_at)
+        .select_from(heads)
+        .outerjoin(head, head.id == heads.c.id)
+        .outerjoin(job, and_(_is_ready(job, now), *_are_alike(job, head), job.created_at <= latest))
+    )
+    rows = sorted(
+        (row for row in await session.execute(query) if row.id is not None), key=lambda row: (row.created_at, row.id)
+    )
+    return [Queued._make(row[:-1]) for row in rows]
+
+
+async def described(session: AsyncSession, queued: Sequence[Queued]) -> list[Waiting]:
+    """Return queued jobs with what the queue shows of them, in the same order; those that have gone are omitted."""
+    which = (Job.id.in_([job.job_id for job in queued]), Job.state.in_(WAITING))
+    found = {row.job.job_id: row for row in await _waiting(session, *which)}
+    return [found[job.job_id] for job in queued if job.job_id in found]
+
+
+async def held_back(session: AsyncSession, now: datetime, *, project: str | None, limit: int) -> list[Waiting]:
+    """Return jobs that wait for another job or for the end of their back-off, oldest first.
+
+    Args:
+        project: the only project; None for all.
+    """
+    if limit <= 0:
+        return []
+    is_blocked = (Job.state == "blocked",)
+    is_backing_off = (_is_queued(Job), Job.not_before > now)
+    # Two statements, because each has an index of its own.
+    found = await _waiting(session, *is_blocked, project=project, order=(Job.created_at, Job.id), limit=limit)
+    found += await _waiting(session, *is_backing_off, project=project, order=(Job.not_before,), limit=limit)
+    return sorted(found, key=lambda row: (row.created_at, row.job.job_id))[:limit]
+
+
+async def _waiting(
+    session: AsyncSession,
+    *which: ColumnElement[bool],
+    project: str | None = None,
+    order: Sequence[_Column] = (),
+    limit: int | None = None,
+) -> list[Waiting]:
+    query = select(Job.id, *_fields(Job), Job.name, Job.state, Job.message, Job.not_before, Job.created_at).where(
+        *which
     )
     if project is not None:
         query = query.where(Job.project == project)
     number = len(Queued._fields)
-    return [Waiting(Queued._make(row[:number]), *row[number:]) for row in await session.execute(query)]
+    rows = await session.execute(query.order_by(*order).limit(limit))
+    return [Waiting(Queued._make(row[:number]), *row[number:]) for row in rows]
 
 
-async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> list[Queued]:
-    """Return queued jobs whose back-off is over, oldest first.
+def _heads() -> CTE:
+    """Return one queued job of each group: each step jumps in the index to the first job of the next group."""
+    first, last, following = Job, aliased(Job), aliased(Job)
+    heads = select(_first(first).scalar_subquery().label("id")).cte("heads", recursive=True)
+    is_later = tuple_(*_fields(following)) > tuple_(*_fields(last))
+    jump = _first(following).where(is_later).correlate(last).scalar_subquery()
+    return heads.union_all(select(jump).select_from(heads).join(last, last.id == heads.c.id))
 
-    Args:
-        max_alike: number of jobs returned of each project, priority and size; later ones cannot start before them.
-    """
-    alike = _fields()
-    age = (Job.created_at, Job.id)
-    ranked = (
-        select(Job.id, *alike, Job.created_at, func.row_number().over(partition_by=alike, order_by=age).label("rank"))
-        .where(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
-        .subquery()
-    )
-    first = ranked.c
-    query = (
-        select(first.id, *(first[name] for name in Queued._fields[1:]))
-        .where(first.rank <= max_alike)
-        .order_by(first.created_at, first.id)
-    )
-    rows = (await session.execute(query)).all()
-    return list(map(Queued._make, rows))
+
+def _first(job: type[Job]) -> Select[str]:
+    return select(job.id).where(_is_queued(job)).order_by(*_fields(job)).limit(1)
+
+
+def _fields(job: type[Job]) -> Sequence[_Column]:
+    return [getattr(job, name) for name in _ALIKE]
+
+
+def _are_alike(job: type[Job], other: type[Job]) -> Sequence[ColumnElement[bool]]:
+    return [getattr(job, name) == getattr(other, name) for name in _ALIKE]
+
+
+def _is_queued(job: type[Job]) -> ColumnElement[bool]:
+    return job.state == "queued"
+
+
+def _is_ready(job: type[Job], now: datetime) -> ColumnElement[bool]:
+    return and_(_is_queued(job), or_(job.not_before.is_(None), job.not_before <= now))
 
 
 async def wait_reasons(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -65,6 +66,11 @@ def table_of(model: type[Base]) -> Table:
     return model.__table__
 
 
+def _index_of_few(name: str, *columns: str, where: str) -> Index:
+    """Return an index of the rows that meet a condition: the other rows, however many, cost it nothing."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 def columns(row: Base) -> JsonObject:
     """Return the values of a row by column, for a view that has most of them under the same names."""
     return {column.key: getattr(row, column.key) for column in row.__table__.columns}
@@ -77,6 +83,14 @@ class Job(Base):
     __table_args__ = (
         Index(None, "state", "created_at"),
         Index(None, "created_at", "id"),
+        Index(None, "project", "created_at", "id"),
+        Index(None, "kind", "created_at", "id"),
+        Index(
+            "ix_jobs_queue",
+            *("state", "project", "priority", "cpus", "gpus", "tasks", "workers", "min_workers"),
+            *("created_at", "id", "not_before"),
+        ),
+        Index(None, "state", "not_before"),
         UniqueConstraint("project", "idempotency_key"),
     )
 
@@ -97,6 +111,8 @@ class Job(Base):
     """Each has these CPUs and GPUs."""
     min_workers: Mapped[int] = mapped_column(default=1, server_default="1")
     """The job starts with at least so many workers."""
+    tasks: Mapped[int] = mapped_column(default=1, server_default="1")
+    """The trials that a sweep runs at once, each with its own workers; 1 for every other job."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     spec_sha256: Mapped[str] = mapped_column(String(64))
 
@@ -132,6 +148,21 @@ class Job(Base):
     result: Mapped[JsonObject | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
     """Sequence of the newest event. Appending locks this row, so sequences have no gaps and become visible in order."""
+
+
+class JobCount(Base):
+    """A part of the number of jobs of a project in a state; triggers keep it, and the sum of all shards is the number.
+
+    On PostgreSQL each connection has its own shard, so that writers never wait for each other.
+    """
+
+    __tablename__ = "job_counts"
+
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[JobState] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    num_jobs: Mapped[int]
+    """May be negative, because another connection may have counted the job in."""
 
 
 class JobDependency(Base):
@@ -183,7 +214,13 @@ class Attempt(Base):
     """One execution of a job on the cluster."""
 
     __tablename__ = "attempts"
-    __table_args__ = (UniqueConstraint("job_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "number"),
+        _index_of_few(
+            *("ix_attempts_on_dashboard", "archived_at", "id"),
+            where="archived_at IS NOT NULL AND dashboard_url IS NOT NULL",
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(48), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))

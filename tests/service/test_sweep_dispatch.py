@@ -50,7 +50,7 @@ class TestTasks:
         training = await plane.submit(train_spec())
         async with plane.services.database.reading() as session:
             startable = await queue.startable(session, plane.clock(), max_alike=5)
-            waiting = await queue.waiting(session)
+            waiting = await queue.described(session, startable)
         assert {job.job_id: job.tasks for job in startable} == {sweep: 7, training: 1}
         assert {item.job.job_id: item.job.tasks for item in waiting} == {sweep: 7, training: 1}
 

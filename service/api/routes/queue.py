@@ -1,6 +1,6 @@
 """The queue: which jobs wait, for what, and when each one can start at the earliest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -9,11 +9,14 @@ from fastapi import APIRouter, Query
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
 from service.api.access import Reader
 from service.api.deps import ServicesDep
+from service.dispatcher.starting import MAX_EXPLAINED
 from service.jobs import scheduling
 from service.jobs.cluster import Capacity
-from service.jobs.queueing import Wait
-from service.store import attempts, projects, queue
+from service.jobs.lifecycle import WAITING
+from service.jobs.queueing import Limits, Queued, Wait
+from service.store import attempts, job_counts, projects, queue
 from service.store.queue import Waiting
+from service.store.tables import Attempt, Job
 
 _CAPACITY_AGE_S = 2.0
 
@@ -28,41 +31,54 @@ async def get_queue(
 ) -> QueueView:
     """List all waiting jobs in the order in which the dispatcher considers them, each with the reason for its wait.
 
-    The order and the reasons come from the same rule that starts the jobs.
+    The order and the reasons come from the same rule that starts the jobs. For a reader of one project, positions
+    above `limit` are lower bounds: not all jobs of other projects are counted.
     """
     now = services.clock()
     capacity = await services.capacity.recent(max_age_s=_CAPACITY_AGE_S)
     async with services.database.reading() as session:
-        waiting = await queue.waiting(session)
+        # As many as the dispatcher reads; and of jobs that are alike, no more than `limit` fit on the page.
+        ready = await queue.startable(session, now, max_alike=max(limit, MAX_EXPLAINED))
         active = await attempts.active(session)
         limits = await projects.limits(session)
-    ready = [item.job for item in waiting if _is_ready(item, now)]
-    waits: Mapping[str, Wait] = {}
-    order = [job.job_id for job in ready]
-    if capacity is not None:
-        choice = scheduling.choose(
-            ready,
-            # A run that has sent a heartbeat already holds its resources on the cluster.
-            active=[
-                queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in active
-            ],
-            capacity=capacity,
-            limits=limits,
-        )
-        waits = choice.wait
-        order = [*choice.start, *waits]
-    rank = {job_id: index for index, job_id in enumerate(order)}
-    ordered = sorted(waiting, key=lambda item: (rank.get(item.job.job_id, len(rank)), item.created_at))
+        num_waiting = await job_counts.by_project(session, states=WAITING, only=principal.project)
+    # The jobs of one project may lie far behind the first ones of the queue.
+    max_waits = limit if principal.project is None else None
+    order, waits = _in_order(ready, active, capacity, limits, max_waits)
+    shown = [job for job in order if principal.sees(job.project)][:limit]
+    async with services.database.reading() as session:
+        waiting = await queue.described(session, shown)
+        others = await queue.held_back(session, now, project=principal.project, limit=limit - len(shown))
+    position = {job.job_id: index for index, job in enumerate(order, start=1)}
+    position |= {item.job.job_id: index for index, item in enumerate(others, start=len(order) + 1)}
     rows = [
-        _row(position, item, waits.get(item.job.job_id) or _other_wait(item, capacity, now), now)
-        for position, item in enumerate(ordered, start=1)
-        if principal.sees(item.job.project)
+        _row(position[job_id], item, waits.get(job_id) or _other_wait(item, capacity, now), now)
+        for item in (*waiting, *others)
+        for job_id in [item.job.job_id]
     ]
-    return QueueView(items=rows[:limit], num_waiting=len(rows), nodes=_nodes(capacity))
+    return QueueView(items=rows, num_waiting=sum(num_waiting.values()), nodes=_nodes(capacity))
 
 
-def _is_ready(item: Waiting, now: datetime) -> bool:
-    return item.state == "queued" and (item.not_before is None or item.not_before <= now)
+def _in_order(
+    ready: Sequence[Queued],
+    active: Sequence[tuple[Job, Attempt]],
+    capacity: Capacity | None,
+    limits: Mapping[str, Limits],
+    max_waits: int | None,
+) -> tuple[Sequence[Queued], Mapping[str, Wait]]:
+    """Return the jobs in the order of the dispatcher, and why those wait that cannot start now."""
+    if capacity is None:
+        return ready, {}
+    choice = scheduling.choose(
+        ready,
+        # A run that has sent a heartbeat already holds its resources on the cluster.
+        active=[queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in active],
+        capacity=capacity,
+        limits=limits,
+        max_waits=max_waits,
+    )
+    by_id = {job.job_id: job for job in ready}
+    return [by_id[job_id] for job_id in (*choice.start, *choice.wait)], choice.wait
 
 
 def _other_wait(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:

@@ -1,0 +1,97 @@
+"""What the queue and the lists read does not depend on how many jobs are stored."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane, train_spec
+from sqlalchemy import event, func, select
+
+from service.store import job_counts, queue
+from service.store.tables import Job
+
+
+async def submit_alike(plane: ControlPlane, project: str, number: int) -> list[str]:
+    return [await plane.submit(train_spec(project=project)) for _ in range(number)]
+
+
+class TestStartable:
+    async def test_the_oldest_of_each_group_of_alike_jobs_are_read(self, plane: ControlPlane) -> None:
+        ours, theirs = await submit_alike(plane, "ours", 3), await submit_alike(plane, "theirs", 1)
+        urgent = await plane.submit(train_spec(project="ours", priority=5))
+        async with plane.services.database.reading() as session:
+            found = await queue.startable(session, plane.clock(), max_alike=2)
+        assert [job.job_id for job in found] == [*ours[:2], *theirs, urgent]
+
+    async def test_an_empty_queue_has_none(self, plane: ControlPlane) -> None:
+        async with plane.services.database.reading() as session:
+            assert await queue.startable(session, plane.clock(), max_alike=2) == []
+
+
+class TestCounts:
+    async def test_they_equal_the_stored_jobs_after_moves_and_deletions(self, plane: ControlPlane) -> None:
+        await plane.started_job(train_spec(project="ours"))
+        gone, *_ = await submit_alike(plane, "theirs", 3)
+        await plane.http.post(f"/v1/jobs/{gone}/cancel")
+        await assert_counted(plane)
+        assert (await plane.http.delete(f"/v1/jobs/{gone}")).status_code == 204
+        await assert_counted(plane)
+
+    async def test_they_are_the_same_after_the_shards_are_merged(self, plane: ControlPlane) -> None:
+        await submit_alike(plane, "ours", 2)
+        await plane.tick()
+        async with plane.services.database.writing() as session:
+            await job_counts.merge_shards(session)
+        await assert_counted(plane)
+
+
+async def assert_counted(plane: ControlPlane) -> None:
+    async with plane.services.database.reading() as session:
+        stored = await session.execute(select(Job.project, func.count()).group_by(Job.project))
+        assert await job_counts.by_project(session) == dict(iter(stored))
+        waiting = select(Job.project, func.count()).where(Job.state == "queued").group_by(Job.project)
+        assert await job_counts.by_project(session, states=["queued"]) == dict(iter(await session.execute(waiting)))
+
+
+@contextmanager
+def statements(plane: ControlPlane) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the statements that the control plane sends, with their parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def on_execute(_: object, __: object, statement: str, parameters: Any, *more: object) -> None:
+        sent.append((statement, parameters))
+
+    engine = plane.services.database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", on_execute)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", on_execute)
+
+
+class TestPlans:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/v1/queue", "/v1/projects", "/v1/projects/ours", "/v1/jobs", "/v1/jobs?project=none"),
+            *("/v1/jobs?kind=export", "/v1/jobs?state=failed", "/v1/jobs?created_after=2027-01-01T00:00:00Z"),
+        ],
+    )
+    async def test_a_read_scans_no_table_of_jobs(self, plane: ControlPlane, path: str) -> None:
+        if not plane.services.database.has_one_writer:
+            pytest.skip("PostgreSQL scans small tables whatever their indices")
+        await submit_alike(plane, "ours", 2)
+        with statements(plane) as sent:
+            assert (await plane.http.get(path)).status_code == 200
+        assert any("FROM jobs" in statement for statement, _ in sent) or path == "/v1/projects/ours"
+        async with plane.services.database.reading() as session:
+            connection = await session.connection()
+            for statement, parameters in sent:
+                if not statement.lstrip().startswith(("SELECT", "WITH")):
+                    continue
+                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                steps = [row[3] for row in plan]
+                # An index in the order of the list is read until the page is full.
+                scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
+                assert [step for step in scans if "USING INDEX ix_jobs_created_at_id" not in step] == [], statement
