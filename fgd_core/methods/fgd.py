@@ -8,21 +8,28 @@ the authors' code a negative index counts from the opposite border, so the box c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
-from fgd_core.methods.parts.attention import attention, temperature_of
-from fgd_core.methods.parts.objects import stacked
+from fgd_core.methods.parts.attention import attention, attention_of_means, temperature_of, temperature_of_means
+from fgd_core.methods.parts.map_sums import compare, scan
 from fgd_core.methods.parts.precision import in_float32
-from fgd_core.methods.per_level import per_level
+from fgd_core.methods.parts.scale_masks import Rounding, ScaleMasks, Size, scale_masks
+from fgd_core.methods.per_level import PerLevel, per_level
 from fgd_core.methods.temperature import advise_temperature
 from fgd_core.spec.methods.fgd import Fgd
 
-# Boxes compared with the grid in one step. They take N * 64 * H * W floats of memory; one box a step would be slow.
-_BOXES_AT_ONCE = 64
+
+class _Parts(NamedTuple):
+    """Holds the unweighted terms, each ()."""
+
+    foreground: Tensor
+    background: Tensor
+    attention: Tensor
+    relation: Tensor
 
 
 class FGDLoss(nn.Module):
@@ -53,8 +60,8 @@ class FGDLoss(nn.Module):
         gamma: float,
         lambda_: float,
         temperature: float | Literal["auto"],
-        mask: Literal["geometric", "official"] = "geometric",
-        cell_factor: Callable[[tuple[int, int]], float] = lambda _: 1.0,
+        mask: Rounding = "geometric",
+        cell_factor: Callable[[Size], float] = lambda _: 1.0,
     ) -> None:
         super().__init__()
         self.weights = {"foreground": alpha, "background": beta, "attention": gamma, "relation": lambda_}
@@ -74,8 +81,8 @@ class FGDLoss(nn.Module):
         student: Tensor,
         teacher: Tensor,
         boxes: Sequence[Tensor],
-        image_sizes: Sequence[tuple[int, int]],
-        input_size: tuple[int, int],
+        image_sizes: Sequence[Size],
+        input_size: Size,
     ) -> Terms:
         """Compute the loss of one level.
 
@@ -88,44 +95,56 @@ class FGDLoss(nn.Module):
         Raises:
             ValueError: the maps differ in batch size, height or width, or the boxes are not one (n, 4) for each image.
         """
-        _check_shapes(student, teacher, boxes, image_sizes)
-        with in_float32(self.adapter(student), teacher.detach()) as (ours, theirs):
-            foreground_mask = foreground_weights(
-                boxes, [input_size] * len(boxes) if self.mask == "geometric" else image_sizes, ours, self.mask
+        _check_boxes(boxes, image_sizes, len(student))
+        (masks,) = scale_masks(boxes, [input_size] if self.mask == "geometric" else image_sizes, [student], self.mask)
+        return self.weighed(student, teacher, masks, input_size)
+
+    def weighed(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, input_size: Size) -> Terms:
+        """Compute the loss of one level as `compare` does, from its masks (N, H, W)."""
+        _check_maps(student, teacher)
+        adapted = self.adapter(student)
+        with torch.autocast(student.device.type, enabled=False):
+            return Terms(
+                self._parts(adapted, teacher.detach(), masks, self._cell_factor(input_size))._asdict(), self.weights
             )
-            masks = (foreground_mask, background_weights(foreground_mask))
-            return self._terms(ours, theirs, *masks, cell_factor=self._cell_factor(input_size))
 
-    def _terms(
-        self, student: Tensor, teacher: Tensor, mask_fg: Tensor, mask_bg: Tensor, *, cell_factor: float
-    ) -> Terms:
-        """Compute the terms from maps (N, C, H, W) and masks (N, H, W)."""
-        num_images = len(student)
-        temperature = temperature_of(teacher) if self.temperature == "auto" else self.temperature
-        spatial_s, channel_s = attention(student, temperature)
-        with torch.no_grad():
-            spatial_t, channel_t = attention(teacher, temperature)
-
-        difference = student - teacher  # (N, C, H, W)
-        squared = difference.square()
-        # sum_hw M A_S sum_c A_C d^2: summing channels first lets both masks share one pass over the maps.
-        weighed = spatial_t * torch.einsum("nchw,nc->nhw", squared, channel_t)
-        foreground = (weighed * mask_fg).sum() / num_images
-        background = (weighed * mask_bg).sum() / num_images
+    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> _Parts:
+        """Compute the terms from maps (N, C, H, W) of any precision."""
+        pools = self.student_context.pool, self.teacher_context.pool
+        ours, theirs = scan(student, pools[0]), scan(teacher, pools[1])
+        temperature = temperature_of_means(theirs.channels) if self.temperature == "auto" else self.temperature
+        spatial_t, channel_t = attention_of_means(theirs.cells, theirs.channels, temperature)
+        sums = compare(student, teacher, (ours, theirs), pools, channel_t)
+        spatial_s, channel_s = attention_of_means(sums.cells, sums.channels, temperature)
+        weighed = spatial_t * sums.weighed  # (N, H * W)
         spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
-        attention_gap = (cell_factor * spatial_gap + channel_gap) / num_images
+        shift = self.student_context.added(sums.student_context) - self.teacher_context.added(sums.teacher_context)
+        return _Parts(
+            foreground=(weighed * masks.foreground.flatten(1)).sum() / len(student),
+            background=(weighed * masks.background.flatten(1)).sum() / len(student),
+            attention=(cell_factor * spatial_gap + channel_gap) / len(student),
+            relation=sums.squared_with(shift) / len(student) * cell_factor,
+        )
 
-        # The context is added to every cell of a channel. Do not expand the square into three sums: they lose all
-        # float32 digits if a trained context cancels the offset of a channel, as in 100,000 minus 100,000.
-        context = self.student_context(student) - self.teacher_context(teacher)  # (N, C)
-        relation = (difference + context[:, :, None, None]).square().sum() / num_images * cell_factor
-        parts = {
-            "foreground": foreground,
-            "background": background,
-            "attention": attention_gap,
-            "relation": relation,
-        }
-        return Terms(parts, self.weights)
+
+class EagerFGDLoss(FGDLoss):
+    """Computes the same with one operation after another, as the paper writes it: the reference of tests."""
+
+    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> _Parts:
+        """Compute the terms from maps (N, C, H, W) of any precision."""
+        with in_float32(student, teacher) as (ours, theirs):
+            temperature = temperature_of(theirs) if self.temperature == "auto" else self.temperature
+            spatial_s, channel_s = attention(ours, temperature)
+            spatial_t, channel_t = attention(theirs, temperature)
+            weighed = (ours - theirs).square() * spatial_t[:, None] * channel_t[:, :, None, None]
+            spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
+            relation = (self.student_context(ours) - self.teacher_context(theirs)).square().sum()
+            return _Parts(
+                foreground=(weighed * masks.foreground[:, None]).sum() / len(student),
+                background=(weighed * masks.background[:, None]).sum() / len(student),
+                attention=(cell_factor * spatial_gap + channel_gap) / len(student),
+                relation=relation / len(student) * cell_factor,
+            )
 
 
 class ContextBlock(nn.Module):
@@ -151,76 +170,45 @@ class ContextBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Compute the context of a map: (N, C, H, W) to (N, C)."""
+        """Add the context to every cell of a map (N, C, H, W)."""
         cells = self.pool(features).flatten(2).softmax(2)  # (N, 1, HW)
         context = torch.einsum("nchw,nhw->nc", features, cells.view(-1, *features.shape[2:]))
+        return features + self.added(context)[:, :, None, None]
+
+    def added(self, context: Tensor) -> Tensor:
+        """Compute what is added to every cell, (N, C), from the mean of the cells with the weights of the pooling."""
         transformed: Tensor = self.transform(context[:, :, None, None])
         return transformed[:, :, 0, 0]
 
 
-@torch.no_grad()
-def foreground_weights(
-    boxes: Sequence[Tensor],
-    sizes: Sequence[tuple[int, int]],
-    features: Tensor,
-    rounding: Literal["geometric", "official"] = "geometric",
-) -> Tensor:
-    """Weigh the cells of a map so that every object has the same total weight, whatever its size.
+class Levels(PerLevel):
+    """Computes the loss of each level, with the masks of all levels made at once."""
 
-    A box covers the cells from floor(min) to ceil(max), both included. If boxes overlap, the smallest box counts.
-
-    Args:
-        boxes: for each image (n, 4) xyxy in pixels; n may be 0, boxes may extend beyond the image.
-        sizes: for each image the (height, width) in pixels that the whole grid covers.
-        features: (N, C, H, W); only the shape, type and device are used.
-        rounding: `official` divides before it multiplies, as in the authors' code; rounding then sometimes moves a
-            border on the edge of a cell by one cell. `geometric` multiplies first and is exact there.
-    Returns:
-        (N, H, W) in [0, 1]: 1 / area in cells of the smallest box over the cell, 0 on background.
-    """
-    height, width = features.shape[2:]
-    weights = features.new_zeros(len(boxes), height, width)
-    most = max((len(b) for b in boxes), default=0)
-    if most == 0:
-        return weights
-    padded = stacked(boxes, features.device).boxes  # (N, most, 4)
-    span = padded.new_tensor([(w, h, w, h) for h, w in sizes])[:, None]
-    cells = padded.new_tensor([width, height, width, height])
-    corners = padded / span * cells if rounding == "official" else padded * cells / span
-    low, high = corners[..., :2].floor(), corners[..., 2:].ceil()
-    value = (1 / (high - low + 1).clamp(min=1).prod(-1)).to(features.dtype)  # (N, most)
-    columns = torch.arange(width, device=features.device)
-    rows = torch.arange(height, device=features.device)
-    in_columns = (columns >= low[..., :1]) & (columns <= high[..., :1])  # (N, most, W)
-    in_rows = (rows >= low[..., 1:]) & (rows <= high[..., 1:])  # (N, most, H)
-    for start in range(0, most, _BOXES_AT_ONCE):
-        part = slice(start, start + _BOXES_AT_ONCE)
-        inside = in_rows[:, part, :, None] & in_columns[:, part, None, :]
-        weights = torch.maximum(weights, (inside * value[:, part, None, None]).amax(1))
-    return weights
+    def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
+        """Compute the loss of each pair, by the name of the student's level."""
+        targets, pairs = lesson.targets, list(self.compared(lesson))
+        losses = [cast(FGDLoss, pair.loss) for pair in pairs]
+        rounding = losses[0].mask
+        spans = [lesson.input_size] if rounding == "geometric" else targets.image_sizes
+        masks = scale_masks(targets.boxes, spans, [pair.student for pair in pairs], rounding)
+        return {
+            pair.name: loss.weighed(pair.student, pair.teacher, mask, lesson.input_size)
+            for pair, loss, mask in zip(pairs, losses, masks, strict=True)
+        }
 
 
-@torch.no_grad()
-def background_weights(foreground: Tensor) -> Tensor:
-    """Weigh the cells that no box covers equally: (N, H, W) to (N, H, W).
-
-    The sum over an image is 1, or 0 if boxes cover all cells.
-    """
-    background = (foreground == 0).to(foreground.dtype)
-    return background / background.sum((1, 2), keepdim=True).clamp(min=1)
-
-
-def _check_shapes(
-    student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]
-) -> None:
+def _check_maps(student: Tensor, teacher: Tensor) -> None:
     if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
         raise ValueError(
             f"student map {tuple(student.shape)} and teacher map {tuple(teacher.shape)} differ in batch size or grid; "
             "compare levels of the same stride"
         )
-    if not len(boxes) == len(image_sizes) == len(student):
+
+
+def _check_boxes(boxes: Sequence[Tensor], image_sizes: Sequence[Size], num_images: int) -> None:
+    if not len(boxes) == len(image_sizes) == num_images:
         raise ValueError(
-            f"expected boxes and a size for each of {len(student)} images, got {len(boxes)} and {len(image_sizes)}"
+            f"expected boxes and a size for each of {num_images} images, got {len(boxes)} and {len(image_sizes)}"
         )
     for index, image_boxes in enumerate(boxes):
         if image_boxes.ndim != 2 or image_boxes.shape[1] != 4:
@@ -246,4 +234,4 @@ def advise(method: Fgd, maps: Mapping[str, Tensor]) -> str | None:
     return None if method.temperature == "auto" else advise_temperature(method.temperature, maps)
 
 
-build_fgd = per_level(_build, advise=advise)
+build_fgd = per_level(_build, advise=advise, kind=Levels)

@@ -1,8 +1,8 @@
 """Runs a loss on each pair of levels of two pyramids: all that a method needs which compares maps level by level."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,21 +32,40 @@ def by_stride_with_derived(_: object, student: Side, teacher: Side) -> Sequence[
     return match_levels(student.levels, teacher.levels, teacher.input_scale, derived=True)
 
 
-def per_level(build: LevelBuilder, *, pairing: Pairing = by_stride, advise: Advise | None = None) -> MethodFactory:
+def per_level(
+    build: LevelBuilder,
+    *,
+    pairing: Pairing = by_stride,
+    advise: Advise | None = None,
+    kind: "type[PerLevel] | None" = None,
+) -> MethodFactory:
     """Make a method of a loss between two maps.
 
     Args:
         build: builds the loss of one pair of levels.
         pairing: chooses the pairs.
         advise: looks at the teacher's maps before the first step.
+        kind: the class of the method; None: `PerLevel`.
     """
 
     def make(method: AnyMethod, student: Side, teacher: Side) -> PerLevel:
         pairs = pairing(method, student, teacher)
         advice = None if advise is None else partial(advise, method)
-        return PerLevel(student, teacher, pairs, partial(build, method), advice)
+        return (kind or PerLevel)(student, teacher, pairs, partial(build, method), advice)
 
     return make
+
+
+class Compared(NamedTuple):
+    """Holds what is compared of one pair of levels."""
+
+    name: str
+    """Of the student's level."""
+    loss: LevelLoss
+    student: Tensor
+    """(N, C_student, H, W)"""
+    teacher: Tensor
+    """(N, C_teacher, H, W)"""
 
 
 class PerLevel(Method):
@@ -77,15 +96,17 @@ class PerLevel(Method):
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:
         """Compute the loss of each pair, by the name of the student's level."""
-        terms = {}
+        return {each.name: each.loss(each.student, each.teacher, lesson) for each in self.compared(lesson)}
+
+    def compared(self, lesson: Lesson) -> Iterator[Compared]:
+        """Yield each pair with its loss and its two maps on one grid."""
         for name, pair, loss in zip(self.level_names, self._pairs, self.children(), strict=True):
             student, teacher = lesson.student.pyramid[pair.student], lesson.teacher.pyramid[pair.teacher]
             if pair.resizes_student:
                 student = resample(student, 1 / pair.cells_per_cell, teacher)
             else:
                 teacher = resample(teacher, pair.cells_per_cell, student)
-            terms[name] = cast(LevelLoss, loss)(student, teacher, lesson)
-        return terms
+            yield Compared(name, cast(LevelLoss, loss), student, teacher)
 
     def plan(self) -> Sequence[PlannedLevel]:
         """Return every level of both pyramids, and whether it is distilled."""

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fgd_core.methods.fgd import ContextBlock, FGDLoss, advise, background_weights, foreground_weights
+from fgd_core.methods.fgd import ContextBlock, FGDLoss, advise
 from fgd_core.methods.parts.attention import attention
+from fgd_core.methods.parts.scale_masks import scale_masks
 from fgd_core.methods.temperature import advise_temperature
 from fgd_core.spec.methods import Fgd, Ikd, Mgd
 
@@ -85,15 +86,14 @@ class TestReferenceNumbers:
         assert loss.compare(*arguments).parts["relation"].item() == pytest.approx(74.7276937575, abs=1e-9)
 
     def test_masks_equal_the_independent_numbers(self) -> None:
-        mask = foreground_weights(
-            [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()], [(48, 64)] * 2, torch.zeros(2, 1, 6, 8).double()
-        )
+        gt = [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()]
+        ((mask, background),) = scale_masks(gt, [(48, 64)] * 2, [torch.zeros(2, 1, 6, 8).double()])
         expected = torch.zeros(6, 8, dtype=torch.float64)
         expected[1:5, 1:6] = 0.05
         expected[2:4, 2:5] = 1 / 6
         torch.testing.assert_close(mask[0], expected)
         assert mask[1].sum() == 0
-        torch.testing.assert_close(background_weights(mask).sum((1, 2)), torch.ones(2, dtype=torch.float64))
+        torch.testing.assert_close(background.sum((1, 2)), torch.ones(2, dtype=torch.float64))
 
 
 def _fill(block: ContextBlock, *, sign: float) -> None:
@@ -108,10 +108,14 @@ def _fill(block: ContextBlock, *, sign: float) -> None:
         last.bias.fill_(sign * 0.01)
 
 
+def foreground(gt: list[Tensor], sizes: list[tuple[int, int]], features: Tensor) -> Tensor:
+    return scale_masks(gt, sizes, [features])[0].foreground
+
+
 class TestMask:
     def test_geometric_uses_true_positions_in_a_padded_batch(self) -> None:
         features = torch.zeros(1, 1, 10, 12)
-        mask = foreground_weights([boxes((8, 16, 23.5, 39.5))], [(80, 96)], features)
+        mask = foreground([boxes((8, 16, 23.5, 39.5))], [(80, 96)], features)
         rows, columns = mask[0].nonzero().unbind(1)
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 1, 3)
 
@@ -129,17 +133,17 @@ class TestMask:
         corner = torch.rand(150, 2, generator=generator) * 60
         many = torch.cat([corner, corner + 4 + torch.rand(150, 2, generator=generator) * 20], 1)
         features = torch.zeros(1, 1, 10, 12)
-        mask = foreground_weights([many], [(80, 96)], features)
-        one_by_one = torch.stack([foreground_weights([box[None]], [(80, 96)], features) for box in many]).amax(0)
+        mask = foreground([many], [(80, 96)], features)
+        one_by_one = torch.stack([foreground([box[None]], [(80, 96)], features) for box in many]).amax(0)
         torch.testing.assert_close(mask, one_by_one)
 
     def test_a_box_beyond_the_border_keeps_the_weight_of_its_cells_inside(self) -> None:
         features = torch.zeros(1, 1, 4, 4)
-        mask = foreground_weights([boxes((-16, -16, 8, 8))], [(32, 32)], features)
+        mask = foreground([boxes((-16, -16, 8, 8))], [(32, 32)], features)
         expected = torch.zeros(4, 4)
         expected[:2, :2] = 1 / 16  # cells -2..1 in both directions, of which 0..1 lie on the map
         torch.testing.assert_close(mask[0], expected)
-        assert foreground_weights([boxes((-90, -90, -50, -50))], [(32, 32)], features).sum() == 0
+        assert foreground([boxes((-90, -90, -50, -50))], [(32, 32)], features).sum() == 0
 
 
 def tiled(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fgd_core.data.loading import Batch
-from fgd_core.methods.fgd import foreground_weights
+from fgd_core.methods.parts.scale_masks import scale_masks
 from fgd_core.outputs import FeatureLevel
 from fgd_core.spec.worst_images import AttentionMap
 
@@ -90,7 +90,7 @@ def _pairs(ours: Mapping[float, Tensor], theirs: Mapping[float, Tensor]) -> list
 def _foreground(batch: Batch, student: Pyramid) -> Tensor:
     """Weigh the cells of the finest level as FGD does: (H, W), brightest on the smallest objects."""
     padded = (batch.images.shape[2], batch.images.shape[3])
-    weights = foreground_weights(batch.boxes, [padded], student.maps[0])[0]
+    weights = scale_masks(batch.boxes, [padded], student.maps[:1])[0].foreground[0]
     # The square root shows large objects too, whose weight is that of small ones divided by their area.
     return (weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny)).sqrt()
 

@@ -13,12 +13,22 @@ def attention(features: Tensor, temperature: float | Tensor) -> tuple[Tensor, Te
     Returns:
         Spatial (N, H, W) and channel (N, C) attention, each with mean 1 over an image.
     """
-    _, channels, height, width = features.shape
     magnitude = features.abs()
+    cells, channel = attention_of_means(magnitude.mean(1).flatten(1), magnitude.mean((2, 3)), temperature)
+    return cells.view(-1, *features.shape[2:]), channel
+
+
+def attention_of_means(cells: Tensor, channels: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the attention from the mean magnitudes of the cells (N, K) and of the channels (N, C).
+
+    Args:
+        temperature: see `attention`.
+    Returns:
+        Spatial (N, K) and channel (N, C) attention.
+    """
     if isinstance(temperature, Tensor):
         temperature = temperature[:, None]
-    spatial = (magnitude.mean(1).flatten(1) / temperature).softmax(1).view(-1, height, width) * (height * width)
-    channel = (magnitude.mean((2, 3)) / temperature).softmax(1) * channels
+    spatial, channel = ((means / temperature).softmax(1) * means.shape[1] for means in (cells, channels))
     return spatial, channel
 
 
@@ -28,4 +38,9 @@ def temperature_of(features: Tensor) -> Tensor:
     The attention is then the same for features of any magnitude. It is that of the published temperature, 0.5, for
     features of the magnitude 0.5.
     """
-    return features.abs().mean((1, 2, 3)).clamp(min=torch.finfo(features.dtype).tiny)
+    return temperature_of_means(features.abs().mean((2, 3)))
+
+
+def temperature_of_means(channels: Tensor) -> Tensor:
+    """Return the temperature of `temperature_of` from the mean magnitudes of the channels (N, C): (N,)."""
+    return channels.mean(1).clamp(min=torch.finfo(channels.dtype).tiny)

@@ -32,8 +32,8 @@ def stacked(boxes: Sequence[Tensor], device: torch.device) -> Objects:
     # Not in bfloat16, which rounds 801 px to 800 px.
     exact = torch.promote_types(boxes[0].dtype, torch.float32)
     filled = [pad(each.to(device, exact), (0, 0, 0, most - len(each)), value=_FILLER) for each in boxes]
-    exist = [pad(each.new_ones(len(each), device=device), (0, most - len(each))) > 0 for each in boxes]
-    return Objects(torch.stack(filled), torch.stack(exist))
+    stack = torch.stack(filled)
+    return Objects(stack, stack[..., 0] != _FILLER)
 
 
 def on_level(objects: Objects, index: int, num_levels: int) -> Objects:

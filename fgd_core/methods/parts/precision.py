@@ -14,4 +14,9 @@ def in_float32(*features: Tensor) -> Iterator[tuple[Tensor, ...]]:
     bfloat16 has 8 bits of mantissa: a sum over 10,000 cells would lose nearly all of them.
     """
     with torch.autocast(features[0].device.type, enabled=False):
-        yield tuple(each.to(torch.promote_types(each.dtype, torch.float32)) for each in features)
+        yield tuple(each.to(exact_type(each)) for each in features)
+
+
+def exact_type(features: Tensor) -> torch.dtype:
+    """Return the type in which sums over a tensor (…) are exact enough: float32 at least; float64 stays."""
+    return torch.promote_types(features.dtype, torch.float32)
