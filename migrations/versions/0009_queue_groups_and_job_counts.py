@@ -6,8 +6,8 @@ Triggers keep the numbers, so that they also count the jobs of servers of the pr
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
