@@ -5,7 +5,7 @@ what is left, because each pass looks at the existing rows and files and keeps n
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from service.storage.base import Storage
 from service.storage.paths import job_folder
 from service.store import deletion as marks
 from service.store import retention as store
-from service.store.retention import LongCurve, Rows
+from service.store.retention import LastReceived, LongCurve, Rows
 from service.store.session import Database
 
 _PAGE_JOBS = 200
@@ -114,10 +114,13 @@ class RetentionPass:
                 curves = await store.long_curves(
                     session, self._ids(page, self._policy.curves_days), self._policy.curve_points
                 )
+                # Of the whole page in one statement, and below all its files in one call: most jobs have nothing due.
+                received = await store.last_received(session, [job.job_id for job in page])
             if not page:
                 return
+            due = await threads.run(self._find_due, page, received)
             for job in page:
-                async for removal in self._due_files(job):
+                async for removal in self._remove_files(job, due[job.job_id]):
                     yield removal
                 if job.job_id in progress:
                     yield await self._drop_progress(job, progress[job.job_id])
@@ -129,19 +132,23 @@ class RetentionPass:
     def _ids(self, page: Sequence[EndedJob], days: retention.Days) -> list[str]:
         return [job.job_id for job in page if retention.is_row_due(job, days, self._now)]
 
-    async def _due_files(self, job: EndedJob) -> AsyncIterator[Removal]:
+    def _find_due(self, page: Sequence[EndedJob], received: Mapping[str, LastReceived]) -> Mapping[str, list[Due]]:
+        """Return the files of each job that may be removed. Blocks while it reads the storage."""
+        return {job.job_id: self._due_files(job, received.get(job.job_id, {})) for job in page}
+
+    def _due_files(self, job: EndedJob, last_received: LastReceived) -> list[Due]:
+        if job.is_needed or not job.is_released:
+            return []
         folder = job_folder(job.job_id)
-        async with self._database.reading() as session:
-            last_received = await store.last_received(session, job.job_id)
 
-        def find_due() -> list[Due]:
-            def is_stored(path: str) -> bool:
-                return files.is_outbox_stored(self._storage, folder, path, last_received)
+        def is_stored(path: str) -> bool:
+            return files.is_outbox_stored(self._storage, folder, path, last_received)
 
-            found = self._storage.listing(folder)
-            return retention.due_files(self._policy, job, found, is_stored=is_stored, now=self._now)
+        found = self._storage.listing(folder)
+        return retention.due_files(self._policy, job, found, is_stored=is_stored, now=self._now)
 
-        due = await threads.run(find_due)
+    async def _remove_files(self, job: EndedJob, due: Sequence[Due]) -> AsyncIterator[Removal]:
+        folder = job_folder(job.job_id)
         if due and self._writing is not None:
             async with self._writing() as session:
                 if not await store.lock_if_unchanged(session, job):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Text, and_, cast, delete, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,10 @@ _STEP_ROWS = 10_000
 """Rows deleted in one transaction. It takes 0.1 to 0.2 s, during which other writers wait."""
 
 
+LastReceived: TypeAlias = Mapping[tuple[int, str], int]
+"""(attempt number, stream) -> highest stored sequence."""
+
+
 class Rows(NamedTuple):
     """A number of rows and their approximate size."""
 
@@ -56,7 +60,8 @@ async def ended_jobs(session: AsyncSession, *, before: datetime, after_id: str, 
     """Return a page of the jobs that ended before a time, by id, after `after_id`."""
     query = (
         select(Job.id, Job.state, Job.ended_at, _is_needed(), ~_is_held())
-        .where(Job.state.in_(OVER), Job.ended_at < before, Job.id > after_id)
+        # Only a job that is over has ended. A condition on the state would make SQLite sort all jobs for each page.
+        .where(Job.ended_at < before, Job.id > after_id)
         .order_by(Job.id)
         .limit(limit)
     )
@@ -180,14 +185,17 @@ async def delete_artifact(session: AsyncSession, job_id: str, name: str) -> None
     await session.execute(delete(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
 
 
-async def last_received(session: AsyncSession, job_id: str) -> Mapping[tuple[int, str], int]:
-    """Return the highest stored sequence of each stream: (attempt number, stream) -> sequence."""
+async def last_received(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, LastReceived]:
+    """Return the highest stored sequence of each stream of each job; jobs without streams are omitted."""
     query = (
-        select(Attempt.number, AttemptStream.stream, AttemptStream.last_sequence)
-        .join(Attempt, Attempt.id == AttemptStream.attempt_id)
-        .where(Attempt.job_id == job_id)
+        select(Attempt.job_id, Attempt.number, AttemptStream.stream, AttemptStream.last_sequence)
+        .join(AttemptStream, Attempt.id == AttemptStream.attempt_id)
+        .where(Attempt.job_id.in_(job_ids))
     )
-    return {(number, stream): last for number, stream, last in await session.execute(query)}
+    found: dict[str, dict[tuple[int, str], int]] = {}
+    for job_id, number, stream, last in await session.execute(query):
+        found.setdefault(job_id, {})[number, stream] = last
+    return found
 
 
 async def known(session: AsyncSession, job_ids: Sequence[str]) -> set[str]:

@@ -95,3 +95,16 @@ class TestPlans:
                 # An index in the order of the list is read until the page is full.
                 scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
                 assert [step for step in scans if "USING INDEX ix_jobs_created_at_id" not in step] == [], statement
+
+
+class TestPreview:
+    async def test_a_dry_run_sends_no_more_statements_for_more_ended_jobs(self, plane: ControlPlane) -> None:
+        numbers = []
+        for _ in range(2):
+            for job_id in await submit_alike(plane, "ours", 3):
+                await plane.http.post(f"/v1/jobs/{job_id}/cancel")
+            plane.clock.forward(400 * 86400)
+            with statements(plane) as sent:
+                assert (await plane.services.housekeeping.preview()).is_complete
+            numbers.append(len(sent))
+        assert numbers[0] == numbers[1]
