@@ -71,8 +71,13 @@ def _precision(jobs: Sequence[_Diagnosed]) -> Chart | None:
         for curve, dash in zip(each.diagnosis.curves, ("solid", "dash", "dot"), strict=False):
             name = f"{each.job.name}, {'mean' if curve.iou is None else f'IoU {curve.iou:g}'}"
             points = [(index / (len(curve.precision) - 1), value) for index, value in enumerate(curve.precision)]
-            traces.append(line(name, points, each.colour, dash=dash))
-    caption = "Mean over classes. AP is the mean of the dotted line, AP50 that of the solid one."
+            # One entry of the legend for each job: nine would take half of the chart.
+            shown = {"legendgroup": each.job.name, "showlegend": dash == "solid"}
+            traces.append(line(name, points, each.colour, dash=dash) | shown)
+    caption = (
+        "Mean over classes: solid at IoU 0.5, dashed at 0.75, dotted over 0.50 to 0.95. AP is the mean of the dotted line, "
+        "AP50 that of the solid one."
+    )
     return chart_of("precision", "Precision over recall", caption, traces, x="recall", y="precision", y_from_zero=True)
 
 
