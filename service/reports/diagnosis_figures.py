@@ -75,8 +75,8 @@ def _precision(jobs: Sequence[_Diagnosed]) -> Chart | None:
             shown = {"legendgroup": each.job.name, "showlegend": dash == "solid"}
             traces.append(line(name, points, each.colour, dash=dash) | shown)
     caption = (
-        "Mean over classes: solid at IoU 0.5, dashed at 0.75, dotted over 0.50 to 0.95. AP is the mean of the dotted line, "
-        "AP50 that of the solid one."
+        "Mean over classes: solid at IoU 0.5, dashed at 0.75, dotted over 0.50 to 0.95. AP is the mean of the dotted "
+        "line, AP50 that of the solid one."
     )
     return chart_of("precision", "Precision over recall", caption, traces, x="recall", y="precision", y_from_zero=True)
 
