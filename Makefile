@@ -7,7 +7,7 @@ MLFLOW := build/mlflow
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
+.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-growth bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -57,6 +57,9 @@ chaos: $(READY)  ## Kill every part while 30 jobs run, and check that each job e
 
 chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and check that the result equals an undisturbed sweep
 	$(BIN)/python tests/end_to_end/killed_sweep.py
+
+bench-growth: $(READY)  ## Measure how the control plane slows down from 10,000 to 100,000 jobs (about 5 minutes)
+	$(BIN)/python -m benchmarks.control_plane.growth
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Compare the control plane with MLflow's tracking server (needs the network once)
 	$(BIN)/python -m benchmarks.control_plane --mlflow $(MLFLOW)/bin/mlflow

@@ -32,7 +32,7 @@ NUM_JOBS = 10_000
 _NUM_TICKS = 30
 
 
-class _Full:
+class FullCluster:
     """A `Cluster` with two cores, none of them free."""
 
     async def submit(self, submission: Submission) -> None:
@@ -94,7 +94,7 @@ async def _ticks(url: str, folder: Path) -> Timed:
         await session.execute(insert(Job), rows)
     settings = Settings(home=folder, database=DatabaseSettings(url=url))
     mint, storage = TokenMint.at(folder / "tick-secret"), storage_of(settings)
-    dispatcher = Dispatcher(database, _Full(), settings, utc_now, storage=storage, mint=mint)
+    dispatcher = Dispatcher(database, FullCluster(), settings, utc_now, storage=storage, mint=mint)
     del rows
     # The server does the same after its start.
     gc.collect()
