@@ -67,13 +67,16 @@ class FolderStorage(Storage):
             if not isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
                 raise errors.from_os_error("read", self.uri_of(folder), cause) from cause
 
-        for path, _, names in os.walk(root, onerror=refuse):
+        top = os.fspath(root)
+        # As texts: paths as objects would take most of the time, and housekeeping lists the folders of all ended jobs.
+        for path, _, names in os.walk(top, onerror=refuse):
+            prefix = f"{path[len(top) + 1 :]}/" if path != top else ""
             for name in names:
                 try:
-                    status = (Path(path) / name).lstat()
+                    status = os.lstat(f"{path}/{name}")
                 except FileNotFoundError:
                     continue
-                where = (Path(path) / name).relative_to(root).as_posix()
+                where = f"{prefix}{name}"
                 # Attempts share a checkpoint through hard links: each link counts for its share of the bytes.
                 size_bytes = status.st_size // max(1, status.st_nlink)
                 found.append(StoredFile(where, size_bytes, _modified_at(status)))
