@@ -1,13 +1,12 @@
 """Computes a figure of a report again: from the matched detections of its run, or by evaluating its checkpoint."""
 
 import hashlib
+import importlib
 import random
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
-
-import numpy as np
 
 from fgd_core.errors import ConflictError, SpecError
 from fgd_core.spec.base import Fact
@@ -19,10 +18,7 @@ from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.reproduction import figures_of, scores_of
-from service.compare import evidence
-from service.compare.precision import SCORES, overall, scores
 
-_CLASS = "class "
 _NONE = "–"
 
 
@@ -86,6 +82,7 @@ def from_detections(client: FgdClient, page: Page, figure: Shown) -> Verificatio
     Raises:
         NotFoundError: the server no longer has the job or its file.
         ConflictError: the file is not the one from which the page was made.
+        ModuleNotFoundError: NumPy or SciPy is not installed.
     """
     with TemporaryDirectory() as folder:
         path = client.download_artifact(figure.job_id, EVIDENCE, Path(folder) / EVIDENCE)
@@ -97,13 +94,9 @@ def from_detections(client: FgdClient, page: Page, figure: Shown) -> Verificatio
                 report=page.evidence.get(figure.job_id, "none"),
                 server=found,
             )
-        of_run = evidence.read(path, whose=f"job {figure.job_id}")
-    per_class = scores(of_run, np.ones((len(of_run.image_ids), 1)))
-    if figure.name.startswith(_CLASS):
-        value = per_class[0, of_run.class_names.index(figure.name.removeprefix(_CLASS)), 0]
-    else:
-        value = overall(per_class)[[str(name) for name in SCORES].index(figure.name), 0]
-    return _verified(page, figure, float(value), f"the {len(of_run.image_ids)} images' matched detections")
+        # By name: only this needs NumPy and SciPy, which the client alone does not have.
+        again = importlib.import_module("service.client.recomputing").figure_of(path, figure.job_id, figure.name)
+    return _verified(page, figure, again.value, f"the matched detections of {again.num_images} images")
 
 
 def evaluation_of(job: JobView) -> EvaluateSpec:
@@ -141,7 +134,7 @@ def _verified(page: Page, figure: Shown, value: float | None, basis: str) -> Ver
         job_id=figure.job_id,
         name=figure.name,
         shown=figure.text,
-        again=_NONE if value is None or np.isnan(value) else f"{value:.3f}",
+        again=_NONE if value is None else f"{value:.3f}",
         basis=basis,
         num_figures=len(page.figures),
     )

@@ -27,9 +27,13 @@ PARTS = {
     "client": ("service.client", "fgd_core.spec", "fgd_core.errors"),
 }
 """The modules that each installation runs; all of them are installed everywhere. Alembic runs `migrations.env`;
-`service.client.optuna_export` needs the extra `optuna`, `service.loggers.wandb` the package of W&B."""
+`service.client.optuna_export` needs the extra `optuna`, `service.client.recomputing` NumPy and SciPy,
+`service.loggers.wandb` the package of W&B."""
 NOT_USED = {"service": ("workers",), "workers": ("service", "migrations"), "client": ("workers", "migrations")}
-NOT_BY_IMPORT = ("migrations.env", "service.client.optuna_export", "service.loggers.wandb")
+NOT_BY_IMPORT = (
+    *("migrations.env", "service.client.optuna_export", "service.client.recomputing"),
+    "service.loggers.wandb",
+)
 
 
 class Withheld(DistributionFinder):

@@ -7,9 +7,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
-from fgd_core.evaluation.coco import match_detections
-from fgd_core.evaluation.diagnosis import diagnose
-from fgd_core.evaluation.diagnosis.matching import match_images
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.base import Fact
 from fgd_core.spec.data import InputSpec, Shapes
@@ -47,7 +44,6 @@ from fgd_core.spec.training import AdamW, CosineSchedule, TrainingSpec
 from fgd_core.spec.views import AttemptView, JobView, ProgressView
 from fgd_core.spec.worst_images import OWN, AttentionMap, FoundBox, ShownImage, TrueBox, WorstImages
 from service.jobs.report import fold
-from tests.compare.evaluations import DrawnDataset, as_images, detections
 
 BEGIN = datetime(2025, 3, 4, 9, 30, tzinfo=UTC)
 CLASSES = ("circle", "square", "triangle", "star", "ring")
@@ -125,6 +121,12 @@ def scores(ap: float, *, classes: Sequence[str] = CLASSES) -> Scores:
 @cache
 def diagnosis(skill: float) -> Diagnosis:
     """Return the diagnosis of made-up detections; more skill gives fewer errors."""
+    # The service's image, which makes the reports of sweeps in a test, lacks the packages that these modules need.
+    from fgd_core.evaluation.coco import match_detections
+    from fgd_core.evaluation.diagnosis import diagnose
+    from fgd_core.evaluation.diagnosis.matching import match_images
+    from tests.compare.evaluations import DrawnDataset, as_images, detections
+
     dataset = DrawnDataset(5, num_images=40)
     found = as_images(detections(dataset, 1, skill=skill))
     return diagnose(dataset, match_images(dataset.samples, found), match_detections(dataset, found))
