@@ -85,8 +85,9 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
 
 async def described(session: AsyncSession, queued: Sequence[Queued]) -> list[Waiting]:
     """Return queued jobs with what the queue shows of them, in the same order; those that have gone are omitted."""
-    which = (Job.id.in_([job.job_id for job in queued]), Job.state.in_(WAITING))
-    found = {row.job.job_id: row for row in await _waiting(session, *which)}
+    # No condition on the state: SQLite would read all queued jobs for it.
+    rows = await _waiting(session, Job.id.in_([job.job_id for job in queued]))
+    found = {row.job.job_id: row for row in rows if row.state in WAITING}
     return [found[job.job_id] for job in queued if job.job_id in found]
 
 
