@@ -68,7 +68,7 @@ class EndedJob:
     state: JobState
     ended_at: datetime
     is_needed: bool
-    """Whether a job that is not over refers to this one."""
+    """Whether a job that is not over refers to this one, or a version of a model is one of its files."""
     is_released: bool
     """Whether the cluster has released everything of it, and its logs are archived."""
 

@@ -19,6 +19,7 @@ from service.store.tables import (
     MetricBucket,
     MetricPoint,
     MetricSeries,
+    ModelAlias,
     ModelVersion,
     WebhookDelivery,
 )
@@ -74,6 +75,8 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
         # Also the rows of jobs that needed this one; all of them are over.
         (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
         (JobDataset, JobDataset.job_id == job_id),
+        # Else `production` would name the next version that gets the number.
+        (ModelAlias, _names_a_version_of(job_id)),
         (ModelVersion, ModelVersion.job_id == job_id),
         (Job, Job.id == job_id),
     )
@@ -81,6 +84,13 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
     for table, of_job in rest:
         await num_deleted(session, table, of_job)
     return False
+
+
+def _names_a_version_of(job_id: str) -> ColumnElement[bool]:
+    version = (ModelAlias.project, ModelAlias.name, ModelAlias.version)
+    return tuple_(*version).in_(
+        select(ModelVersion.project, ModelVersion.name, ModelVersion.version).where(ModelVersion.job_id == job_id)
+    )
 
 
 async def _delete_some(session: WriteSession, table: type[Base], of_job: ColumnElement[bool]) -> int:

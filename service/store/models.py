@@ -4,21 +4,41 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec import models as spec
+from service.errors import BusyError
 from service.store.statements import upsert
 from service.store.tables import Artifact, Job, JobDependency, ModelAlias, ModelVersion
 from service.store.write_session import WriteSession
 
 _MAX_JOBS = 200
 """Jobs of a lineage in each direction; more tell nobody anything."""
+_MAX_TRIES = 20
 
 
 async def add_version(
-    session: WriteSession, job: Job, artifact: Artifact, name: str, *, created_by: str, now: datetime
+    session: AsyncSession, job: Job, artifact: Artifact, name: str, *, created_by: str, now: datetime
 ) -> ModelVersion:
-    """Insert the next version of a model."""
+    """Insert the next version of a model.
+
+    Raises:
+        BusyError: others add versions of this model all the time.
+    """
+    for _ in range(_MAX_TRIES):
+        try:
+            async with session.begin_nested():
+                return await _insert_next(session, job, artifact, name, created_by=created_by, now=now)
+        except IntegrityError:
+            # On PostgreSQL another transaction may take the number first; its version is visible now.
+            continue
+    raise BusyError(f"others add versions of the model {name!r} at the same time; try again")
+
+
+async def _insert_next(
+    session: AsyncSession, job: Job, artifact: Artifact, name: str, *, created_by: str, now: datetime
+) -> ModelVersion:
     of_model = (ModelVersion.project == job.project, ModelVersion.name == name)
     newest = await session.scalar(select(func.max(ModelVersion.version)).where(*of_model))
     statement = insert(ModelVersion).values(

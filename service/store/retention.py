@@ -26,6 +26,7 @@ from service.store.tables import (
     JobDependency,
     MetricPoint,
     MetricSeries,
+    ModelVersion,
     WebhookDelivery,
 )
 
@@ -73,7 +74,9 @@ async def ended_jobs(session: AsyncSession, *, before: datetime, after_id: str, 
 
 
 async def lock_if_unchanged(session: AsyncSession, job: EndedJob) -> bool:
-    """Lock a job's row and return whether the job is still over since the same time and needed by no other job.
+    """Lock a job's row and return whether the job is still over since the same time and not needed.
+
+    A job is needed if another job that is not over refers to it, or if a version of a model is one of its files.
 
     Until this transaction ends, nobody can retry the job, and no new job can refer to it.
     """
@@ -269,7 +272,8 @@ def _bucket_steps(curve: LongCurve, num_points: int) -> int:
 def _is_needed() -> ColumnElement[bool]:
     needing = aliased(Job)
     of_job = (JobDependency.needs_job_id == Job.id, JobDependency.job_id == needing.id)
-    return exists(select(JobDependency.job_id).where(*of_job, needing.state.not_in(OVER)).correlate(Job))
+    by_a_job = exists(select(JobDependency.job_id).where(*of_job, needing.state.not_in(OVER)).correlate(Job))
+    return or_(by_a_job, exists(select(ModelVersion.job_id).where(ModelVersion.job_id == Job.id).correlate(Job)))
 
 
 def _is_held() -> ColumnElement[bool]:

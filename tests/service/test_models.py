@@ -1,5 +1,8 @@
 """Names and versions of models over the files of jobs, and where they come from."""
 
+import asyncio
+from typing import Any
+
 import pytest
 from control_plane import ControlPlane, evaluate_spec, train_spec
 
@@ -12,10 +15,10 @@ async def trained(plane: ControlPlane, name: str = "a training") -> str:
     return job_id
 
 
-async def added(plane: ControlPlane, job_id: str, name: str = "signs") -> dict[str, object]:
+async def added(plane: ControlPlane, job_id: str, name: str = "signs") -> dict[str, Any]:
     answer = await plane.http.post(f"/v1/models/{name}/versions", json={"job_id": job_id})
     assert answer.status_code == 201, answer.text
-    view: dict[str, object] = answer.json()
+    view: dict[str, Any] = answer.json()
     return view
 
 
@@ -63,8 +66,24 @@ async def test_a_file_that_the_job_lacks_is_refused_with_those_that_it_has(plane
     assert answer.status_code == 404 and "it has: best.pt" in answer.json()["detail"]
 
 
-async def test_deleting_a_job_deletes_its_versions(plane: ControlPlane) -> None:
+async def test_deleting_a_job_deletes_its_versions_and_their_aliases(plane: ControlPlane) -> None:
     job_id = await trained(plane)
     await added(plane, job_id)
+    await plane.http.put("/v1/models/signs/aliases/production", json={"version": 1})
     assert (await plane.http.delete(f"/v1/jobs/{job_id}")).status_code in (202, 204)
     assert (await plane.http.get("/v1/models")).json()["items"] == []
+    assert (await added(plane, await trained(plane)))["version"] == 1
+    assert (await plane.http.get("/v1/models/signs")).json()["versions"][0]["aliases"] == []
+
+
+async def test_versions_that_are_added_at_once_get_different_numbers(plane: ControlPlane) -> None:
+    job_id = await trained(plane)
+    views = await asyncio.gather(*(added(plane, job_id) for _ in range(5)))
+    assert sorted(view["version"] for view in views) == [1, 2, 3, 4, 5]
+
+
+async def test_a_file_that_may_still_change_is_no_version(plane: ControlPlane) -> None:
+    job_id, run = await plane.started_job(train_spec())
+    await run.saves_checkpoint()
+    answer = await plane.http.post("/v1/models/signs/versions", json={"job_id": job_id})
+    assert answer.status_code == 409 and "wait until it is over" in answer.json()["detail"]

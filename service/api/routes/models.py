@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.errors import NotFoundError
+from fgd_core.errors import ConflictError, NotFoundError
 from fgd_core.spec import models as spec
 from fgd_core.spec.kinds.base import ProjectName
 from service.api import audit_notes
 from service.api.access import Principal, Reader, Submitter
 from service.api.deps import ServicesDep
+from service.jobs.lifecycle import is_over
 from service.store import artifacts, jobs, models
 from service.store.tables import Job, ModelVersion
 
@@ -32,10 +33,11 @@ async def list_models(services: ServicesDep, principal: Reader, project: Project
 @router.get("/{name}", operation_id="get_model")
 async def get(services: ServicesDep, principal: Reader, name: Name, project: Project = None) -> spec.ModelView:
     """Return a model with its versions and aliases."""
+    own = _project(principal, project)
     async with services.database.reading() as session:
-        found = await models.views(session, project=_project(principal, project), name=name)
+        found = await models.views(session, project=own, name=name)
     if not found:
-        raise NotFoundError(f"there is no model {name!r}; `fgd models` lists all models")
+        raise NotFoundError(f"there is no model {name!r} in the project {own!r}; `fgd models` lists all models")
     return found[0]
 
 
@@ -43,12 +45,16 @@ async def get(services: ServicesDep, principal: Reader, name: Name, project: Pro
 async def add_version(
     services: ServicesDep, principal: Submitter, response: Response, name: Name, new: spec.NewModelVersion
 ) -> spec.ModelVersion:
-    """Give a file of a job the next version of a model, in the project of the job."""
+    """Give a file of a job that is over the next version of a model, in the project of the job."""
     async with services.database.writing() as session:
         job = await jobs.get(session, new.job_id)
         if job is None or not principal.sees(job.project):
             raise NotFoundError(f"there is no job {new.job_id!r}", job_id=new.job_id)
         audit_notes.about(project=job.project, name=name, artifact=new.artifact)
+        if not is_over(job.state):
+            raise ConflictError(
+                f"job {job.id} is {job.state} and may still replace its files; wait until it is over", job_id=job.id
+            )
         artifact = await artifacts.get(session, job.id, new.artifact)
         if artifact is None:
             known = ", ".join(each.name for each in await artifacts.of_job(session, job.id)) or "none yet"
@@ -118,7 +124,9 @@ def _project(principal: Principal, named: str | None) -> str:
 async def _existing(session: AsyncSession, project: str, name: str, version: int) -> ModelVersion:
     row = await models.get_version(session, project, name, version)
     if row is None:
-        raise NotFoundError(f"the model {name!r} has no version {version}; `fgd models show {name}` lists its versions")
+        raise NotFoundError(
+            f"the model {name!r} of the project {project!r} has no version {version}; `fgd models` lists all versions"
+        )
     return row
 
 
