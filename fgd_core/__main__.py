@@ -145,7 +145,7 @@ def _predict(options: argparse.Namespace) -> int:
     from fgd_core.models.command import predict
 
     try:
-        predict(
+        are_all_read = predict(
             options.model,
             options.images,
             out=options.out,
@@ -159,7 +159,7 @@ def _predict(options: argparse.Namespace) -> int:
     except FgdError as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False)
         return 1
-    return 0
+    return 0 if are_all_read else 1
 
 
 def _stop(context: ConsoleContext) -> None:

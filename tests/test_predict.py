@@ -17,7 +17,7 @@ from fgd_core.data.transforms import resized_size
 from fgd_core.detectors.parts.keypoint_maps import locate as locate_in_pytorch
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, save_checkpoint
 from fgd_core.errors import DataError, WeightsError
-from fgd_core.prediction.folders import find_images
+from fgd_core.prediction.folders import find_images, predict_files
 from fgd_core.prediction.keypoints import locate
 from fgd_core.prediction.pixels import prepare, read_pixels
 from fgd_core.prediction.results import run_lengths
@@ -103,6 +103,14 @@ class TestPreparing:
         image.save(tmp_path / "turned.jpg", exif=exif)
         assert read_pixels(tmp_path / "turned.jpg").shape == (30, 20, 3)
 
+    def test_16_bit_grey_keeps_its_upper_byte_and_pixels_of_unknown_range_are_refused(self, tmp_path: Path) -> None:
+        grey = DRAW.integers(0, 2**16, (6, 7), dtype=np.uint16)
+        Image.fromarray(grey).save(tmp_path / "grey.png")
+        assert np.array_equal(read_pixels(tmp_path / "grey.png")[..., 1], grey >> 8)
+        Image.fromarray(grey.astype(np.float32)).save(tmp_path / "range.tif")
+        with pytest.raises(DataError, match="mode F"):
+            read_pixels(tmp_path / "range.tif")
+
     def test_keypoints_are_found_where_pytorch_finds_them(self) -> None:
         heat_maps = DRAW.normal(size=(3, 4, 56, 56)).astype(np.float32)
         boxes = np.array([[3, 4, 60.5, 90], [0, 0, 0.2, 5], [10, 10, 200, 41]], np.float32)
@@ -125,8 +133,22 @@ class TestResults:
             (tmp_path / name).touch()
         found = find_images([str(tmp_path), str(tmp_path / "*.jpg")])
         assert [path.name for path in found] == ["a.jpg", "b.PNG", "c.webp"]
+        assert find_images([str(tmp_path)], out=tmp_path / "deep") == find_images([str(tmp_path / "?.*")])
         with pytest.raises(DataError, match="no image"):
             find_images([str(tmp_path / "*.bmp")])
+
+    def test_no_picture_replaces_an_image_or_another_picture(self, checkpoint: Path, tmp_path: Path) -> None:
+        for name in ("a.png", "a.bmp", "b.tif"):
+            Image.fromarray(picture()).save(tmp_path / name)
+        (tmp_path / "c.jpg").write_bytes(b"no image")
+        model, paths = load_model(checkpoint), find_images([str(tmp_path)])
+        with pytest.raises(DataError, match="would replace"):
+            next(predict_files(model, paths, out=tmp_path))
+        unread: list[DataError] = []
+        found = [*predict_files(model, paths, batch_size=2, out=tmp_path / "out", unread=unread)]
+        assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["a.bmp.png", "a.png", "b.tif.png"]
+        assert [image.name for image in found] == ["a.bmp", "a.png", "b.tif"]
+        assert [error.details["path"] for error in unread] == [str(tmp_path / "c.jpg")]
 
     def test_the_command_writes_pictures_and_coco_results(self, checkpoint: Path, tmp_path: Path) -> None:
         for name in ("one.jpg", "deep/two.png"):

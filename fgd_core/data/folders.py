@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fgd_core import confined
-from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
+from fgd_core.data.image_files import UNREAD_SUFFIXES
 from fgd_core.errors import StorageError
+from fgd_core.prediction.pixels import SUFFIXES
 
 _SYSTEM_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}

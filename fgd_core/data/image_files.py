@@ -2,9 +2,6 @@
 
 import os
 import re
-import struct
-import warnings
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,37 +15,11 @@ from PIL import Image
 from fgd_core import confined
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, find_fault
 from fgd_core.errors import DataError
+from fgd_core.prediction.pixels import DECODE_ERRORS, FORMATS, READABLE_MODES, SIXTEEN_BIT, rgb
 from fgd_core.stopping import Stopped, stoppable
-
-# Pillow warns about images above half of its pixel limit. Images above the limit get a finding; fgd reads the others.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-# An explicit list: by default, Pillow passes some files to programs on the machine, such as Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
-
-SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx",
-})  # fmt: skip
-"""Lower-case suffixes of these formats. In a folder, files with these suffixes are images."""
 
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".tga"})
 """Suffixes of formats that fgd does not read. In a folder, such files give a finding and are not ignored."""
-
-# What Pillow raises if a file does not have the content that its format requires.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
-_READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *_SIXTEEN_BIT)
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -119,8 +90,8 @@ def bits_in_use(paths: Sequence[Path]) -> int:
     for path in paths[:_MAX_16_BIT_FILES]:
         try:
             with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
-                brightest = max(brightest, int(_rgb(image).max()))
-        except _DECODE_ERRORS:
+                brightest = max(brightest, int(rgb(image).max()))
+        except DECODE_ERRORS:
             return 16
         if brightest >= _DARK_BELOW:
             return 16
@@ -142,8 +113,8 @@ def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
             rotation = _header(image).rotation_for(size_px)
             orientation = _orientation(image)
             image.load()
-            pixels = _rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
-    except _DECODE_ERRORS as error:
+            pixels = rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
+    except DECODE_ERRORS as error:
         raise DataError(
             "an image cannot be decoded; replace the file, or remove it from the annotations",
             path=str(path),
@@ -179,20 +150,20 @@ def _header_in(file: BinaryIO, suffix: str) -> Header | Unusable:
         with Image.open(file, formats=FORMATS) as image:
             if image.format == "TIFF" and unread is not None:
                 return unread  # Raw camera files are TIFF, and their first picture is only a thumbnail.
-            if image.mode not in _READABLE_MODES:
+            if image.mode not in READABLE_MODES:
                 return Unusable("unread_pixel_format", f"Pillow mode {image.mode}")
             header = _header(image)
             if not _has_trailer(file, image.format or ""):
                 try:
                     image.load()
-                except _DECODE_ERRORS:
+                except DECODE_ERRORS:
                     return Unusable("truncated_image")
             return header
     except Image.DecompressionBombError as error:
         # Pillow gives the number of pixels and the limit only in its message.
         pixels = re.findall(r"\d+", str(error))
         return Unusable("image_too_large", " pixels, limit ".join(f"{int(number):,}" for number in pixels[:2]))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         file.seek(0)
         fault = find_fault(file.read(HEAD_BYTES))
         return unread if unread is not None and fault.problem == "unreadable_image" else fault
@@ -208,7 +179,7 @@ def _has_trailer(file: BinaryIO, image_format: str) -> bool:
 
 def _header(image: Image.Image) -> Header:
     # Pillow reduces 16-bit colours to 8 bits and gives such images an 8-bit mode.
-    is_16_bit = image.mode in _SIXTEEN_BIT or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    is_16_bit = image.mode in SIXTEEN_BIT or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     return Header(width=image.width, height=image.height, orientation=_orientation(image), is_16_bit=is_16_bit)
 
 
@@ -218,15 +189,6 @@ def _orientation(image: Image.Image) -> int:
         return _UPRIGHT
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return _UPRIGHT  # The EXIF block is damaged; the pixels do not depend on it.
     return orientation if orientation in _TURNS else _UPRIGHT
-
-
-def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """(H, W, 3)"""
-    if image.mode in _SIXTEEN_BIT:
-        # Pillow's own conversion clips at 255, which makes almost all pixels white.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"))

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fgd_core.data.folders import files_below, find_child, images_below, key_of
-from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
+from fgd_core.data.image_files import UNREAD_SUFFIXES
 from fgd_core.data.samples import split_aliases
 from fgd_core.data.text_files import read_lines
 from fgd_core.errors import DataError
+from fgd_core.prediction.pixels import SUFFIXES
 
 _PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
 _WITH_COLUMN = re.compile(r"(.*\S)\s+(-1|0|1)")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from fgd_core import confined
 from fgd_core.data.folders import files_below, is_system_file, key_of
-from fgd_core.data.image_files import SUFFIXES, UNREAD_SUFFIXES
+from fgd_core.data.image_files import UNREAD_SUFFIXES
 from fgd_core.data.text_files import read_text
 from fgd_core.data.yolo_rows import read_row
 from fgd_core.errors import StorageError
+from fgd_core.prediction.pixels import SUFFIXES
 
 _IMAGES = ("images", "jpegimages")
 _LABELS = "labels"

@@ -10,10 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from fgd_core.errors import DataError
 from fgd_core.models import load_model
 from fgd_core.prediction.folders import PredictedImage, find_images, predict_files, write_results
-from fgd_core.prediction.model import Model
-from fgd_core.prediction.results import coco_results
 
 
 def predict(
@@ -25,22 +24,24 @@ def predict(
     device: str,
     batch_size: int,
     as_json: bool,
-) -> None:
+) -> bool:
     """Detect objects in images, show what was found, and write the results.
 
     Args:
         places: files, folders and patterns.
         out: folder for pictures and results; None writes nothing.
         as_json: whether to print COCO results in place of a summary.
+    Returns:
+        Whether all images could be read; the others are left out, and named.
     Raises:
-        FgdError: the model or an image cannot be used.
+        FgdError: the model cannot be used, there is no image, or a picture cannot be written.
     """
-    console = Console(stderr=as_json)
-    paths = find_images(places)
+    console, unread = Console(stderr=as_json), list[DataError]()
+    paths = find_images(places, out=out)
     model = load_model(model_path, device=device, score_threshold=score_threshold)
     began_s = time.perf_counter()
     done = track(
-        predict_files(model, paths, batch_size=batch_size, out=out),
+        predict_files(model, paths, batch_size=batch_size, out=out, unread=unread),
         description="predicting",
         total=len(paths),
         console=console,
@@ -49,25 +50,25 @@ def predict(
     found = [*done]
     took_s = time.perf_counter() - began_s
     written = write_results(out, found, model) if out is not None else []
+    for error in unread:
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
     if as_json:
-        _print_json(found, model)
-        return
+        _print_json(found)
+        return not unread
     console.print(f"{len(found)} images in {took_s:.1f} s: {_counts(found)}", highlight=False)
     for path in written:
         console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     if out is None:
         console.print("--out DIR writes pictures with boxes, and results in COCO's format", style="dim")
+    return not unread
 
 
 def _counts(found: Sequence[PredictedImage]) -> str:
-    counts = Counter(name for image in found for name in image.prediction.names)
+    counts = Counter(name for image in found for name in image.classes)
     return ", ".join(f"{number} {name}" for name, number in counts.most_common()) or "no objects"
 
 
-def _print_json(found: Sequence[PredictedImage], model: Model) -> None:
-    rows = [
-        {"file_name": image.name, "results": coco_results(image.prediction, number, model.description)}
-        for number, image in enumerate(found, start=1)
-    ]
+def _print_json(found: Sequence[PredictedImage]) -> None:
+    rows = [{"file_name": image.name, "results": image.results} for image in found]
     json.dump(rows, sys.stdout, indent=2)
     sys.stdout.write("\n")

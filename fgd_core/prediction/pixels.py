@@ -1,5 +1,8 @@
 """Reads images and prepares them for a detector, with Pillow and numpy alone."""
 
+import struct
+import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -11,9 +14,29 @@ from PIL import Image, ImageOps
 from fgd_core.errors import DataError
 from fgd_core.spec.data import InputSpec
 
-# The formats that training reads. By default, Pillow passes some files to other programs on the machine.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
+# An explicit list: by default, Pillow passes some files to programs on the machine, such as Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx",
+})  # fmt: skip
+"""Lower-case suffixes of these formats. In a folder, files with these suffixes are images."""
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
+READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *SIXTEEN_BIT)
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises if a file does not have the content that its format requires."""
+
+# Pillow warns about images above half of its pixel limit. Images above the limit are errors; fgd reads the others.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(height, width, 3) RGB"""
@@ -42,7 +65,7 @@ def read_pixels(image: ImageLike) -> Pixels:
         case str() | Path():
             return _read_file(Path(image))
         case Image.Image():
-            return _rgb(image)
+            return _upright(image)
         case np.ndarray():
             return _checked(image)
         case TensorLike():
@@ -55,22 +78,38 @@ def read_pixels(image: ImageLike) -> Pixels:
 
 def _read_file(path: Path) -> Pixels:
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return _rgb(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with Image.open(path, formats=FORMATS) as image:
+            return _upright(image)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the image is too large: {error}; make it smaller", path=str(path)) from error
+    except DECODE_ERRORS as error:
         raise DataError("the image cannot be read; give a JPEG, PNG or another image file", path=str(path)) from error
 
 
-def _rgb(image: Image.Image) -> Pixels:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _SIXTEEN_BIT:
-        # As training reads them: the upper 8 of 16 bits.
-        upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
-    return np.array(upright.convert("RGB"))
+def _upright(image: Image.Image) -> Pixels:
+    if image.mode not in READABLE_MODES:
+        raise DataError(
+            f"the pixels have Pillow's mode {image.mode}, whose range is unknown; convert them to 8 bits",
+            mode=image.mode,
+        )
+    image.load()
+    try:
+        return rgb(ImageOps.exif_transpose(image))
+    except DECODE_ERRORS:
+        return rgb(image)  # The EXIF block is damaged; the pixels do not depend on it.
+
+
+def rgb(image: Image.Image) -> Pixels:
+    """Convert an image to 8-bit RGB, without alpha, and without the lower byte of 16-bit grey."""
+    if image.mode in SIXTEEN_BIT:
+        # Pillow's own conversion clips at 255, which makes almost all pixels white.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 def _checked(array: npt.NDArray[np.generic]) -> Pixels:
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size or array.dtype != np.uint8:
         raise DataError(
             "an array has the shape (height, width, 3) and a tensor (3, height, width), both of uint8; convert it",
             shape=[*array.shape],

@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from typer import Argument, Exit, Option
 
-from fgd_core.errors import NotFoundError
+from fgd_core.errors import ConflictError, NotFoundError
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.models import chosen_version
@@ -42,6 +42,7 @@ def predict(
     ] = None,
     device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[int, Option(min=1, metavar="N", help="Images per forward pass.")] = 1,
+    project: Annotated[str | None, Option(metavar="NAME", help="The project of NAME@VERSION.")] = None,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -57,41 +58,59 @@ def predict(
     `fgd predict 3f2a "photos/*.jpg" --score 0.5 --out found`
     """
     path = Path(model)
-    if not path.exists() and ("@" in model or _REFERENCE.match(model)):
+    if not path.is_file() and ("@" in model or _REFERENCE.match(model)):
         with FgdClient(server) as client:
-            path = _downloaded(client, *_named(client, model))
+            path = _downloaded(client, _named(client, model, project))
     # The client needs neither PyTorch nor onnxruntime; the library, which detects, runs in its own process.
-    command = [sys.executable, "-m", "fgd_core", "predict", str(path), *images]
-    command += ["--device", device, "--batch", str(batch)]
+    command = [sys.executable, "-m", "fgd_core", "predict", "--device", device, "--batch", str(batch)]
     command += ["--out", str(out)] if out is not None else []
     command += ["--score", str(score)] if score is not None else []
     command += ["--json"] if as_json else []
+    command += ["--", str(path), *images]
     ended = subprocess.run(command, check=False)
     if ended.returncode:
         raise Exit(ended.returncode)
 
 
-def _named(client: FgdClient, model: str) -> tuple[str, str | None]:
-    """Return the job, and the name of the file if it is given, of `NAME@VERSION` or a reference to a job."""
+class _File(NamedTuple):
+    """Names a file of a job."""
+
+    job_id: str
+    name: str
+    sha256: str
+
+
+def _named(client: FgdClient, model: str, project: str | None) -> _File:
+    """Return the file that `NAME@VERSION` or a reference to a job names."""
     name, is_version, wanted = model.partition("@")
     if is_version:
-        version = chosen_version(client.models.get(name), wanted)
-        return version.job_id, version.artifact
+        version = chosen_version(client.models.get(name, project=project), wanted)
+        return _File(version.job_id, version.artifact, version.sha256)
     found = _REFERENCE.match(model)
     assert found is not None
-    return client.find(found["job"]).job_id, found["name"]
+    job = client.job(client.find(found["job"]).job_id)
+    chosen = _artifact_name(job, found["name"])
+    return _File(job.job_id, chosen, next(each.sha256 for each in job.artifacts if each.name == chosen))
 
 
-def _downloaded(client: FgdClient, job_id: str, name: str | None) -> Path:
-    """Return the local copy of a job's file, which is downloaded if this machine lacks it."""
-    job = client.job(job_id)
-    chosen = _artifact_name(job, name)
-    sha256 = next((each.sha256 for each in job.artifacts if each.name == chosen), "")
+def _downloaded(client: FgdClient, file: _File) -> Path:
+    """Return the local copy of a job's file, which is downloaded if this machine lacks it.
+
+    Raises:
+        ConflictError: the job has replaced the file since a version of a model named it.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fgd" / "models"
-    path = folder / f"{sha256[:16]}{Path(chosen).suffix}"
+    path = folder / f"{file.sha256[:16]}{Path(file.name).suffix}"
     if not path.exists():
+        present = {each.name: each.sha256 for each in client.job(file.job_id).artifacts}
+        if present.get(file.name, file.sha256) != file.sha256:
+            raise ConflictError(
+                f"job {file.job_id} has replaced {file.name} since this version named it; add a new version with "
+                "`fgd models add`",
+                job_id=file.job_id,
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        client.download_artifact(job_id, chosen, path)
+        client.download_artifact(file.job_id, file.name, path)
     return path
 
 
