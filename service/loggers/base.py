@@ -65,7 +65,7 @@ class Update(NamedTuple):
 
     run: LoggedRun
     at: datetime
-    """Time of the event that made the points known. The same points always come with the same time."""
+    """Time of the first event of this pass. If points come again, they come with the same time."""
     curves: Sequence[NewPoints]
 
 

@@ -59,8 +59,8 @@ class Copier:
         async with self._database.reading() as session:
             position = await logger_progress.position(session, self.key)
             news = await all_events.since(session, position, all_events.EVERYTHING, limit=EVENTS_AT_ONCE)
-        for job_id, newest in _newest_by_job([placed.event for placed in news.events]).items():
-            await self._copy_job(job_id, newest.at)
+        for job_id, first in _first_by_job([placed.event for placed in news.events]).items():
+            await self._copy_job(job_id, first.at)
         if news.events:
             async with self._writing() as session:
                 await logger_progress.save_position(session, self.key, news.end)
@@ -122,9 +122,15 @@ def copiers(settings: Settings, database: Database, clock: Clock) -> list[Copier
     return [Copier(target, logger_of(target, settings), database, settings, clock) for target in settings.loggers]
 
 
-def _newest_by_job(events: Sequence[StoredEvent]) -> Mapping[str, StoredEvent]:
-    """Return the newest event of each job, jobs in the order of their first event."""
-    return {event.job_id: event for event in events}
+def _first_by_job(events: Sequence[StoredEvent]) -> Mapping[str, StoredEvent]:
+    """Return the first event of each job, in their order.
+
+    A pass that repeats a failed one finds more events of a job, and the same first one.
+    """
+    found: dict[str, StoredEvent] = {}
+    for event in events:
+        found.setdefault(event.job_id, event)
+    return found
 
 
 def _by_trial(points: Sequence[NewPointsOf], trials: Sequence[str]) -> Mapping[str, list[NewPoints]]:

@@ -164,6 +164,12 @@ class MlflowLogger:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        # Of all runs: what is refused now must not count as copied.
+        raise LoggerAwayError(
+            f"MLflow refuses this server with {answer.status_code}; correct MLFLOW_TRACKING_TOKEN or the name and "
+            "password, and restart the server"
+        )
     if answer.status_code >= 500 or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise LoggerAwayError(f"MLflow answered {answer.status_code}; the copy continues when it recovers")
     if not answer.is_success:

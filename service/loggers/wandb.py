@@ -34,11 +34,14 @@ class WandbLogger:
             self._open.popitem()[1].finish()
 
     def _write(self, update: Update) -> None:
+        is_over = update.run.state in OVER
+        if not update.curves and not is_over:
+            return  # Each open run costs threads and a connection, and thousands of jobs may wait in the queue.
         run = self._run(update.run)
         for curve in update.curves:
             for step, value in zip(curve.steps, curve.values, strict=True):
                 run.log({_STEP: step, curve.curve: value})
-        if update.run.state in OVER:
+        if is_over:
             self._open.pop((update.run.job_id, update.run.trial)).finish(exit_code=update.run.state != "succeeded")
 
     def _run(self, run: LoggedRun) -> wandb.Run:

@@ -25,6 +25,7 @@ from service.loggers.choosing import logger_of
 from service.loggers.copying import Copier
 from service.settings import Settings
 from service.settings.loggers import LoggerTarget
+from service.store import logger_progress
 from service.store.tables import LoggerPosition
 from tests.client.live_server import LiveServer, eventually
 from tests.conftest import REPOSITORY
@@ -139,6 +140,25 @@ class TestCopying:
         recorder.error = None
         await copied(copies)
         assert len(recorder.points("loss")) == 20
+
+    async def test_points_that_are_sent_again_have_the_same_time_after_more_events_too(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder = Recorder()
+        _, run = await trained(plane)
+
+        async def killed(*_: object) -> None:
+            raise LoggerAwayError("killed before the position was stored")
+
+        with monkeypatch.context() as patched, pytest.raises(LoggerAwayError):
+            patched.setattr(logger_progress, "save_copied", killed)
+            await copied(copier(plane, recorder))
+        plane.clock.forward(60)
+        await run.reports(logged([21], loss=[5.0]), progress(21))
+        await plane.lease_expires(f"logger-{LoggerTarget('tensorboard', '/recorded').key}")
+        await copied(copier(plane, recorder))
+        times = [update.at for update in recorder.updates if update.curves]
+        assert len(times) == 2 and times[0] == times[1]
 
     async def test_a_refused_run_stops_no_other(self, plane: ControlPlane) -> None:
         recorder = Recorder()
