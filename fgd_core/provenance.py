@@ -28,7 +28,7 @@ def record_provenance(folder: Path) -> Iterator[ProvenanceRecorded | ArtifactSav
     changes = _changes() if revision is not None else b""
     written = write_atomically(folder / CODE_CHANGES, lambda file: file.write(changes)) if changes else None
     code = CodeVersion(
-        version=_version(),
+        version=package_version(),
         sha256=_digest_of_code(),
         revision=revision,
         changes_sha256=written.sha256 if written is not None else None,
@@ -38,7 +38,8 @@ def record_provenance(folder: Path) -> Iterator[ProvenanceRecorded | ArtifactSav
         yield written.artifact("text/x-diff")
 
 
-def _version() -> str:
+def package_version() -> str:
+    """Return the version of the installed package; `not installed` for code that only lies on Python's path."""
     try:
         return metadata.version("fgd")
     except metadata.PackageNotFoundError:
@@ -85,7 +86,11 @@ def _git(*arguments: str, is_difference: bool = False) -> bytes | None:
 
 
 def _installed() -> Mapping[str, str]:
-    found = {distribution.name: distribution.version for distribution in metadata.distributions()}
+    found: dict[str, str] = {}
+    for each in metadata.distributions():
+        # What an interrupted `pip` left behind has no name. Of two copies of a package, Python imports the first.
+        if each.name and each.version:
+            found.setdefault(each.name, each.version)
     return dict(sorted(found.items()))
 
 

@@ -16,13 +16,13 @@ from fgd_core.export.description import describe
 from fgd_core.export.graph import DetectionGraph
 from fgd_core.export.program_engine import open_program
 from fgd_core.export.writing import trace, write_onnx, write_program
-from fgd_core.prediction.model import Engine
+from fgd_core.prediction.model import Engine, RawDetections
 from fgd_core.prediction.onnx_engine import OnnxEngine
 from fgd_core.prediction.pixels import ImageBatch, prepare
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import DetectorSpec
-from fgd_core.spec.exports import ExportFormat
+from fgd_core.spec.exports import ExportDescription, ExportFormat
 from tests.contract.test_detectors import SMALL, TINY_SWIN, VARIANTS, described
 
 INPUT = InputSpec(shorter_px=64, longer_px=96)
@@ -80,9 +80,36 @@ def difference(exported: Engine, eager: Engine, batch: ImageBatch) -> float:
     found, wanted = exported.detect(batch), eager.detect(batch)
     assert any(len(each.scores) > 2 for each in wanted), "the test compares something"
     return max(
-        largest_difference(a, b, side_px=max(size))
+        largest_difference(a, b, eager.description, side_px=max(size))
         for a, b, size in zip(found, wanted, batch.sizes.tolist(), strict=True)
     )
+
+
+def detections(*scores: float, shift_px: float = 0) -> RawDetections:
+    boxes = np.array([[0, 0, 9, 9]] * len(scores), np.float32) + shift_px
+    return RawDetections(boxes.reshape(-1, 4), np.array(scores, np.float32), np.zeros(len(scores), np.int64))
+
+
+def test_only_a_detection_at_the_threshold_or_at_the_limit_of_detections_needs_no_partner() -> None:
+    limits = ExportDescription(
+        detector="fcos",
+        classes=[],
+        input=INPUT,
+        score_threshold=0.05,
+        max_detections=2,
+        checkpoint="",
+        checkpoint_sha256="",
+        fgd_version="",
+    )
+
+    def between(one: RawDetections, other: RawDetections) -> float:
+        return largest_difference(one, other, limits, side_px=100)
+
+    assert between(detections(0.9), detections()) == np.inf
+    assert between(detections(0.9), detections(0.9, shift_px=20)) == pytest.approx(0.2)
+    assert between(detections(0.05005), detections()) == 0
+    assert between(detections(0.9, 0.8), detections(0.9)) == 0
+    assert between(detections(0.9, 0.8), detections(0.8)) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("settings", [*SMALL.values(), *WITH_SWIN], ids=described)

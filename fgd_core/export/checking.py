@@ -9,6 +9,7 @@ from fgd_core.errors import ExportDiffersError
 from fgd_core.export.checkpoint_engine import CheckpointEngine
 from fgd_core.prediction.model import Engine, RawDetections
 from fgd_core.prediction.pixels import ImageBatch
+from fgd_core.spec.exports import ExportDescription
 
 TOLERANCE = 1e-4
 """How far a score, a mask, or a box coordinate relative to the longer side of its image may differ. float32 has 24
@@ -25,7 +26,7 @@ def compare(exported: Engine, eager: CheckpointEngine, batches: Iterable[ImageBa
     for batch in batches:
         pairs = zip(exported.detect(batch), eager.detect(batch), batch.sizes.tolist(), strict=True)
         for index, (found, wanted, size) in enumerate(pairs):
-            difference = largest_difference(found, wanted, side_px=max(size))
+            difference = largest_difference(found, wanted, eager.description, side_px=max(size))
             if difference > TOLERANCE:
                 raise ExportDiffersError(
                     f"the exported file differs from PyTorch by {difference:.2g}, and {TOLERANCE} is allowed; try "
@@ -39,20 +40,33 @@ def compare(exported: Engine, eager: CheckpointEngine, batches: Iterable[ImageBa
     return largest
 
 
-def largest_difference(found: RawDetections, wanted: RawDetections, *, side_px: int) -> float:
+def largest_difference(
+    found: RawDetections, wanted: RawDetections, description: ExportDescription, *, side_px: int
+) -> float:
     """Return the largest difference between the detections of an image; infinite if one has no partner.
 
-    Detections of nearly equal scores may change places, so each is compared with its nearest partner. At the limit of
-    detections, which of two with nearly equal scores is kept is chance, so such a detection needs no partner.
+    Detections of nearly equal scores may change places, so each is compared with its nearest partner. At the score
+    threshold, and at the limit of detections, which of two with nearly equal scores is kept is chance, so such a
+    detection needs no partner.
     """
-    return max(_farthest(wanted, found, side_px), _farthest(found, wanted, side_px))
+    floor = _floor(found, wanted, description)
+    return max(_farthest(wanted, found, floor, side_px), _farthest(found, wanted, floor, side_px))
 
 
-def _farthest(one: RawDetections, other: RawDetections, side_px: int) -> float:
-    """Return the largest distance of a detection of `one` to its nearest detection in `other`."""
+def _floor(found: RawDetections, wanted: RawDetections, description: ExportDescription) -> float:
+    """Return the score at which it is chance whether a detection is kept."""
+    full = [each.scores for each in (found, wanted) if len(each.scores) >= description.max_detections]
+    return max([description.score_threshold, *(float(scores.min()) for scores in full)])
+
+
+def _farthest(one: RawDetections, other: RawDetections, floor: float, side_px: int) -> float:
+    """Return the largest distance of a detection of `one` to its nearest detection in `other`.
+
+    Args:
+        floor: a detection with about this score, or a lower one, needs no partner.
+    """
     if not len(one.scores):
         return 0.0
-    floor = min((float(each.scores.min()) for each in (one, other) if len(each.scores)), default=0.0)
     is_at_limit = one.scores <= floor + TOLERANCE
     if not len(other.scores):
         return 0.0 if bool(is_at_limit.all()) else np.inf

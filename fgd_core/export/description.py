@@ -1,9 +1,8 @@
 """Describes a checkpoint as the files that are exported from it are described."""
 
-import importlib.metadata
-
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
+from fgd_core.provenance import package_version
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.exports import ExportDescription, ExportedClass
 
@@ -36,10 +35,11 @@ def describe(
         normalises=normalises,
         postprocesses=postprocesses,
         score_threshold=checkpoint.detector.score_threshold,
+        max_detections=checkpoint.detector.max_detections,
         has_masks=detector.has_masks,
         has_keypoints=detector.has_keypoints,
         mask_offset_px=detector.mask_offset_px,
         checkpoint=source,
         checkpoint_sha256=sha256,
-        fgd_version=importlib.metadata.version("fgd"),
+        fgd_version=package_version(),
     )

@@ -101,7 +101,8 @@ def _file(file: ExportedFile) -> tuple[str, str, str, str, str]:
     if file.max_difference is not None:
         compared = f"at most {file.max_difference:.1g} on {file.num_checked} images"
     elif file.scores is not None:
-        compared = f"AP {number(file.scores.ap, '.3f')}, {100 * (file.ap_change or 0):+.1f} points"
+        change = "" if file.ap_change is None else f", {100 * file.ap_change:+.1f} points"
+        compared = f"AP {number(file.scores.ap, '.3f')}{change}"
     return file.name, file.precision, f"{file.size_bytes / 1e6:.1f}", compared, f"`{file.sha256}`"
 
 
@@ -129,7 +130,7 @@ def _sources(job: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
 def _spec(job: Mapping[str, JsonValue]) -> Iterator[str]:
     if job:
         yield "## Spec of the training"
-        yield f"```yaml\n{yaml.safe_dump(dict(job), sort_keys=False).rstrip()}\n```"
+        yield f"```yaml\n{yaml.safe_dump(dict(job), sort_keys=False, allow_unicode=True).rstrip()}\n```"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -29,13 +29,13 @@ def load_model(path: str | Path, *, device: str = "cpu", score_threshold: float 
     file = Path(path)
     if not file.is_file():
         raise WeightsError("there is no such file; give a checkpoint or an exported file", path=str(file))
-    module, _, function = _ENGINES.get(file.suffix, _CHECKPOINT).partition(":")
+    module, _, function = _ENGINES.get(file.suffix.lower(), _CHECKPOINT).partition(":")
     try:
         opened: Engine = getattr(importlib.import_module(module), function)(file, device)
     except ModuleNotFoundError as error:
         if (error.name or "fgd_core").partition(".")[0] == "fgd_core":
             raise
-        extra = "runtime" if file.suffix == ".onnx" else "workers"
+        extra = "runtime" if file.suffix.lower() == ".onnx" else "workers"
         raise SpecError(
             f"{file.name} needs the package {error.name}, which is not installed; run `pip install fgd[{extra}]`"
         ) from error

@@ -104,7 +104,7 @@ class Model:
             masks = np.stack(pasted) if pasted else np.zeros((0, height, width), np.bool_)
         if raw.keypoints is not None:
             keypoints = (raw.keypoints * [*ratio, 1]).astype(np.float32)
-        names = [self.classes[label] for label in raw.labels.tolist()]
+        names = [self.description.classes[label].name for label in raw.labels.tolist()]
         return Prediction(boxes.astype(np.float32), raw.scores, raw.labels, names, masks, keypoints)
 
 

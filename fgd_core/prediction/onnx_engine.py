@@ -19,6 +19,12 @@ _MEAN = np.array([123.675, 116.28, 103.53], np.float32)[:, None, None]
 _STD = np.array([58.395, 57.12, 57.375], np.float32)[:, None, None]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+_REFUSED = tuple(
+    getattr(_STATE, name)
+    for name in ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+)
+"""What onnxruntime raises for a file that it cannot run; these are no errors of Python's kinds."""
 
 
 class OnnxEngine:
@@ -62,7 +68,8 @@ def inputs_of(batch: ImageBatch, description: ExportDescription) -> dict[str, np
 
 
 def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    provider = _PROVIDERS.get(device.partition(":")[0])
+    kind, _, number = device.partition(":")
+    provider = _PROVIDERS.get(kind)
     if provider not in onnxruntime.get_available_providers():
         raise DeviceError(
             f"onnxruntime cannot use the device {device} here; use cpu, or install onnxruntime-gpu for cuda",
@@ -73,9 +80,17 @@ def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except (RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf) as error:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[(provider, {"device_id": number} if number else {})]
+        )
+    except (RuntimeError, ValueError, *_REFUSED) as error:
         raise WeightsError("the file is not a readable ONNX file; export it again", path=str(path)) from error
+    if provider not in session.get_providers():
+        # Without libraries of CUDA, onnxruntime goes on with the CPU.
+        raise DeviceError(
+            f"onnxruntime cannot load what {device} needs, such as CUDA and cuDNN; use cpu", device=device
+        )
+    return session
 
 
 def _described(session: onnxruntime.InferenceSession, path: Path) -> ExportDescription:

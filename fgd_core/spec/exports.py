@@ -37,6 +37,8 @@ class ExportDescription(Fact):
     postprocesses: bool = True
     """Whether the outputs are detections; else the boxes and scores of all locations."""
     score_threshold: float
+    max_detections: int = 100
+    """Detections kept per image."""
     has_masks: bool = False
     has_keypoints: bool = False
     mask_offset_px: float = 0.0
