@@ -12,7 +12,7 @@ from fgd_core.spec.events import ArtifactSaved
 from fgd_core.spec.provenance import CODE_CHANGES, CodeVersion, MachineRecord, ProvenanceRecorded
 from fgd_core.storage import write_atomically
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("fgd_core", "workers")
 """What a run executes; the code of the server changes no figure of a job."""
 _GIT_TIMEOUT_S = 10.0

@@ -104,7 +104,9 @@ def _images_in(folder: Path, out: Path | None) -> list[Path]:
     return sorted(
         each
         for each in folder.rglob("*")
-        if each.suffix.lower() in SUFFIXES and each.is_file() and inner not in each.resolve().parents
+        # macOS writes `._a.jpg` beside `a.jpg` on the disks of other systems.
+        if each.suffix.lower() in SUFFIXES and not each.name.startswith("._") and each.is_file()
+        if inner not in each.resolve().parents
     )
 
 

@@ -90,7 +90,7 @@ def _upright(image: Image.Image) -> Pixels:
     if image.mode not in READABLE_MODES:
         raise DataError(
             f"the pixels have Pillow's mode {image.mode}, whose range is unknown; convert them to 8 bits",
-            mode=image.mode,
+            path=str(getattr(image, "filename", "")),
         )
     image.load()
     try:

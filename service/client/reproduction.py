@@ -54,7 +54,7 @@ def reproduction(client: FgdClient, first: JobView, second: JobView) -> Reproduc
         FailedJobError: one of them did not succeed.
         SpecError: one of them is of a kind without scores.
     """
-    ours, theirs = figures_of(scores_of(first)), figures_of(scores_of(second))
+    ours, theirs = _all_figures(first), _all_figures(second)
     names = [*ours, *(name for name in theirs if name not in ours)]
     figures = [Figure(name=name, first=ours.get(name), second=theirs.get(name)) for name in names]
     found = _differences(first, second, client.record(first.job_id), client.record(second.job_id))
@@ -90,6 +90,14 @@ def scores_of(job: JobView) -> Scores:
 def figures_of(scores: Scores) -> Mapping[str, float | None]:
     """Return all scores by name: `ap`, `class sphere`, `masks ap`, `masks class sphere`."""
     return dict(_figures(scores.model_dump()))
+
+
+def _all_figures(job: JobView) -> Mapping[str, float | None]:
+    """Return the scores of a job on all its data sets: `ap`, `night ap`."""
+    found = dict(figures_of(scores_of(job)))
+    for data, scores in job.result.more_scores.items() if job.result is not None else ():
+        found |= {f"{data} {name}": value for name, value in figures_of(scores).items()}
+    return found
 
 
 def _figures(scores: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float | None]]:

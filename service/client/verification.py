@@ -110,6 +110,11 @@ def evaluation_of(job: JobView) -> EvaluateSpec:
             checkpoint, batch_size = f"job:{job.job_id}/best", spec.training.batch_size
         case EvaluateSpec() as spec:
             return spec
+        case dict():
+            raise SpecError(
+                f"an older version stored the spec of job {job.job_id}, which this one cannot read; leave out --evaluate",
+                job_id=job.job_id,
+            )
         case _:
             raise SpecError(f"a job of kind {job.kind} leaves no checkpoint that could be evaluated", job_id=job.job_id)
     return EvaluateSpec(

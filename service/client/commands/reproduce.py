@@ -13,6 +13,7 @@ from service.client.client import FgdClient
 from service.client.commands.submit import print_submitted
 from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, JobId, Server, print_answer
+from service.client.errors import UsageError
 from service.client.exits import EXIT_REFUSED, guarded
 from service.client.reproduction import Reproduction, reproduction, scores_of
 
@@ -42,6 +43,8 @@ def reproduce(
 
     `fgd reproduce 3f2a --detach`, and later `fgd reproduce 3f2a --with 77c0`
     """
+    if detached and other is not None:
+        raise UsageError("--with submits no job, so there is none to --detach; leave out one of the two")
     with FgdClient(server) as client:
         first = client.find(prefix)
         scores_of(first)
