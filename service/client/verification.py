@@ -112,7 +112,7 @@ def evaluation_of(job: JobView) -> EvaluateSpec:
             return spec
         case dict():
             raise SpecError(
-                f"an older version stored the spec of job {job.job_id}, which this one cannot read; leave out --evaluate",
+                f"an older version stored the spec of job {job.job_id}; leave out --evaluate, which needs to read it",
                 job_id=job.job_id,
             )
         case _:

@@ -91,8 +91,13 @@ class Copier:
             is_first, has_more = False, sum(len(each.steps) for each in points) == POINTS_AT_ONCE
 
     async def _write(self, update: Update) -> None:
+        writing = asyncio.create_task(asyncio.to_thread(self._logger.write, update))
         try:
-            await asyncio.to_thread(self._logger.write, update)
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # Nothing ends the thread, and the logger must not be closed while it writes.
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
         except LoggerError as error:
             if error.retryable:
                 raise
