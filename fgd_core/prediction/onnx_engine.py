@@ -20,11 +20,13 @@ _STD = np.array([58.395, 57.12, 57.375], np.float32)[:, None, None]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
-_REFUSED = tuple(
-    getattr(_STATE, name)
-    for name in ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+_REFUSED: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(_STATE.Fail, _STATE.InvalidArgument, _STATE.InvalidGraph, _STATE.InvalidProtobuf),
+    *(_STATE.NotImplemented, _STATE.RuntimeException),
 )
-"""What onnxruntime raises for a file that it cannot run; these are no errors of Python's kinds."""
+"""What onnxruntime raises for a file that it cannot run; its own kinds are no RuntimeError."""
 
 
 class OnnxEngine:
@@ -83,7 +85,7 @@ def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession
         session = onnxruntime.InferenceSession(
             str(path), options, providers=[(provider, {"device_id": number} if number else {})]
         )
-    except (RuntimeError, ValueError, *_REFUSED) as error:
+    except _REFUSED as error:
         raise WeightsError("the file is not a readable ONNX file; export it again", path=str(path)) from error
     if provider not in session.get_providers():
         # Without libraries of CUDA, onnxruntime goes on with the CPU.

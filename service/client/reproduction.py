@@ -95,7 +95,8 @@ def figures_of(scores: Scores) -> Mapping[str, float | None]:
 def _all_figures(job: JobView) -> Mapping[str, float | None]:
     """Return the scores of a job on all its data sets: `ap`, `night ap`."""
     found = dict(figures_of(scores_of(job)))
-    for data, scores in job.result.more_scores.items() if job.result is not None else ():
+    more = job.result.more_scores if job.result is not None else {}
+    for data, scores in more.items():
         found |= {f"{data} {name}": value for name, value in figures_of(scores).items()}
     return found
 
