@@ -1,6 +1,7 @@
 """Averages the weights of a detector over steps or epochs."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -21,8 +22,8 @@ class Average:
     """
 
     def __init__(self, detector: Detector, ema: Ema | None = None) -> None:
-        update = None if ema is None else partial(_towards_new, ema)
-        self._model = AveragedModel(detector, multi_avg_fn=update, use_buffers=True)
+        kept: Callable[[int], float] = _kept_by_mean if ema is None else partial(ema_decay, ema)
+        self._model = AveragedModel(detector, multi_avg_fn=partial(_towards_new, kept), use_buffers=True)
         self._model.requires_grad_(requires_grad=False).eval()
 
     @property
@@ -40,6 +41,10 @@ class Average:
     def add(self, detector: Detector) -> None:
         """Add the present weights of a detector; the first ones are copied."""
         self._model.update_parameters(detector)
+
+    def clear(self) -> None:
+        """Begin anew: the next weights are copied."""
+        self._model.n_averaged.zero_()
 
     def restore(self, state: dict[str, Tensor], count: int) -> None:
         """Restore an average of `count` sets of weights from the state of its detector."""
@@ -89,6 +94,9 @@ class Averages:
             return
         every = self._settings.evaluate_every
         num_left = num_evaluations(self._settings.epochs, every) - num_evaluations(epoch, every)
+        if num_left == self._settings.average_last - 1:
+            # A training that was extended has the mean of its former end.
+            self._mean.clear()
         if num_left < self._settings.average_last:
             self._mean.add(self._detector)
 
@@ -122,10 +130,24 @@ def num_evaluations(epochs: int, every: int) -> int:
     return -(-epochs // every)
 
 
-def _towards_new(settings: Ema, averages: list[Tensor], news: list[Tensor], count: Tensor | int) -> None:
-    """Move averages (…), `count` steps old, in place towards new weights of the same shapes."""
-    update = get_ema_multi_avg_fn(ema_decay(settings, int(count)))  # type: ignore[no-untyped-call]
-    update(averages, news, count)
+def _towards_new(kept: Callable[[int], float], averages: list[Tensor], news: list[Tensor], count: Tensor | int) -> None:
+    """Move averages (…) of `count` sets of weights in place towards new weights of the same shapes.
+
+    Args:
+        kept: returns the share of the average that is kept.
+    """
+    if averages[0].is_floating_point():
+        update = get_ema_multi_avg_fn(kept(int(count)))  # type: ignore[no-untyped-call]
+        update(averages, news, count)
+        return
+    # Counts of batches have no mean: PyTorch fails to compute one on a GPU, and rounds a moving average down.
+    for average, new in zip(averages, news, strict=True):
+        average.copy_(new)
+
+
+def _kept_by_mean(count: int) -> float:
+    """Return the share that makes the average the mean of `count` sets of weights and the next one."""
+    return count / (count + 1)
 
 
 def ema_decay(settings: Ema, step: int) -> float:

@@ -34,7 +34,7 @@ from fgd_core.spec.events import (
     Warned,
 )
 from fgd_core.spec.training import Ema, Sgd, StepSchedule, TrainingSpec
-from fgd_core.training.averaging import Average, ema_decay
+from fgd_core.training.averaging import Average, Averages, ema_decay
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
 from fgd_core.training.step import Learner, training_step
@@ -158,6 +158,16 @@ class TestAMovingAverage:
         assert average.detector.get_buffer(mean).unique().tolist() == [27.5]
         assert not average.detector.training and network.training
 
+    @pytest.mark.parametrize("ema", [None, Ema(decay=0.5, warmup_steps=0)], ids=["mean", "ema"])
+    def test_takes_over_the_newest_counts_of_batches(self, ema: Ema | None) -> None:
+        """They are whole numbers, of which PyTorch computes no mean on a GPU."""
+        network = detector()
+        average, count = Average(network, ema), "backbone.body.bn1.num_batches_tracked"
+        for value in (1, 2, 9):
+            network.get_buffer(count).fill_(value)
+            average.add(network)
+        assert average.detector.get_buffer(count) == 9
+
     def test_forgets_the_first_weights_in_its_warm_up(self) -> None:
         settings = Ema(decay=0.9998, warmup_steps=2000)
         assert ema_decay(settings, 1) < 0.001
@@ -235,6 +245,24 @@ class TestARunWithAverages:
     def test_refuses_averages_that_do_not_suit(self, fields: dict[str, Any], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
             TrainingSpec.model_validate(fields)
+
+    def test_begin_a_new_mean_in_a_training_that_is_extended(self) -> None:
+        network, weight = detector(), "head.classification_head.cls_logits.bias"
+        averages = Averages(network, TrainingSpec(epochs=3, average_last=2))
+
+        def train(*epochs: int) -> None:
+            for epoch in epochs:
+                with torch.no_grad():
+                    network.get_parameter(weight).fill_(epoch)
+                averages.after_epoch(epoch)
+
+        train(1, 2, 3)
+        extended = Averages(network, TrainingSpec(epochs=6, average_last=2))
+        extended.restore(network.state_dict(), averages.state_dict())
+        averages = extended
+        train(4, 5, 6)
+        assert averages.mean is not None and averages.mean.count == 2
+        assert averages.mean.detector.get_parameter(weight).unique().tolist() == [5.5]
 
 
 class TestFloat16:
