@@ -188,7 +188,8 @@ class Distiller(Distillation):
     def _found(self, places: Mapping[str, Terms], scale: float, moment: Moment, task: Tensor | None) -> Tensor:
         """Return the scale () of a step that is found from the losses."""
         assert self.auto_scale is not None and task is not None, "an automatic scale needs the task's loss"
-        whole = torch.stack([terms.total.detach() for terms in places.values()]).sum()
+        # No places are left if the schedules of all parts of a mixture have ended.
+        whole = sum((terms.total.detach() for terms in places.values()), start=task.new_zeros(()))
         factor: Tensor = scale * self.auto_scale(task, whole, moment)
         return factor
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -39,7 +40,11 @@ def losses(method: AnyMethod, *epochs: int) -> tuple[list[dict[str, float]], int
     """Return the parts of the loss in the first step of some epochs of 3, and how often the teacher ran."""
     student, teacher, given = detector("retinanet", 1), Teacher(), batch()
     distiller = Distiller(method, student, teacher.detector, {"image": teacher})
-    found = [distiller(student.features(given.images), given, Moment(10 * epoch, STEPS, EPOCHS)) for epoch in epochs]
+    task = torch.ones(())
+    found = [
+        distiller(student.features(given.images), given, Moment(10 * epoch, STEPS, EPOCHS), task=task)
+        for epoch in epochs
+    ]
     return [{name: value.item() for name, value in parts.items()} for _, parts in found], teacher.runs
 
 
@@ -94,6 +99,10 @@ class TestADistillation:
     def test_of_a_mixture_runs_no_teacher_if_all_parts_have_ended(self) -> None:
         mixed = Mixed(parts={"one": FitNet(scale_schedule=ScaleSchedule(until_epoch=1))})
         assert losses(mixed, 1) == ([{"distill/total": 0.0}], 0)
+
+    def test_of_a_mixture_with_an_automatic_scale_ends_as_well(self) -> None:
+        mixed = Mixed(scale="auto", parts={"one": FitNet(scale_schedule=ScaleSchedule(until_epoch=1))})
+        assert losses(mixed, 1) == ([{"distill/scale": 1.0, "distill/total": 0.0}], 0)
 
     def test_reads_no_pictures_after_its_last_epoch(self) -> None:
         spec = distill_spec("teacher.pt", teacher={"picture": "depth"})
