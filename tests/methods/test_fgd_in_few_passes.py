@@ -89,6 +89,13 @@ def test_channels_last_maps_give_the_same_and_a_gradient_of_their_layout() -> No
         torch.testing.assert_close(found[name], expected, **CLOSE)
 
 
+def test_maps_that_cannot_be_flattened_in_place_have_the_same_gradient() -> None:
+    case = drawn(11)
+    turned = case._replace(student=case.student.mT.contiguous().mT)
+    plain, found = (results(trained(FGDLoss, case, temperature=0.5), each) for each in (case, turned))
+    torch.testing.assert_close(found["student"], plain["student"], **CLOSE)
+
+
 def test_the_gradient_of_an_image_does_not_depend_on_the_other_images() -> None:
     """Ranks share a batch: each must compute what one process computes."""
     case = drawn(3)

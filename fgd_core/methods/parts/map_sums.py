@@ -203,8 +203,10 @@ def _sums(student: Tensor, teacher: Tensor, scans: tuple[Scan, Scan], channel_we
 
 def _gradients(saved: _Saved, slopes: Sums) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of the student's map (N, C, H, W) and of the two poolings' weights (1, C, 1, 1)."""
-    gradient = torch.empty_like(saved.student)
-    maps = [each.flatten(2) for each in (saved.student, saved.teacher, gradient)]
+    flat = saved.student.flatten(2), saved.teacher.flatten(2)
+    # Flat from the start: to flatten a map may copy it, and the copy would receive the gradient.
+    gradient = torch.empty_like(flat[0])
+    maps = [*flat, gradient]
     exact = saved.centre.dtype
     columns = _Columns.of(saved, slopes)
     for (student, teacher, into), own, rows in _blocks(maps, columns, _Rows.of(saved, slopes)):
@@ -220,7 +222,7 @@ def _gradients(saved: _Saved, slopes: Sums) -> tuple[Tensor, Tensor, Tensor]:
         total.addcmul_(column.our_slope, row.our_pooling)
         torch.addcmul(total, column.our_weight, row.our_scores, out=into)
     ours, theirs = (each.sum(0)[None, :, :, None] for each in (columns.our_result, columns.their_result))
-    return gradient, ours, theirs
+    return gradient.view(saved.student.shape), ours, theirs
 
 
 def _score_slopes(features: Tensor, pooling: Tensor, context: Tensor, slope: Tensor) -> Tensor:
