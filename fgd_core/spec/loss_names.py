@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 GROUP = "distill/"
 TOTAL = GROUP + "total"
 SCALE = GROUP + "scale"
-"""No loss, but the factor of a schedule on all weights of the method."""
+"""No loss, but the factor on all weights of the method, where a schedule or the first steps change it."""
 HEAD = "head"
 """The place of a method that compares the outputs of heads at every location."""
 REGIONS = "regions"

@@ -85,10 +85,16 @@ def _losses(
 ) -> list[tuple[EpochFinished, float]]:
     begin, end = (phase.begin, phase.end) if phase is not None else (0, float("inf"))
     return [
-        (at, at.values[curve] * weight * (at.values.get(SCALE, 1.0) if is_unweighted else 1.0))
+        (at, at.values[curve] * weight * (_change_of_scale(at, phase) if is_unweighted else 1.0))
         for at in job.epochs
         if curve in at.values and begin < at.epoch <= end
     ]
+
+
+def _change_of_scale(at: EpochFinished, phase: Phase | None) -> float:
+    """Return by which factor the scale of an epoch differs from the method's own, which the weights contain."""
+    own = phase.method.fixed_scale if phase is not None else 1.0
+    return at.values[SCALE] / own if own and SCALE in at.values else 1.0
 
 
 def _weight(phase: Phase, name: LossName) -> float | None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects
@@ -350,9 +351,11 @@ class TestRatios:
         (row,) = ratio_rows(job)
         assert row.is_unusual is is_unusual
 
-    def test_the_factor_of_a_schedule_weighs_terms_but_not_weighted_places(self) -> None:
+    @pytest.mark.parametrize("scale", [1.0, 0.4, "auto"])
+    def test_the_scale_of_an_epoch_weighs_terms_but_not_weighted_places(self, scale: Any) -> None:
+        """It contains the method's own scale."""
         values = {"task/box": 1.0, "distill/total": 1.0, "distill/P3": 1.0, "distill/foreground": 4.0}
-        (job,) = distilled(Fgd(alpha=0.5), values | {"distill/scale": 0.5}).jobs
+        (job,) = distilled(Fgd(alpha=0.5, scale=scale), values | {"distill/scale": 0.5}).jobs
         found = {row.what: row.last_loss for row in ratio_rows(job)}
         assert found == {"total": 1.0, "place": 1.0, "term": pytest.approx(1.0)}
 
