@@ -96,14 +96,14 @@ class EarlyStop(Command):
     patience: int = Field(default=5, ge=1)
     """Evaluations in a row without a gain, after which the training ends."""
     min_gain: float = Field(default=0.0, ge=0, le=1)
-    """By how much the AP, from 0 to 1, must exceed the highest one so far to count as a gain."""
+    """By how much the AP, from 0 to 1, must exceed that of the last gain to count as a gain."""
 
 
 class TimeBudget(Command):
     """The longest duration of the training, over all attempts of the job.
 
-    The training ends after the evaluation of an epoch if its next epoch would exceed the budget. It trains at least one
-    epoch in any case.
+    The training ends after the evaluation of an epoch if the next epoch and its evaluation would exceed the budget. It
+    trains at least one epoch in any case.
     """
 
     wall_h: float | None = Field(default=None, gt=0)

@@ -33,10 +33,10 @@ class Spent(NamedTuple):
 
 
 def exhausted(budget: TimeBudget, spent: Spent, *, next_s: float, gpus: int) -> EndReason | None:
-    """Return the part of a budget that does not last for the next epoch; None if all parts do.
+    """Return the part of a budget that does not last for the next epoch and its evaluation; None if all parts do.
 
     Args:
-        next_s: seconds that the evaluation of this epoch and the next epoch take.
+        next_s: seconds that the evaluation of this epoch, the next epoch and its evaluation take.
         gpus: of all workers together.
     """
     if budget.wall_h is not None and spent.wall_s + next_s > budget.wall_h * _HOUR_S:

@@ -286,12 +286,13 @@ class Trainer:
             self.context.emit(logged)
 
     def _apply_budget(self) -> None:
-        """End the training if its budget does not last for another epoch."""
+        """End the training if its budget does not last for another epoch and its evaluation."""
         state, budget, gpus = self.state, self.settings.budget, self._gpus
         self._count_time()
         next_s, state.epoch_began_s = state.wall_s - state.epoch_began_s, state.wall_s
         if budget is not None and not self._is_over:
             spent = Spent(state.wall_s, state.gpu_s)
+            next_s += state.evaluation_s
             state.ended_by = from_first(lambda: exhausted(budget, spent, next_s=next_s, gpus=gpus))
 
     def _count_time(self) -> None:
