@@ -94,7 +94,7 @@ class Averages:
             return
         every = self._settings.evaluate_every
         num_left = num_evaluations(self._settings.epochs, every) - num_evaluations(epoch, every)
-        if num_left == self._settings.average_last - 1:
+        if num_left >= self._settings.average_last - 1:
             # A training that was extended has the mean of its former end.
             self._mean.clear()
         if num_left < self._settings.average_last:

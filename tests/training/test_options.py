@@ -246,7 +246,7 @@ class TestARunWithAverages:
         with pytest.raises(ValidationError, match=message):
             TrainingSpec.model_validate(fields)
 
-    def test_begin_a_new_mean_in_a_training_that_is_extended(self) -> None:
+    def test_begins_a_new_mean_if_it_is_extended(self) -> None:
         network, weight = detector(), "head.classification_head.cls_logits.bias"
         averages = Averages(network, TrainingSpec(epochs=3, average_last=2))
 
