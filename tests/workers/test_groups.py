@@ -40,15 +40,22 @@ class TestEnd:
 
 
 @pytest.mark.parametrize(
-    ("workers", "min_workers", "batch_size", "expected"),
-    [(4, None, 8, [4]), (4, 1, 8, [4, 2, 1]), (4, 2, 8, [4, 2]), (6, 2, 12, [6, 4, 3, 2])],
+    ("workers", "min_workers", "batch", "expected"),
+    [
+        (4, None, (8, 1), [4]),
+        (4, 1, (8, 1), [4, 2, 1]),
+        (4, 2, (8, 1), [4, 2]),
+        (6, 2, (12, 1), [6, 4, 3, 2]),
+        (6, 2, (12, 2), [6, 3, 2]),
+    ],
 )
 def test_a_group_shrinks_only_to_sizes_that_share_the_batch_evenly(
-    assignment: Assignment, workers: int, min_workers: int | None, batch_size: int, expected: list[int]
+    assignment: Assignment, workers: int, min_workers: int | None, batch: tuple[int, int], expected: list[int]
 ) -> None:
     spec = assignment.spec.model_copy(deep=True)
     resources = spec.resources.model_copy(update={"workers": workers, "min_workers": min_workers})
-    training = spec.training.model_copy(update={"batch_size": batch_size})  # type: ignore[union-attr]
+    changes = dict(zip(("batch_size", "accumulate"), batch, strict=True))
+    training = spec.training.model_copy(update=changes)  # type: ignore[union-attr]
     assert sizes(spec.model_copy(update={"resources": resources, "training": training})) == expected
 
 

@@ -17,10 +17,13 @@ _IMPATIENCE_S = 2.0
 
 
 def sizes(spec: JobSpec) -> list[int]:
-    """Return the numbers of workers that the spec allows and that share each batch evenly, the largest first."""
-    resources, batches = spec.resources, [*_batch_sizes(spec)]
+    """Return the numbers of workers that the spec allows and that share each batch evenly, the largest first.
+
+    Where batches have parts (`training.accumulate`), each part is shared evenly.
+    """
+    resources, shared = spec.resources, [*_shared_images(spec)]
     candidates = range(resources.workers, resources.least_workers - 1, -1)
-    return [size for size in candidates if not any(batch % size for batch in batches)]
+    return [size for size in candidates if not any(images % size for images in shared)]
 
 
 def choose(spec: JobSpec, should_stop: Callable[[], bool]) -> int | None:
@@ -52,9 +55,13 @@ def has_room(resources: Resources, num_workers: int, timeout_s: float) -> bool:
         remove_placement_group(probe)
 
 
-def _batch_sizes(spec: JobSpec) -> Iterator[int]:
+def _shared_images(spec: JobSpec) -> Iterator[int]:
+    """Yield how many images the workers share at a time: a batch, or each part of it."""
     match spec:
         case TrainSpec() | DistillSpec():
-            yield spec.training.batch_size
+            trainings = [spec.training]
         case ChainSpec():
-            yield from ((stage.training or spec.training).batch_size for stage in spec.stages)
+            trainings = [stage.training or spec.training for stage in spec.stages]
+        case _:
+            trainings = []
+    yield from (each.batch_size // each.accumulate for each in trainings)
