@@ -1,5 +1,6 @@
 """The worst images of a job on the page of a report: the job, its teachers and the report's other jobs side by side."""
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from fgd_core.spec.worst_images import (
     WorstImages,
     judged,
 )
-from service.compare.detections import found_on
 from service.reports.comparison import teachers_of
 
 
@@ -85,6 +85,8 @@ def gallery(report: Report, files: Files) -> Gallery | None:
         return None
     teachers = {job.job_id for job in teachers_of(shown, report.jobs)}
     ids = [image.image_id for image in worst.images]
+    # By name: a server loads NumPy only once a report shows such images.
+    found_on = importlib.import_module("service.compare.detections").found_on
     beside = [
         (job.name, found_on(content, worst.fingerprint, ids))
         for job in others

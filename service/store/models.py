@@ -51,7 +51,7 @@ async def _insert_next(
         created_at=now,
         created_by=created_by,
     )
-    row = await session.scalar(statement.returning(ModelVersion))
+    row: ModelVersion | None = await session.scalar(statement.returning(ModelVersion))
     assert row is not None, "the row was just inserted"
     return row
 

@@ -24,6 +24,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),
     "service.client.verification": frozenset({"service.client.recomputing"}),
     "service.loggers.choosing": frozenset(f"service.loggers.{kind}" for kind in ("mlflow", "tensorboard", "wandb")),
+    "service.reports.worst_images": frozenset({"service.compare.detections"}),
     "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),
     "service.store.migrate": frozenset({"migrations"}),

@@ -21,7 +21,7 @@ def test_resized_size_keeps_the_ratio_within_both_limits(size: tuple[int, int], 
 
 def test_boxes_are_scaled_by_the_rounded_sizes() -> None:
     image = torch.zeros(3, 480, 640, dtype=torch.uint8)
-    resized, boxes = resize(image, torch.tensor([[0.0, 0.0, 640.0, 480.0]]), InputSpec())
+    resized, boxes = resize(image, torch.tensor([[0.0, 0.0, 640.0, 480.0]]), resized_size(480, 640, InputSpec()))
     assert resized.shape == (3, 800, 1067)
     assert boxes.tolist() == [[0, 0, 1067, 800]]
 
@@ -29,7 +29,7 @@ def test_boxes_are_scaled_by_the_rounded_sizes() -> None:
 def test_a_resized_box_still_fits_its_object() -> None:
     image = torch.zeros(3, 90, 60, dtype=torch.uint8)
     image[:, 30:60, 15:45] = 255
-    resized, boxes = resize(image, torch.tensor([[15.0, 30.0, 45.0, 60.0]]), InputSpec(shorter_px=120, longer_px=999))
+    resized, boxes = resize(image, torch.tensor([[15.0, 30.0, 45.0, 60.0]]), (180, 120))
     rows, columns = torch.nonzero(resized[0] > 127, as_tuple=True)
     found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert boxes.tolist() == [[float(edge) for edge in found]]
@@ -37,7 +37,7 @@ def test_a_resized_box_still_fits_its_object() -> None:
 
 def test_an_image_of_the_right_size_is_not_resized() -> None:
     image = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
-    resized, _ = resize(image, torch.zeros(0, 4), InputSpec(shorter_px=128, longer_px=128))
+    resized, _ = resize(image, torch.zeros(0, 4), (128, 128))
     assert resized is image
 
 
@@ -51,5 +51,5 @@ def test_a_flip_mirrors_the_box() -> None:
 
 
 def test_no_boxes_keep_their_shape() -> None:
-    image, boxes = resize(torch.zeros(3, 50, 70, dtype=torch.uint8), torch.zeros(0, 4), InputSpec())
+    image, boxes = resize(torch.zeros(3, 50, 70, dtype=torch.uint8), torch.zeros(0, 4), (800, 1120))
     assert flip_horizontally(image, boxes)[1].shape == (0, 4)
