@@ -353,6 +353,7 @@ def main() -> None:
     page = report(found, options)
     print(page)
     if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "reference_training.md").write_text(page)
 
 
