@@ -54,7 +54,7 @@ class SharedByRanks(DistributedDataParallel):
             )
 
     def _run_ddp_forward(self, *inputs: object, **options: object) -> object:
-        # The base class only tells the compiler which module is running, and loads the compiler for that.
+        # The base class does no more than this, but loads the compiler to tell it which module is running.
         return self.module(*inputs, **options)
 
 

@@ -1,7 +1,6 @@
 """The gradients of two ranks are those of one process with the whole batch, for every detector and every method."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +14,7 @@ from fgd_core.methods.base import Moment
 from fgd_core.ranks import mean_over_ranks, rank, world_size
 from fgd_core.spec.methods import Ikd, Mgd, Mixed, Pkd
 from fgd_core.spec.methods.base import ScaleSchedule
+from fgd_core.training.accumulation import parts_of
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.step import Learner, shared_by_ranks
 from tests.contract.test_detectors import ALL_SETTINGS, KEYPOINTS, described
@@ -96,22 +96,7 @@ def global_batch() -> Batch:
 
 def share_of(batch: Batch) -> Batch:
     """Return this rank's part of a batch."""
-    count = len(batch.images) // world_size()
-    own = slice(rank() * count, (rank() + 1) * count)
-    assert batch.masks is not None and batch.keypoints is not None and batch.seeds is not None
-    return replace(
-        batch,
-        images=batch.images[own],
-        image_sizes=batch.image_sizes[own],
-        boxes=batch.boxes[own],
-        labels=batch.labels[own],
-        image_ids=batch.image_ids[own],
-        original_sizes=batch.original_sizes[own],
-        masks=batch.masks[own],
-        keypoints=batch.keypoints[own],
-        pictures={name: images[own] for name, images in batch.pictures.items()},
-        seeds=batch.seeds[own],
-    )
+    return parts_of(batch, world_size())[rank()]
 
 
 def step_of(case: Case) -> Found:
