@@ -1,17 +1,20 @@
 """Builds a wheel and installs it with each extra in an empty environment.
 
-python -m benchmarks.installing [client runtime workers service all]
+    python -m benchmarks.installing [client runtime workers service all] [--out benchmarks/results]
 
-Prints for each extra the megabytes and seconds of its installation, and in how many seconds its first command answers.
+Tells for each extra the megabytes and seconds of its installation, and in how many seconds its first command answers.
 It downloads packages with pip's own settings. Run it alone: times depend on what else runs, and on the network.
 """
 
 import argparse
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,16 +82,33 @@ def build_wheel(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("extras", nargs="*", default=[*FIRST_COMMANDS], help=f"of {', '.join(FIRST_COMMANDS)}")
+    parser.add_argument("--out", type=Path, help="folder for installing.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         began_s = time.perf_counter()
         wheel = build_wheel(Path(name))
-        print(f"wheel: {wheel.stat().st_size / 1e6:.2f} MB in {time.perf_counter() - began_s:.1f} s")
-        for extra in options.extras:
-            _measure(wheel, extra, Path(name) / extra)
+        rows = [f"| the wheel, built | {wheel.stat().st_size / 1e6:.2f} | {time.perf_counter() - began_s:.1f} | |"]
+        rows += [_measure(wheel, extra, Path(name) / extra) for extra in options.extras]
+    page = "\n".join([*_head(), *rows, ""])
+    print(page)
+    if options.out is not None:
+        (options.out / "installing.md").write_text(page)
 
 
-def _measure(wheel: Path, extra: str, folder: Path) -> None:
+def _head() -> list[str]:
+    return [
+        "# What an installation takes",
+        "",
+        f"`python -m benchmarks.installing` on {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores. Packages are downloaded as pip is set; "
+        "PyTorch's default wheels for Linux bring CUDA, which is nearly all of `workers` and `all`.",
+        "",
+        "| extra | MB | seconds | first command |",
+        "|---|---|---|---|",
+    ]
+
+
+def _measure(wheel: Path, extra: str, folder: Path) -> str:
     environment = Environment(folder)
     installed = environment.install(wheel, extra)
     programs = {"python": environment.command("python"), "fgd": environment.command("fgd")}
@@ -98,7 +118,7 @@ def _measure(wheel: Path, extra: str, folder: Path) -> None:
     took_s = time.perf_counter() - began_s
     words = " ".join(FIRST_COMMANDS[extra]).replace("{", "").replace("}", "")
     result = "works" if done.returncode == 0 else f"FAILS: {done.stderr.strip()[-300:]}"
-    print(f"{extra}: {installed.megabytes:.0f} MB in {installed.took_s:.0f} s; `{words}` {result} in {took_s:.1f} s")
+    return f"| `{extra}` | {installed.megabytes:.0f} | {installed.took_s:.0f} | `{words}` {result} in {took_s:.1f} s |"
 
 
 if __name__ == "__main__":
