@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from fgd_core.boxes import boxes_around, centres, distances_to_sides, paired_iou
+from fgd_core.boxes import boxes_around, centres, distances_to_sides, giou_loss, paired_iou
 from fgd_core.data.targets import Targets
-from fgd_core.detectors.parts.assignment import gather_positives
-from fgd_core.detectors.parts.dense import TowerDetector, grids_of
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells
+from fgd_core.detectors.parts.assignment import objects_at
+from fgd_core.detectors.parts.dense import TowerDetector
+from fgd_core.detectors.parts.focal import focal_losses
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, grids_of
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import Tower
@@ -44,6 +44,11 @@ class Locations(NamedTuple):
     nearest: Tensor
     farthest: Tensor
     """(P,) bounds, in pixels, of the distance to the farthest side of an object that the location may be assigned to"""
+
+    @property
+    def cells(self) -> Tensor:
+        """Boxes around the locations, two strides wide: (P, 4) xyxy in pixels."""
+        return boxes_around(self.points, self.strides[:, None].expand(-1, 4))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,25 +112,20 @@ class Fcos(TowerDetector[FcosOutputs]):
 
     def losses(self, out: FcosOutputs, targets: Targets) -> dict[str, Tensor]:
         """Compute the terms of the loss: name to scalar."""
-        matches, locations = out.assigned, out.locations
-        positives = gather_positives(matches, targets)
-        with torch.autocast(matches.device.type, enabled=False):
+        points = out.locations.points
+        objects = objects_at(out.assigned, targets, otherwise=out.locations.cells)
+        nothing = ~objects.exist
+        with torch.autocast(points.device.type, enabled=False):
             logits, distances, centreness = (
                 torch.cat([*levels], dim=1).float() for levels in (out.logits, out.distances, out.centreness)
             )
-            num_positives = divisor((matches >= 0).sum().float())
-            is_object = torch.zeros_like(logits)
-            is_object[positives.image, positives.location, positives.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum()
-
-            points = locations.points[positives.location]
-            own = distances[positives.image, positives.location] * out.units_px[positives.location][:, None]
-            predicted = boxes_around(points, own)
-            target = centreness_of(distances_to_sides(points, positives.boxes))
-            centre = F.binary_cross_entropy_with_logits(
-                centreness[positives.image, positives.location].squeeze(1), target, reduction="sum"
-            )
-            box = (self._box_loss(predicted, positives.boxes) * self._box_weights(target, num_positives)).sum()
+            num_positives = divisor(objects.exist.sum().float())
+            focal = focal_losses(logits, objects.classes).sum()
+            target = centreness_of(distances_to_sides(points, objects.boxes)).masked_fill(nothing, 0)  # (N, A)
+            centre = F.binary_cross_entropy_with_logits(centreness.squeeze(2), target, reduction="none")
+            box = self._box_loss(boxes_around(points, distances * out.units_px[:, None]), objects.boxes)
+            box = (box * self._box_weights(target, num_positives)).masked_fill(nothing, 0).sum()
+            centre = centre.masked_fill(nothing, 0).sum()
         return {"classification": focal / num_positives, "box": box, "centreness": centre / num_positives}
 
     def scores(self, out: FcosOutputs) -> Sequence[Tensor]:
@@ -173,17 +173,19 @@ class Fcos(TowerDetector[FcosOutputs]):
         )
 
     def _box_loss(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Compute the box loss (n,) of predicted boxes (n, 4) against target boxes (n, 4)."""
+        """Compute the box loss (N, A) of predicted boxes (N, A, 4) against target boxes (N, A, 4)."""
         if self.settings.version == "v1":
             return -paired_iou(predicted, target).clamp(min=_LEAST_IOU).log()
-        giou: Tensor = generalized_box_iou_loss(predicted, target)
-        return giou
+        return giou_loss(predicted, target)
 
     def _box_weights(self, centreness: Tensor, num_positives: Tensor) -> Tensor:
-        """Weigh the loss of each box (n,); in mmdetection boxes near the middle of the object get more weight."""
+        """Weigh the loss of boxes of a centreness (N, A), all together with a weight () or each: (N, A).
+
+        In mmdetection boxes near the middle of the object get more weight.
+        """
         if self._follows_mmdetection:
             return centreness / divisor(centreness.sum(), least=_LEAST_IOU)
-        return (1 / num_positives).expand(len(centreness))
+        return 1 / num_positives
 
 
 class FcosHead(nn.Module):
@@ -256,13 +258,13 @@ def match_locations(locations: Locations, boxes: Tensor, *, centre_radius: float
 
 
 def centreness_of(distances: Tensor) -> Tensor:
-    """Compute the centreness (n,) in [0, 1] from distances (n, 4): 1 in the middle of a box, 0 on its border.
+    """Compute the centreness (…,) in [0, 1] from distances (…, 4): 1 in the middle of a box, 0 on its border.
 
     Source: equation 3 of arXiv:1904.01355.
     """
-    smaller = torch.minimum(distances[:, :2], distances[:, 2:])
-    larger = torch.maximum(distances[:, :2], distances[:, 2:])
-    return (smaller / larger).prod(1).sqrt()
+    smaller = torch.minimum(distances[..., :2], distances[..., 2:])
+    larger = torch.maximum(distances[..., :2], distances[..., 2:])
+    return (smaller / larger).prod(-1).sqrt()
 
 
 def _drop_biases(tower: nn.Sequential) -> None:

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss
 
-from fgd_core.boxes import boxes_around, distances_to_sides, paired_iou
+from fgd_core.boxes import boxes_around, distances_to_sides, giou_loss, paired_iou
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import count_positives, gather_positives
 from fgd_core.detectors.parts.atss import Assignment, assign_atss
-from fgd_core.detectors.parts.dense import TowerDetector, grids_of
+from fgd_core.detectors.parts.dense import TowerDetector
 from fgd_core.detectors.parts.generalised_focal import (
     distribution_focal_loss,
     expected_distance,
     quality_focal_loss,
 )
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding, strides_of
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, grids_of, is_batch_padding, strides_of
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import Tower, conv_tower, init_head
@@ -114,7 +113,7 @@ class Gfl(TowerDetector[GflOutputs]):
             # The weight of a box is the score that selects it at detection.
             weights = logits.detach()[positives.image, positives.location].sigmoid().amax(1)  # (P,)
             share = weights / divisor(weights.sum())
-            overlap = generalized_box_iou_loss(predicted, target)
+            overlap = giou_loss(predicted, target)
             distances = distances_to_sides(centres, target).clamp(min=0, max=self.settings.reg_max - 0.1)
             bin_losses = distribution_focal_loss(distributions.flatten(0, 1), distances.flatten()).view(-1, 4).mean(1)
         return {

@@ -10,18 +10,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, smooth_l1_loss
-from torchvision.ops import box_iou, sigmoid_focal_loss
+from torchvision.ops import box_iou
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import (
     EveryBoxMatcher,
     Positives,
+    classes_at,
     count_positives,
     gather_positives,
 )
 from fgd_core.detectors.parts.deformable import DeformConv2d
-from fgd_core.detectors.parts.dense import DenseDetector, grids_of
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells, is_batch_padding, strides_of
+from fgd_core.detectors.parts.dense import DenseDetector
+from fgd_core.detectors.parts.focal import focal_losses
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, grids_of, is_batch_padding, strides_of
 from fgd_core.detectors.parts.late_norm import LateNormPyramid
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 from fgd_core.detectors.parts.norms import group_norm
@@ -140,11 +142,9 @@ class RepPoints(DenseDetector[RepPointsOutputs]):
             strides = strides_of(out.points, out.strides)
             logits = torch.cat([*out.logits], dim=1)
             positives = gather_positives(matches, targets)
-            is_object = torch.zeros_like(logits)
-            is_object[positives.image, positives.location, positives.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)
+            focal = focal_losses(logits, classes_at(matches, targets))
             num_positives = divisor(count_positives(matches))
-            classification = focal.masked_fill(matches == IGNORED, 0).sum() / num_positives
+            classification = focal.sum() / num_positives
 
             first_loss = _box_loss(first.boxes, gather_positives(first.matches, targets), strides)
             num_first = divisor(count_positives(first.matches))

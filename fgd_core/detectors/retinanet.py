@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from fgd_core.boxes import giou_loss
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import EveryBoxMatcher, count_positives, gather_positives
-from fgd_core.detectors.parts.dense import TowerDetector, grids_of
+from fgd_core.detectors.parts.assignment import BestAnchorMatcher, EveryBoxMatcher, count_positives, objects_at
+from fgd_core.detectors.parts.box_coding import BoxCoder
+from fgd_core.detectors.parts.dense import TowerDetector
+from fgd_core.detectors.parts.focal import focal_losses
+from fgd_core.detectors.parts.grid import grids_of
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid, Top
-from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import Tower, scale_init
-from fgd_core.outputs import IGNORED, DenseOutputs
+from fgd_core.outputs import DenseOutputs
 from fgd_core.ranks import divisor
 from fgd_core.spec import detectors as spec
 
@@ -43,15 +45,12 @@ class RetinaNetOutputs(DenseOutputs):
 
     def boxes(self) -> Tensor:
         """Decode the box of every anchor: (N, A, 4)."""
-        anchors = self.anchors.repeat(self.deltas.shape[0], 1)
-        boxes: Tensor = self.coder.decode_single(self.deltas.float().flatten(0, 1), anchors)
-        return boxes.view_as(self.deltas)
+        return self.coder.decode(self.deltas.float(), self.anchors)
 
     def boxes_at(self, image: int, level: int, locations: Tensor) -> Tensor:
         """Decode the boxes of anchors (n,) of a level: (n, 4)."""
         locations = locations + sum(self.counts[:level])
-        boxes: Tensor = self.coder.decode_single(self.deltas[image, locations].float(), self.anchors[locations])
-        return boxes
+        return self.coder.decode(self.deltas[image, locations].float(), self.anchors[locations])
 
 
 class RetinaNet(TowerDetector[RetinaNetOutputs]):
@@ -71,12 +70,8 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         self.head = RetinaNetHead(settings.fpn_width, _ANCHORS_PER_CELL, num_classes, norm_layer=norm)
         for tower in (self.head.classification_head.conv, self.head.regression_head.conv):
             scale_init(tower, settings.fpn_width)
-        self._matcher = (
-            EveryBoxMatcher(0.5, 0.4)
-            if self._follows_mmdetection
-            else Matcher(0.5, 0.4, allow_low_quality_matches=True)
-        )
-        self._coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self._matcher = (EveryBoxMatcher if self._follows_mmdetection else BestAnchorMatcher)(0.5, 0.4)
+        self._coder = BoxCoder()
 
     @property
     def towers(self) -> tuple[Tower, Tower]:
@@ -90,14 +85,14 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         classify, locate = self.head.classification_head.cls_logits, self.head.regression_head.bbox_reg
         logits = torch.cat([_by_anchor(classify(maps), self.num_classes) for maps in class_maps], dim=1)
         deltas = torch.cat([_by_anchor(locate(maps), 4) for maps in box_maps], dim=1)
-        anchors = self.anchors.on(like)
+        grids = grids_of(like)
         return RetinaNetOutputs(
-            logits=logits.split_with_sizes([level.shape[0] for level in anchors], dim=1),
-            grids=grids_of(like),
+            logits=logits.split_with_sizes([h * w * _ANCHORS_PER_CELL for h, w in grids], dim=1),
+            grids=grids,
             anchors_per_cell=_ANCHORS_PER_CELL,
             all_logits=logits,
             deltas=deltas,
-            anchors=torch.cat(anchors),
+            anchors=self.anchors.joined_on(like),
             coder=self._coder,
         )
 
@@ -110,19 +105,12 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
 
     def losses(self, out: RetinaNetOutputs, targets: Targets) -> dict[str, Tensor]:
         """Compute the terms of the loss: name to scalar."""
-        positives = gather_positives(out.assigned, targets)
+        objects = objects_at(out.assigned, targets, otherwise=out.anchors)
         with torch.autocast(out.anchors.device.type, enabled=False):
-            logits, deltas = out.all_logits.float(), out.deltas.float()
             weights = self._image_weights(out.assigned)  # (N,)
-            is_object = torch.zeros_like(logits)
-            is_object[positives.image, positives.location, positives.labels] = 1
-            focal = sigmoid_focal_loss(logits, is_object, alpha=0.25, gamma=2.0).sum(2)  # (N, A)
-            classification = (focal.masked_fill(out.assigned == IGNORED, 0).sum(1) * weights).sum()
-            box_losses = self._box_loss(
-                deltas[positives.image, positives.location], out.anchors[positives.location], positives.boxes
-            )
-            regression = (box_losses * weights[positives.image]).sum()
-        return {"classification": classification, "box": regression}
+            classification = focal_losses(out.all_logits, objects.classes)  # (N, A)
+            box = self._box_loss(out.deltas.float(), out.anchors, objects.boxes).masked_fill(~objects.exist, 0)
+        return {name: (own.sum(1) * weights).sum() for name, own in (("classification", classification), ("box", box))}
 
     def scores(self, out: RetinaNetOutputs) -> Sequence[Tensor]:
         """Compute the scores: for each level (N, a, K) in [0, 1]."""
@@ -139,12 +127,13 @@ class RetinaNet(TowerDetector[RetinaNetOutputs]):
         return 1 / ((matches >= 0).sum(1).clamp(min=1) * len(matches))
 
     def _box_loss(self, deltas: Tensor, anchors: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss (n,) of deltas (n, 4) against target boxes (n, 4): 1 - GIoU in v2, else L1 of the deltas."""
+        """Compute the loss of deltas (N, A, 4) of anchors (A, 4) against target boxes (N, A, 4): (N, A).
+
+        1 - GIoU in v2, else L1 of the deltas.
+        """
         if self.settings.version == "v2":
-            giou: Tensor = generalized_box_iou_loss(self._coder.decode_single(deltas, anchors), target)
-            return giou
-        encoded: Tensor = self._coder.encode_single(target, anchors)
-        return (deltas - encoded).abs().sum(1)
+            return giou_loss(self._coder.decode(deltas, anchors), target)
+        return (deltas - self._coder.encode(target, anchors)).abs().sum(2)
 
 
 def _by_anchor(maps: Tensor, size: int) -> Tensor:

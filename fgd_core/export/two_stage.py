@@ -73,8 +73,7 @@ def _best_of_level(
     # So many empty rows first: a level may have fewer anchors.
     logits, index = pad(objectness, (0, limit), value=-torch.inf).topk(limit)
     index = index.clamp(max=objectness.shape[1] - 1)
-    boxes = network.coder.decode_single(rows_at(deltas, index).flatten(0, 1), anchors[index].flatten(0, 1))
-    return grouped(boxes, index.shape), logits.sigmoid()
+    return network.coder.decode(rows_at(deltas, index), anchors[index]), logits.sigmoid()
 
 
 def _refined(

@@ -30,16 +30,6 @@ class Door(NamedTuple):
 DOORS = (
     Door(
         "torchvision",
-        "torchvision.models.detection._utils",
-        (
-            "BoxCoder.decode_single",
-            "BoxCoder.encode_single",
-            "Matcher.set_low_quality_matches_",
-        ),
-        "fgd_core/detectors/parts/torchvision_private.py",
-    ),
-    Door(
-        "torchvision",
         "torchvision.models._meta",
         ("_COCO_CATEGORIES",),
         "fgd_core/detectors/parts/torchvision_private.py",

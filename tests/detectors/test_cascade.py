@@ -104,7 +104,7 @@ class TestStages:
         deltas = torch.tensor([0.1, 0.3, 0, math.log(1.2)]) * torch.tensor(weights)
         (better,) = stage.decode(deltas[None, None], [torch.tensor([[0.0, 0, 100, 100]])])
         torch.testing.assert_close(better[0, 0], torch.tensor([10.0, 20, 110, 140]))
-        encoded = stage._coder.encode_single(torch.tensor([[10.0, 20, 110, 140]]), torch.tensor([[0.0, 0, 100, 100]]))
+        encoded = stage._coder.encode(torch.tensor([[10.0, 20, 110, 140]]), torch.tensor([[0.0, 0, 100, 100]]))
         torch.testing.assert_close(encoded[0], deltas)
 
     def test_losses_are_the_weighted_sum_of_the_stages(self) -> None:

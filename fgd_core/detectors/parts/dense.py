@@ -122,8 +122,3 @@ class TowerDetector(DenseDetector[Dense]):
             (finish_tower(classes, maps, depth) for maps in towers.classes),
             (finish_tower(boxes, maps, depth) for maps in towers.boxes),
         )
-
-
-def grids_of(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """Return the size (H, W) of each map (N, C, H, W)."""
-    return [(level.shape[2], level.shape[3]) for level in maps]

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fgd_core.detectors.parts.constants import kept
+
 _PADDED_TO_PX = 32
+
+
+def grids_of(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return the size (H, W) of each map (N, C, H, W)."""
+    return [(level.shape[2], level.shape[3]) for level in maps]
 
 
 def corner_points(features: Tensor, stride: int) -> Tensor:
@@ -16,10 +23,15 @@ def corner_points(features: Tensor, stride: int) -> Tensor:
     Returns:
         (H W, 2) xy in pixels, row by row.
     """
-    height, width = features.shape[-2:]
+    return _corners(features.shape[-2], features.shape[-1], stride, features.device)
+
+
+@kept
+def _corners(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+    """Compute the corners of a grid: (H W, 2) xy in pixels, row by row."""
     ys, xs = torch.meshgrid(
-        torch.arange(height, device=features.device, dtype=torch.float32) * stride,
-        torch.arange(width, device=features.device, dtype=torch.float32) * stride,
+        torch.arange(height, device=device, dtype=torch.float32) * stride,
+        torch.arange(width, device=device, dtype=torch.float32) * stride,
         indexing="ij",
     )
     return torch.stack([xs.flatten(), ys.flatten()], dim=1)
@@ -40,7 +52,8 @@ def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:
         (P,) bool; false inside the image and its own padding to a multiple of 32.
     """
     height, width = (-(-side // _PADDED_TO_PX) * _PADDED_TO_PX for side in image_size)
-    return (points >= points.new_tensor([width, height])).any(1)
+    # Numbers, not a tensor of them: the host would wait until it is on the device.
+    return (points[:, 0] >= width) | (points[:, 1] >= height)
 
 
 def flatten_cells(maps: Tensor) -> Tensor:

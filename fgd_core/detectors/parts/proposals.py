@@ -11,9 +11,9 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import EveryBoxMatcher, gather_positives
+from fgd_core.detectors.parts.assignment import BestAnchorMatcher, EveryBoxMatcher, gather_positives
+from fgd_core.detectors.parts.box_coding import BoxCoder
 from fgd_core.detectors.parts.sampling import sample_balanced
-from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.detectors.parts.towers import scale_init
 from fgd_core.outputs import BACKGROUND, IGNORED
 from fgd_core.ranks import divisor
@@ -77,11 +77,9 @@ class ProposalNetwork(nn.Module):
         self.head = RPNHead(settings.fpn_width, _ANCHORS_PER_CELL, conv_depth=num_convs)
         scale_init(self.head.conv, settings.fpn_width)
         self._matcher = (
-            EveryBoxMatcher(0.7, 0.3, claim_from=0.3)
-            if self._follows_mmdetection
-            else Matcher(0.7, 0.3, allow_low_quality_matches=True)
+            EveryBoxMatcher(0.7, 0.3, claim_from=0.3) if self._follows_mmdetection else BestAnchorMatcher(0.7, 0.3)
         )
-        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.coder = BoxCoder()
         self.box_beta, self.train_limits = box_beta, train_limits
 
     def predict(
@@ -109,7 +107,7 @@ class ProposalNetwork(nn.Module):
 
     def _sample(self, outputs: "RpnOutputs", maps: Sequence[Tensor], targets: Targets) -> AnchorSample:
         """Assign objects to the anchors of maps (N, C, H, W), and sample the anchors."""
-        anchors = torch.cat(outputs.anchors)
+        anchors = torch.cat([*outputs.anchors])
         matches = self.anchors.match(
             self._matcher, maps, anchors, targets, ignores_padding=self._follows_mmdetection
         )  # (N, A)
@@ -125,7 +123,7 @@ class ProposalNetwork(nn.Module):
             objectness=outputs.objectness[sampled],
             is_object=labels[sampled],
             deltas=outputs.deltas[positives.image, positives.location],
-            true_deltas=self.coder.encode_single(positives.boxes, anchors[positives.location]),
+            true_deltas=self.coder.encode(positives.boxes, anchors[positives.location]),
             num_sampled=divisor(sampled.sum()),
         )
 
@@ -163,7 +161,7 @@ class ProposalNetwork(nn.Module):
             zip(anchors, objectness.split_with_sizes(counts), deltas.split_with_sizes(counts), strict=True)
         ):
             best, locations = own_objectness.topk(min(count, len(own_objectness)))
-            boxes.append(self.coder.decode_single(own_deltas[locations], own_anchors[locations]))
+            boxes.append(self.coder.decode(own_deltas[locations], own_anchors[locations]))
             scores.append(best.sigmoid())
             levels.append(torch.full_like(locations, level))
         return torch.cat(boxes), torch.cat(scores), torch.cat(levels)
@@ -172,7 +170,7 @@ class ProposalNetwork(nn.Module):
 class RpnOutputs(NamedTuple):
     """Holds the head's outputs for every anchor of every image."""
 
-    anchors: list[Tensor]
+    anchors: Sequence[Tensor]
     """(anchors, 4) xyxy in pixels for each level"""
     objectness: Tensor
     """(N, anchors of all levels) logits, float32"""

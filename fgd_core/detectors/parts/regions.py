@@ -16,11 +16,12 @@ from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 from fgd_core.batch_norm import BatchNorm2d
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.base import Detections
+from fgd_core.detectors.parts.assignment import ThresholdMatcher
+from fgd_core.detectors.parts.box_coding import BoxCoder
 from fgd_core.detectors.parts.keypoint_maps import KeypointOutputs
 from fgd_core.detectors.parts.region_pooling import RegionPool, crop_masks
 from fgd_core.detectors.parts.sampling import sample_balanced
 from fgd_core.detectors.parts.selection import nms_per_class
-from fgd_core.detectors.parts.torchvision_private import BoxCoder, Matcher
 from fgd_core.outputs import BACKGROUND, RegionReading, Regions
 from fgd_core.ranks import divisor, largest, zero_of
 from fgd_core.spec.detectors import TwoStage
@@ -91,8 +92,8 @@ class RegionHeads(nn.Module):
         if masks is not None:
             self.mask_roi_pool = RegionPool(_MASK_FEATURES_SIZE, aligned=self._aligned)
             self.mask_head, self.mask_predictor = masks
-        self._matcher = Matcher(iou_threshold, iou_threshold, allow_low_quality_matches=False)
-        self._coder = BoxCoder(coder_weights)
+        self._matcher = ThresholdMatcher(iou_threshold, iou_threshold)
+        self._coder = BoxCoder(coder_weights[0], coder_weights[2])
         # Each stage of a cascade has its own threshold.
         self._draws = f"regions {iou_threshold}"
 
@@ -214,7 +215,7 @@ class RegionHeads(nn.Module):
             [own[objects[objects >= 0]] for own, objects in zip(targets.boxes, regions.objects, strict=True)]
         )
         with torch.autocast(boxes.device.type, enabled=False):
-            target = self._coder.encode_single(true_boxes, boxes[positive])
+            target = self._coder.encode(true_boxes, boxes[positive])
             deltas = self.class_columns(reading.deltas)[positive, labels[positive] - 1]
             classification = F.cross_entropy(reading.logits, labels, reduction="sum")
             box = F.smooth_l1_loss(deltas, target, beta=self.box_beta, reduction="sum")
@@ -263,8 +264,7 @@ class RegionHeads(nn.Module):
 
     def decoded(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Decode the deltas (n, columns, 4) of boxes (n, 4): (n, columns, 4) xyxy in pixels."""
-        decoded: Tensor = self._coder.decode_single(deltas.flatten(1), boxes)
-        return decoded.reshape(*deltas.shape)
+        return self._coder.decode(deltas, boxes[:, None])
 
     def select(
         self, logits: Tensor, boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]

@@ -4,9 +4,8 @@
 """
 
 from torchvision.models._meta import _COCO_CATEGORIES
-from torchvision.models.detection._utils import BoxCoder, Matcher
 
 COCO_OUTPUTS: tuple[str, ...] = tuple(_COCO_CATEGORIES)
 """The 91 outputs of torchvision's COCO heads: the background, the 80 classes and `N/A` for each unused COCO id."""
 
-__all__ = ["COCO_OUTPUTS", "BoxCoder", "Matcher"]
+__all__ = ["COCO_OUTPUTS"]

@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss
 
-from fgd_core.boxes import paired_iou
+from fgd_core.boxes import giou_loss, paired_iou
 from fgd_core.methods.base import Terms
 from fgd_core.methods.parts.divergence import soft_focal_loss, tempered_divergence
 from fgd_core.methods.parts.precision import in_float32
@@ -105,10 +104,8 @@ def box_losses(student: Tensor, teacher: Tensor, measure: BoxMeasure = "giou") -
         (…), at least 0.
     """
     if measure == "iou":
-        iou = paired_iou(student.reshape(-1, 4), teacher.detach().reshape(-1, 4))
-        return -iou.clamp(min=_LEAST_IOU).log().view(student.shape[:-1])
-    giou: Tensor = generalized_box_iou_loss(student, teacher.detach())
-    return giou
+        return -paired_iou(student, teacher.detach()).clamp(min=_LEAST_IOU).log()
+    return giou_loss(student, teacher.detach())
 
 
 def best_scores(logits: Tensor) -> Tensor:
