@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from fgd_core.methods.base import Lesson, Method, Side, Terms, adapter
 from fgd_core.methods.parts.comparable import check_same_locations
 from fgd_core.methods.parts.dense import imitation
-from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.statistics import with_statistics_of
 from fgd_core.outputs import DenseOutputs, Towers
 from fgd_core.spec.loss_names import HEAD
@@ -68,8 +67,8 @@ def aligned(branch: nn.Module, student: Sequence[Tensor], teacher: Sequence[Tens
 
 def _with_statistics_of(teacher: Tensor, student: Tensor) -> Tensor:
     """Rescale the channels of (N, C, H, W) in float32; see `with_statistics_of`."""
-    with in_float32(teacher, student) as (theirs, ours):
-        return with_statistics_of(theirs, ours)
+    with torch.autocast(student.device.type, enabled=False):
+        return with_statistics_of(teacher, student)
 
 
 def build_crosskd(method: CrossKd, student: Side, teacher: Side) -> Method:

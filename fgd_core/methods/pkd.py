@@ -7,12 +7,12 @@ Pearson correlation. So the loss is unchanged by a x + b on a channel of either 
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Side, Terms, adapter
 from fgd_core.methods.levels import Pair, match_by_index, match_levels
-from fgd_core.methods.parts.precision import in_float32
-from fgd_core.methods.parts.statistics import standardised
+from fgd_core.methods.parts.statistics import standardised_gap
 from fgd_core.methods.per_level import per_level
 from fgd_core.spec.methods.pkd import Pkd
 
@@ -21,12 +21,12 @@ def pkd_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Compute half the mean squared difference of two maps whose channels are standardised.
 
     Args:
-        student: (N, C, H, W), float32 or float64.
+        student: (N, C, H, W).
         teacher: (N, C, H, W).
     Returns:
         Scalar () in [0, 2]; 0 if each channel is the same up to an offset and a positive factor.
     """
-    return (standardised(student) - standardised(teacher)).square().mean() / 2
+    return standardised_gap(student, teacher) / 2
 
 
 class PkdLoss(nn.Module):
@@ -39,8 +39,9 @@ class PkdLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compare maps (N, C, H, W)."""
-        with in_float32(self.adapter(student), teacher) as (ours, theirs):
-            return Terms({"pearson": pkd_loss(ours, theirs)}, self._weights)
+        adapted = self.adapter(student)
+        with torch.autocast(student.device.type, enabled=False):
+            return Terms({"pearson": pkd_loss(adapted, teacher)}, self._weights)
 
 
 def _pairs(method: Pkd, student: Side, teacher: Side) -> Sequence[Pair]:

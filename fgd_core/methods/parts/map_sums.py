@@ -9,18 +9,14 @@ CPU if the maps are channels-last.
 Source: derived from the loss of arXiv:2111.11837; tests compare it with the loss as published.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fgd_core.methods.parts.blocks import blocks_of
 from fgd_core.methods.parts.precision import exact_type
-
-_BLOCK_VALUES = 262144
-"""Values of a block on a CPU: 1 MB in float32. Larger blocks leave the cache, smaller ones wait for the interpreter. It
-does not depend on the number of threads, so neither does the order of the sums over blocks."""
 
 
 class Scan(NamedTuple):
@@ -79,7 +75,7 @@ def scan(features: Tensor, pool: nn.Conv2d) -> Scan:
     channels, totals = features.new_empty(2, num_images, num_channels, 1, dtype=exact)
     weight = _as_column(pool.weight, exact).expand(num_images, -1, -1)
     columns, rows = (channels, totals, weight), (cells, scores)
-    for (values,), (of_channels, its_totals, its_weight), (of_cells, its_scores) in _blocks([flat], columns, rows):
+    for (values,), (of_channels, its_totals, its_weight), (of_cells, its_scores) in blocks_of([flat], columns, rows):
         block = values.to(exact)
         magnitude = block.abs()
         of_cells.add_(magnitude.sum(1, keepdim=True))
@@ -187,7 +183,7 @@ def _sums(student: Tensor, teacher: Tensor, scans: tuple[Scan, Scan], channel_we
     sums = centre.new_empty(4, *centre.shape)
     columns = *(each[:, :, None] for each in (centre, channel_weights)), *sums[..., None]
     rows = ours.pooling[:, None], theirs.pooling[:, None], weighed[:, None]
-    for maps, own, (our_pooling, their_pooling, its_weighed) in _blocks([student, teacher], columns, rows):
+    for maps, own, (our_pooling, their_pooling, its_weighed) in blocks_of([student, teacher], columns, rows):
         its_centre, its_weights, excess, spread, our_context, their_context = own
         block, other = maps[0].to(exact), maps[1].to(exact)
         torch.bmm(block, our_pooling.mT, out=our_context)
@@ -209,7 +205,7 @@ def _gradients(saved: _Saved, slopes: Sums) -> tuple[Tensor, Tensor, Tensor]:
     maps = [*flat, gradient]
     exact = saved.centre.dtype
     columns = _Columns.of(saved, slopes)
-    for (student, teacher, into), own, rows in _blocks(maps, columns, _Rows.of(saved, slopes)):
+    for (student, teacher, into), own, rows in blocks_of(maps, columns, _Rows.of(saved, slopes)):
         column, row = _Columns(*own), _Rows(*rows)
         block, other = student.to(exact), teacher.to(exact)
         torch.bmm(block, row.our_scores.mT, out=column.our_result)
@@ -233,7 +229,7 @@ def _score_slopes(features: Tensor, pooling: Tensor, context: Tensor, slope: Ten
         context: (N, C), and its gradient `slope`, (N, C).
     """
     along = torch.zeros_like(pooling)
-    for (block,), (its_slope,), (its_along,) in _blocks([features.flatten(2)], [slope[:, :, None]], [along[:, None]]):
+    for (block,), (its_slope,), (its_along,) in blocks_of([features.flatten(2)], [slope[:, :, None]], [along[:, None]]):
         its_along.baddbmm_(its_slope.mT, block.to(slope.dtype))
     return pooling * (along - (slope * context).sum(1, keepdim=True))
 
@@ -282,25 +278,6 @@ class _Rows(NamedTuple):
         theirs = _score_slopes(saved.teacher, saved.teacher_pooling, saved.teacher_context, slopes.teacher_context)
         of_sign = slopes.cells / saved.student.shape[1]
         return cls(*(each[:, None] for each in (ours, theirs, saved.student_pooling, slopes.weighed, of_sign)))
-
-
-Tensors: TypeAlias = Sequence[Tensor]
-
-
-def _blocks(maps: Tensors, columns: Tensors, rows: Tensors) -> Iterator[tuple[Tensors, Tensors, Tensors]]:
-    """Yield blocks of maps (N, C, K), with their parts of columns (N, C, 1) and of rows (N, 1, K), as views.
-
-    A block holds some channels of an image, which lie one after another in memory.
-    """
-    num_images, _, num_cells = maps[0].shape
-    if maps[0].device.type != "cpu" or not all(each.is_contiguous() for each in maps):
-        yield maps, columns, rows
-        return
-    step = max(1, _BLOCK_VALUES // num_cells)
-    for image in range(num_images):
-        own = [each[image : image + 1] for each in rows]
-        for parts in zip(*(torch.split(each[image : image + 1], step, 1) for each in (*maps, *columns)), strict=True):
-            yield parts[: len(maps)], parts[len(maps) :], own
 
 
 def _as_column(weight: Tensor, exact: torch.dtype) -> Tensor:
