@@ -1,6 +1,7 @@
 """Sources of the teacher's feature maps: the teacher itself, or another process that has already computed them."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from fgd_core.data.loading import Batch, ComingBatches
 from fgd_core.detectors.base import Detector
+from fgd_core.detectors.folding import with_folded_norms
 
 
 class TeacherMaps(Protocol):
@@ -25,15 +27,25 @@ class TeacherMaps(Protocol):
 
 
 class OwnTeacher:
-    """Runs the teacher in this process."""
+    """Runs the teacher's backbone and pyramid in this process, with its norms folded into its convolutions.
+
+    Args:
+        teacher: in eval mode; from the first maps on, changes of its weights have no effect.
+    """
 
     def __init__(self, teacher: Detector) -> None:
         self.teacher = teacher
 
+    # Not in inference mode: autograd keeps no tensor of it for the gradient of a loss.
     @torch.no_grad()
     def maps(self, batch: Batch) -> Sequence[Tensor]:
         """Return the teacher's levels from fine to coarse, each (N, C, H, W)."""
-        return self.teacher.features(batch.images)
+        return self._folded.features(batch.images)
+
+    @cached_property
+    def _folded(self) -> Detector:
+        # Only now, when the teacher is on its device.
+        return with_folded_norms(self.teacher)
 
 
 class TeacherSharing(Protocol):

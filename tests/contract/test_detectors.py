@@ -5,18 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from fgd_core.data.samples import Category
 from fgd_core.data.targets import Targets
 from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
+from fgd_core.detectors.folding import with_folded_norms
 from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.detectors.solo import Solo
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs, DistributionOutputs, RegionOutputs
 from fgd_core.spec import detectors as spec
-from fgd_core.spec.backbones import ResNet, Swin
+from fgd_core.spec.backbones import Norm, ResNet, Swin
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.detectors import AnyDetector, Capability, DetectorSpec
 from fgd_core.spec.training import Ema, TrainingSpec
@@ -75,6 +77,30 @@ def settings(request: pytest.FixtureRequest) -> DetectorSpec:
     torch.manual_seed(0)
     chosen: DetectorSpec = request.param
     return chosen
+
+
+def test_maps_stay_the_same_if_norms_are_folded(settings: DetectorSpec) -> None:
+    detector = build_detector(settings, NUM_CLASSES).eval()
+    for layer in detector.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for values in (layer.running_mean, layer.running_var, layer.weight, layer.bias):
+                assert values is not None
+                nn.init.uniform_(values, 0.5, 1.5)
+    folded, images = with_folded_norms(detector), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        for ours, theirs in zip(folded.features(images), detector.features(images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+def test_folded_norms_are_gone_and_all_other_weights_are_shared(norm: Norm) -> None:
+    detector = build_detector(spec.RetinaNet(backbone=TINY.model_copy(update={"norm": norm})), NUM_CLASSES).eval()
+    folded = with_folded_norms(detector)
+    kinds = nn.BatchNorm2d, FrozenBatchNorm2d
+    assert any(isinstance(each, kinds) for each in detector.modules())
+    assert not any(isinstance(each, kinds) for each in folded.modules())
+    own = {id(each) for each in detector.parameters()}
+    assert all(id(each) in own for each in folded.get_submodule("head").parameters())
 
 
 def test_every_detector_in_the_table_is_tested() -> None:
