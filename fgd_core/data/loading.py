@@ -1,8 +1,9 @@
 """Turns a data set into batches of tensors, in an order that a resumed run can continue."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fgd_core.data import normalising
 from fgd_core.data.epoch_order import EpochOrder
 from fgd_core.data.examples import Example, read_example, resized
+from fgd_core.data.normalising import normalised_pixels
 from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.targets import Targets
@@ -23,9 +26,8 @@ from fgd_core.spec.data import IMAGE, InputSpec
 
 T = TypeVar("T")
 
-# ImageNet's RGB mean and deviation for pixel values from 0 to 255, as in training of torchvision's backbones.
-MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)[:, None, None]
-STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)[:, None, None]
+MEAN = np.array(normalising.MEAN, dtype=np.float32)[:, None, None]
+STD = np.array(normalising.STD, dtype=np.float32)[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class Batch:
     """Holds the images of one step and their objects; each list has one entry for each image."""
 
     images: Tensor
-    """(N, 3, H, W) float32, normalised, padded with zeros right and bottom; H and W are multiples of `pad_to_px`."""
+    """(N, 3, H, W) float32, normalised, padded with zeros right and bottom; H and W are multiples of `pad_to_px`.
+    Or uint8, from 0 to 255, padded in the same way, until the batch is on the device that trains."""
     image_sizes: list[tuple[int, int]]
     """(height, width) after resizing, before padding."""
     boxes: list[Tensor]
@@ -66,16 +69,41 @@ class Batch:
         return Targets(self.boxes, self.labels, self.image_sizes, self.masks, self.keypoints, self.seeds)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch with all tensors on `device`."""
+        """Return the batch with all tensors on `device`, and its images normalised there."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True)).normalised()
+
+    def normalised(self) -> "Batch":
+        """Return the batch with float32 images; images of that type are normalised already."""
+        pictures = {name: self._normalised(each) for name, each in self.pictures.items()}
+        return replace(self, images=self._normalised(self.images), pictures=pictures)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return normalised_pixels(images, self.image_sizes) if images.dtype == torch.uint8 else images
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in pinned memory, from which a GPU copies while it computes."""
+        return self._changed(Tensor.pin_memory)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield all tensors."""
+        lists = (self.boxes, self.labels, self.masks or (), self.keypoints or (), self.pictures.values())
+        return chain([self.images], *lists)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
             self,
-            images=self.images.to(device, non_blocking=True),
-            boxes=[boxes.to(device, non_blocking=True) for boxes in self.boxes],
-            labels=[labels.to(device, non_blocking=True) for labels in self.labels],
-            masks=self.masks and [masks.to(device, non_blocking=True) for masks in self.masks],
-            keypoints=self.keypoints and [each.to(device, non_blocking=True) for each in self.keypoints],
-            pictures={name: each.to(device, non_blocking=True) for name, each in self.pictures.items()},
+            images=change(self.images),
+            boxes=_changed_at_once(self.boxes, change),
+            labels=_changed_at_once(self.labels, change),
+            masks=self.masks and [change(each) for each in self.masks],
+            keypoints=self.keypoints and [change(each) for each in self.keypoints],
+            pictures={name: change(each) for name, each in self.pictures.items()},
         )
+
+
+def _changed_at_once(rows: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Change the rows (n, …) of all images together, as one tensor: a device gets one copy, not one for each image."""
+    return list(change(torch.cat(list(rows))).split_with_sizes([len(own) for own in rows])) if rows else []
 
 
 class ComingBatches(Protocol):

@@ -142,7 +142,7 @@ class TrainingRun:
         """Load the teacher onto its device; its AP is not checked yet."""
         teacher = load_teacher(settings, resolve=self.context.resolve_checkpoint)
         self.context.emit(teacher.event)
-        teacher.detector.to(self.machine.device).eval()
+        self.machine.placed(teacher.detector).eval()
         return teacher
 
     def check_teacher(self, settings: Teacher, teacher: LoadedTeacher, rescaled: Detector, number: int = 1) -> None:
@@ -275,7 +275,7 @@ class TrainingRun:
             )
 
         return Trainer(
-            detector.to(self.machine.device),
+            self.machine.placed(detector),
             distiller.to(self.machine.device) if distiller is not None else None,
             self.loader,
             self.spec.training,

@@ -34,6 +34,7 @@ class AutoScale(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("is_found", torch.zeros((), dtype=torch.bool))
         self._news: list[ScaleChosen] = []
+        self._is_over = False
 
     def forward(self, task: Tensor, distilled: Tensor, moment: Moment) -> Tensor:
         """Return the factor () of a step.
@@ -42,7 +43,10 @@ class AutoScale(nn.Module):
             task: the loss on labels of this rank ().
             distilled: the distillation loss of this rank at a scale of 1 ().
         """
-        if not self.is_found:
+        # The host reads the buffer at the beginning of each step until it is true, and then no more. What is true
+        # there stays true: only the newest step may be undone.
+        self._is_over = self._is_over or bool(self.is_found)
+        if not self._is_over:
             # A step that was undone may have left some.
             self._news.clear()
             self._learn(*mean_over_ranks(torch.stack([task.detach().double(), distilled.detach().double()])))
@@ -58,9 +62,9 @@ class AutoScale(nn.Module):
     def _learn(self, task: Tensor, distilled: Tensor) -> None:
         """Take in the losses () of a step; steps without a usable ratio, for example without objects, do not count."""
         log = (distilled / task).log()
-        if log.isfinite():
-            self.sum_of_logs += log
-            self.count += 1
+        is_usable = log.isfinite()
+        self.sum_of_logs += torch.where(is_usable, log, 0)
+        self.count += is_usable
 
     def _end(self, moment: Moment) -> None:
         self.is_found.fill_(value=True)

@@ -1,11 +1,14 @@
 """Averages the weights of a detector over steps or epochs."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 
+import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import Content
@@ -22,34 +25,38 @@ class Average:
     """
 
     def __init__(self, detector: Detector, ema: Ema | None = None) -> None:
-        kept: Callable[[int], float] = _kept_by_mean if ema is None else partial(ema_decay, ema)
-        self._model = AveragedModel(detector, multi_avg_fn=partial(_towards_new, kept), use_buffers=True)
-        self._model.requires_grad_(requires_grad=False).eval()
-
-    @property
-    def detector(self) -> Detector:
-        """The detector with the averaged weights, in eval mode."""
-        detector = self._model.module
-        assert isinstance(detector, Detector)
-        return detector
-
-    @property
-    def count(self) -> int:
+        self.detector = copy.deepcopy(detector).requires_grad_(requires_grad=False).eval()
+        self.count = 0
         """How many sets of weights the average contains."""
-        return int(self._model.n_averaged)
+        self._kept: Callable[[int], float] = _kept_by_mean if ema is None else partial(ema_decay, ema)
 
+    @torch.no_grad()
     def add(self, detector: Detector) -> None:
         """Add the present weights of a detector; the first ones are copied."""
-        self._model.update_parameters(detector)
+        averages, news = [*_state_of(self.detector)], [*_state_of(detector)]
+        if self.count:
+            # PyTorch's `AveragedModel` keeps its count in a tensor, and the host would wait for it.
+            towards_new = get_ema_multi_avg_fn(self._kept(self.count))  # type: ignore[no-untyped-call]
+            towards_new([*filter(torch.is_floating_point, averages)], [*filter(torch.is_floating_point, news)], 0)
+        for average, new in zip(averages, news, strict=True):
+            # Counts of batches have no mean.
+            if not self.count or not average.is_floating_point():
+                average.copy_(new)
+        self.count += 1
 
     def clear(self) -> None:
         """Begin anew: the next weights are copied."""
-        self._model.n_averaged.zero_()
+        self.count = 0
 
     def restore(self, state: dict[str, Tensor], count: int) -> None:
         """Restore an average of `count` sets of weights from the state of its detector."""
         self.detector.load_state_dict(state)
-        self._model.n_averaged.fill_(count)
+        self.count = count
+
+
+def _state_of(detector: Detector) -> Iterator[Tensor]:
+    """Return all parameters and buffers."""
+    return chain(detector.parameters(), detector.buffers())
 
 
 class Averages:
@@ -128,21 +135,6 @@ class Averages:
 def num_evaluations(epochs: int, every: int) -> int:
     """Return the number of evaluations in so many epochs, of which the last one is always evaluated."""
     return -(-epochs // every)
-
-
-def _towards_new(kept: Callable[[int], float], averages: list[Tensor], news: list[Tensor], count: Tensor | int) -> None:
-    """Move averages (…) of `count` sets of weights in place towards new weights of the same shapes.
-
-    Args:
-        kept: returns the share of the average that is kept.
-    """
-    if averages[0].is_floating_point():
-        update = get_ema_multi_avg_fn(kept(int(count)))  # type: ignore[no-untyped-call]
-        update(averages, news, count)
-        return
-    # Counts of batches have no mean: PyTorch fails to compute one on a GPU, and rounds a moving average down.
-    for average, new in zip(averages, news, strict=True):
-        average.copy_(new)
 
 
 def _kept_by_mean(count: int) -> float:

@@ -172,9 +172,10 @@ class Distiller(Distillation):
         total = batch.images.new_zeros((), dtype=torch.float32)
         scale = scale_at(self._method, moment)
         if self._method.weighs_nothing or not scale:
-            return at_rest(total, self), {**self._shown(total.new_tensor(scale)), "distill/total": total}
+            return at_rest(total, self), {**self._shown(torch.full_like(total, scale)), "distill/total": total}
         places = self.losses(self._lesson(student, batch, moment))
-        factor = total.new_tensor(scale) if self.auto_scale is None else self._found(places, scale, moment, task)
+        # `full_like` and not `new_tensor`: the host would wait until the number is on the device.
+        factor = torch.full_like(total, scale) if self.auto_scale is None else self._found(places, scale, moment, task)
         parts = self._shown(factor)
         for place, terms in places.items():
             weighed = terms.scaled(scale if self.auto_scale is None else factor)

@@ -2,15 +2,18 @@
 
 import platform
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pycocotools
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgd_core.errors import DeviceError
 from fgd_core.spec.events import DeviceReady
 from fgd_core.spec.resources import Resources
+
+N = TypeVar("N", bound=nn.Module)
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,6 +32,16 @@ class Machine:
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"{platform.machine()} CPU"
+
+    @property
+    def values_behind(self) -> int:
+        """How many steps later the values of a step are read: an accelerator then has work while the host reads."""
+        return 0 if self.device.type == "cpu" else 1
+
+    def placed(self, network: N) -> N:
+        """Move a network to the device, in place; on a GPU to the layout that its convolutions are fastest with."""
+        placed = network.to(self.device)
+        return placed.to(memory_format=torch.channels_last) if self.device.type == "cuda" else placed
 
     def describe(self) -> DeviceReady:
         """Return the event that reports device, precision and versions."""

@@ -9,7 +9,6 @@ from torch.amp import GradScaler
 from fgd_core.data.loading import Batch
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import Content
-from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
 from fgd_core.spec.training import TrainingSpec
 from fgd_core.training.compiling import compiled, compiler_errors_named
@@ -36,34 +35,35 @@ class Optimisation:
         self._rates = [group.rate for group in groups]
         self.optimizer = build_optimizer(settings.optimizer, groups)
         self._scaler = GradScaler(machine.device.type, enabled=machine.autocast_dtype is torch.float16)
+        self._before: list[Tensor] = []
 
     def step(self, batch: Batch, moment: Moment, learning_rate: float) -> dict[str, Tensor]:
         """Train on a batch of the machine's device; return the values of the step, scalars (), by name.
 
+        If the loss or the gradient is not finite, the weights stay as they are; see `training_step`.
+
         Raises:
-            NonFiniteLossError: the loss or the gradient is not finite; weights are unchanged and, if the settings allow
-                to go on, running statistics too.
             CompilerError: the code should be compiled, and cannot be.
         """
         for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = learning_rate * factor
-        before = [each.clone() for each in self._learner.buffers()] if self._settings.skip_bad_steps else []
-        try:
-            with compiler_errors_named() if self._settings.compile else nullcontext():
-                return training_step(
-                    self._learner,
-                    self.optimizer,
-                    batch,
-                    clip_norm=self._settings.clip_norm,
-                    autocast_dtype=self._machine.autocast_dtype,
-                    moment=moment,
-                    accumulate=self._settings.accumulate,
-                    scaler=self._scaler,
-                )
-        except NonFiniteLossError:
-            for buffer, value in zip(self._learner.buffers(), before, strict=bool(before)):
-                buffer.copy_(value)
-            raise
+        self._before = [each.clone() for each in self._learner.buffers()] if self._settings.skip_bad_steps else []
+        with compiler_errors_named() if self._settings.compile else nullcontext():
+            return training_step(
+                self._learner,
+                self.optimizer,
+                batch,
+                clip_norm=self._settings.clip_norm,
+                autocast_dtype=self._machine.autocast_dtype,
+                moment=moment,
+                accumulate=self._settings.accumulate,
+                scaler=self._scaler,
+            )
+
+    def undo(self) -> None:
+        """Restore the running statistics from before the newest step, if the settings allow to skip steps."""
+        for buffer, value in zip(self._learner.buffers(), self._before, strict=bool(self._before)):
+            buffer.copy_(value)
 
     def state_dict(self) -> Content:
         """Return the state of the optimiser, and of the scaler if there is one."""

@@ -1,7 +1,7 @@
 """Builds optimisers, computes the learning rate from the step, and clips gradients."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -66,9 +66,26 @@ def build_optimizer(settings: OptimizerSpec, groups: Iterable[ParameterGroup]) -
     ]
     match settings:
         case Sgd():
-            return _SGD(options, settings.learning_rate, momentum=settings.momentum, fused=True)
+            sgd = _SGD(options, settings.learning_rate, momentum=settings.momentum, fused=True)
+            # PyTorch would make them in the first step, of whatever is in memory if that step is not carried out.
+            for each in _parameters(sgd) if settings.momentum else ():
+                sgd.state[each]["momentum_buffer"] = torch.zeros_like(each)
+            return sgd
         case AdamW():
             return _ADAMW(options, settings.learning_rate, fused=True)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    return (each for group in optimizer.param_groups for each in group["params"])
+
+
+def update_unless(is_bad: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Update the weights unless `is_bad`, bool (), is true; the device decides, so the host does not wait.
+
+    The optimiser must be fused.
+    """
+    optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+    optimizer.step()
 
 
 def learning_rate(settings: TrainingSpec, step: int, steps: int) -> float:
@@ -109,13 +126,12 @@ def clip_gradients(groups: Iterable[Iterable[nn.Parameter]], max_norm: float | N
         The norm before clipping, a scalar.
     """
     parameters = [list(group) for group in groups]
-    total = torch.zeros(())
+    total = torch.zeros((), device=parameters[0][0].device)
     for group in parameters:
         gradients = [p.grad for p in group if p.grad is not None]
         if not gradients:
             continue  # its norm would be on the CPU, and would move the others' there
-        norm = nn.utils.get_total_norm(gradients)
-        total = torch.hypot(norm, total.to(norm.device))
+        total = torch.hypot(nn.utils.get_total_norm(gradients), total)
     if max_norm is not None:
         for group in parameters:
             nn.utils.clip_grads_with_norm_(group, max_norm, total)

@@ -1,5 +1,6 @@
-"""Runs one optimisation step."""
+"""Runs one optimisation step, in which the host does not wait for the device."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple, TypeAlias, cast
@@ -17,7 +18,7 @@ from fgd_core.no_compiler import SharedByRanks
 from fgd_core.ranks import mean_over_ranks, world_size, zero_of
 from fgd_core.training.accumulation import parts_of
 from fgd_core.training.distiller import Distillation
-from fgd_core.training.optimizers import clip_gradients
+from fgd_core.training.optimizers import clip_gradients, update_unless
 
 Features: TypeAlias = Callable[[Tensor], list[Tensor]]
 """Turns images into the maps of a pyramid, as `Detector.features` does."""
@@ -110,27 +111,38 @@ def training_step(
         accumulate: number of parts of the batch that run one after another; their losses are averaged.
         scaler: scales the loss for float16. A gradient beyond float16 then changes no weights but lowers the scale.
     Returns:
-        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`; the means over parts and
-        ranks. With a scaler also `gradient_scale`, and no `gradient_norm` if the gradient was too large for float16.
-    Raises:
-        NonFiniteLossError: the loss or the gradient norm is not finite; the weights are unchanged.
+        By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`, with a scaler also
+        `gradient_scale`; the means over parts and ranks. If the loss or the gradient norm is not finite, the weights
+        are unchanged. `checked` tells apart what that means, once the values are on the host.
     """
     scaler = scaler or GradScaler(enabled=False)
     optimizer.zero_grad(set_to_none=True)
     values = _means(_backward(learner, parts_of(batch, accumulate), moment, autocast_dtype, scaler))
     scaler.unscale_(optimizer)
     norm = clip_gradients(_trained(learner).groups, clip_norm)
+    update_unless(~(torch.isfinite(values["loss"]) & torch.isfinite(norm)), optimizer)
     if scaler.is_enabled():
-        values["gradient_scale"] = norm.new_tensor(scaler.get_scale())
-    if bool(torch.isfinite(values["loss"]) & torch.isfinite(norm)):
-        scaler.step(optimizer)
-        scaler.update()
-        return {**values, "gradient_norm": norm}
-    is_overflow = scaler.is_enabled() and scaler.get_scale() > 1 and bool(torch.isfinite(values["loss"]))
+        # `get_scale` would wait for the device.
+        values["gradient_scale"] = scaler.scale(torch.ones_like(norm))
     scaler.update()
-    if not is_overflow:
-        raise _non_finite({**values, "gradient_norm": norm})
-    return values
+    return {**values, "gradient_norm": norm}
+
+
+def checked(values: Mapping[str, float]) -> dict[str, float]:
+    """Check the values of a step, by name.
+
+    Returns:
+        The values, without `gradient_norm` if the gradient was too large for float16, which is no error.
+    Raises:
+        NonFiniteLossError: the loss or the gradient norm is not finite, so the step has not changed the weights.
+    """
+    if not math.isfinite(values["loss"]):
+        raise _non_finite(values)
+    if math.isfinite(values["gradient_norm"]):
+        return dict(values)
+    if values.get("gradient_scale", 0) <= 1:
+        raise _non_finite(values)
+    return {name: value for name, value in values.items() if name != "gradient_norm"}
 
 
 def _trained(learner: nn.Module) -> Learner:
@@ -164,7 +176,7 @@ def _means(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(parts, means, strict=True))
 
 
-def _non_finite(values: Mapping[str, Tensor]) -> NonFiniteLossError:
+def _non_finite(values: Mapping[str, float]) -> NonFiniteLossError:
     cure = "lower the learning rate, clip gradients, or lower the distillation's scale"
-    numbers = {name: str(value.item()) for name, value in values.items()}
+    numbers = {name: str(value) for name, value in values.items()}
     return NonFiniteLossError(f"the loss or its gradient is not finite; {cure}", **numbers)

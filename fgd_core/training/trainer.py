@@ -1,10 +1,7 @@
 """Trains a detector: the loop over epochs with steps, evaluations, checkpoints and events."""
 
 import time
-from collections.abc import Callable, Mapping
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterable, Mapping
 
 from fgd_core.data.loading import Batch, TrainLoader
 from fgd_core.detectors.base import Detector
@@ -32,10 +29,13 @@ from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.ending import Spent, exhausted, no_gain_is_left
 from fgd_core.training.identity import RunIdentity
+from fgd_core.training.late_values import LateReader, LateValues
 from fgd_core.training.machine import Machine, generator_states, restore_generators
 from fgd_core.training.optimisation import Optimisation
 from fgd_core.training.optimizers import learning_rate
 from fgd_core.training.state import TrainingState
+from fgd_core.training.step import checked
+from fgd_core.training.transfer import Transfer
 from fgd_core.training.window import StepWindow
 
 _REPORTED_SINGLY = 10
@@ -78,6 +78,9 @@ class Trainer:
         self.steps = settings.epochs * loader.steps_per_epoch
         self._saved_at_s = self._counted_at_s = time.monotonic()
         self._window = StepWindow()
+        self._transfer = Transfer(machine.device)
+        # A bad step can be undone only before the next one has begun.
+        self._late = LateReader(0 if settings.skip_bad_steps else machine.values_behind)
 
     @property
     def step(self) -> int:
@@ -171,12 +174,15 @@ class Trainer:
         for batch in self.loader.epoch(state.epoch, state.step_in_epoch):
             waited_s = time.perf_counter() - waits_since_s
             if from_first(self.context.should_stop):
+                self._read(self._late.rest())
                 self._log_steps()
                 return False
-            self._run_step(batch.to(self._machine.device), waited_s)
+            self._run_step(self._transfer(batch), waited_s)
             if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
+                self._read(self._late.rest())
                 self._save_last()
             waits_since_s = time.perf_counter()
+        self._read(self._late.rest())
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
         num_trained = self.loader.steps_per_epoch - state.skipped_in_epoch
         means = {name: total / num_trained for name, total in state.epoch_sums.items()}
@@ -200,21 +206,22 @@ class Trainer:
         return True
 
     def _run_step(self, batch: Batch, waited_s: float) -> None:
-        """Train on one batch; report progress about once a second."""
+        """Train on one batch, and read the values of the step before; report progress about once a second."""
         started_s = time.perf_counter()
-        rate = learning_rate(self.settings, self.step, self.steps)
-        values = self._train_on(batch, rate)
-        state = self.state
+        state, rate = self.state, learning_rate(self.settings, self.step, self.steps)
+        values = self._optimisation.step(batch, Moment(self.step, self.steps, self.settings.epochs), rate)
         state.step_in_epoch += 1
-        for name, value in values.items():
-            state.epoch_sums[name] = state.epoch_sums.get(name, 0.0) + value
+        self._late.add(LateValues(self.step, values, learning_rate=rate, waited_s=waited_s))
+        num_skipped = state.skipped_steps
+        self._read(self._late.due())
         elapsed_s = time.perf_counter() - started_s
         state.train_s += elapsed_s
         state.epoch_train_s += elapsed_s
-        if not values:
+        self._window.trained_s += elapsed_s
+        if state.skipped_steps > num_skipped:
             return
+        self._averages.after_step()
         self._report_news()
-        self._window.add(self.step, values, waited_s=waited_s, trained_s=elapsed_s)
         if self._window.is_due():
             self._report_progress(rate)
             self._log_steps()
@@ -233,31 +240,34 @@ class Trainer:
             message = f"in epoch {self.state.epoch} {advice}"
             self.context.emit(Warned(code="distillation_unbalanced", message=message))
 
-    def _train_on(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Return the values of the step by name; empty if it was skipped."""
+    def _read(self, steps: Iterable[LateValues]) -> None:
+        """Take in the values of steps that were launched, oldest first."""
         state = self.state
-        try:
-            tensors = self._optimisation.step(batch, Moment(self.step, self.steps, self.settings.epochs), rate)
-        except NonFiniteLossError as error:
-            # The values of the steps before this one show the cause.
-            self._log_steps()
-            error.details |= {"epoch": state.epoch + 1, "step": self.step + 1, "learning_rate": rate}
-            if state.skipped_in_row == self.settings.skip_bad_steps:
-                raise
-            self._skip(error)
-            return {}
-        state.skipped_in_row = 0
-        self._averages.after_step()
-        return _to_floats(tensors)
+        for step in steps:
+            try:
+                values = checked(step.read())
+            except NonFiniteLossError as error:
+                # The values of the steps before this one show the cause.
+                self._log_steps()
+                error.details |= {"epoch": state.epoch + 1, "step": step.step, "learning_rate": step.learning_rate}
+                if state.skipped_in_row == self.settings.skip_bad_steps:
+                    raise
+                self._skip(error)
+                continue
+            state.skipped_in_row = 0
+            for name, value in values.items():
+                state.epoch_sums[name] = state.epoch_sums.get(name, 0.0) + value
+            self._window.add(step.step, values, waited_s=step.waited_s)
 
     def _skip(self, error: NonFiniteLossError) -> None:
-        """Count a bad step, and report it."""
+        """Undo what a bad step has changed, count it, and report it."""
+        self._optimisation.undo()
         state, limit = self.state, self.settings.skip_bad_steps
         state.skipped_steps, state.skipped_in_row = state.skipped_steps + 1, state.skipped_in_row + 1
         state.skipped_in_epoch += 1
         if _is_reported(state.skipped_steps):
             row = f"{state.skipped_in_row} of at most {limit} in a row, {state.skipped_steps} so far"
-            message = f"step {self.step + 1} is skipped, {row}: {error.message}"
+            message = f"step {error.details['step']} is skipped, {row}: {error.message}"
             self.context.emit(Warned(code="step_skipped", message=message, details=dict(error.details)))
 
     def _report_progress(self, rate: float) -> None:
@@ -376,9 +386,3 @@ class Trainer:
 def _is_reported(number: int) -> bool:
     """Return whether the bad step of this number gets an event: the first ones, and then fewer and fewer."""
     return number <= _REPORTED_SINGLY or number.bit_count() == 1
-
-
-def _to_floats(values: dict[str, Tensor]) -> dict[str, float]:
-    """Convert scalars to floats with a single transfer from the device."""
-    stacked = torch.stack([value.float() for value in values.values()]).tolist()
-    return dict(zip(values, stacked, strict=True))

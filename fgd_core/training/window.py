@@ -16,13 +16,14 @@ class StepWindow:
         self._due_s = 0.0
         self._steps: list[int] = []
         self._columns: dict[str, list[float | None]] = {}
-        self._waited_s = self._trained_s = 0.0
+        self._waited_s = 0.0
+        self.trained_s = 0.0
+        """Seconds that went into training; whoever trains adds them."""
 
-    def add(self, step: int, values: dict[str, float], *, waited_s: float, trained_s: float) -> None:
-        """Add the values of a step, and its seconds."""
+    def add(self, step: int, values: dict[str, float], *, waited_s: float) -> None:
+        """Add the values of a step, and the seconds that it waited for images."""
         self._count += 1
         self._waited_s += waited_s
-        self._trained_s += trained_s
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             # Some terms occur only in some steps.
@@ -41,17 +42,17 @@ class StepWindow:
 
     def is_due(self) -> bool:
         """Return whether the next progress event is due."""
-        return time.monotonic() >= self._due_s
+        return self._count > 0 and time.monotonic() >= self._due_s
 
     @property
     def data_wait(self) -> float:
         """Fraction of the time of these steps that went into waiting for images, in [0, 1]."""
-        return self._waited_s / (self._waited_s + self._trained_s)
+        return self._waited_s / (self._waited_s + self.trained_s)
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call, by name."""
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
-        self._waited_s = self._trained_s = 0.0
+        self._waited_s = self.trained_s = 0.0
         self._due_s = time.monotonic() + _PROGRESS_EVERY_S
         return means

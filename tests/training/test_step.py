@@ -16,7 +16,7 @@ from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import AdamW, CosineSchedule, Sgd, StepSchedule, TrainingSpec
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.optimizers import ParameterGroup, build_optimizer, clip_gradients, learning_rate
-from fgd_core.training.step import Learner, training_step
+from fgd_core.training.step import Learner, checked, training_step
 from tests.library import TINY_DETECTOR, train_spec
 
 SPEC = train_spec(data={"num_train": 80})
@@ -101,10 +101,11 @@ class TestNonFiniteLoss:
         optimizer = build_optimizer(AdamW(), [ParameterGroup([*detector.parameters()])])
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         before = copy.deepcopy(dict(detector.named_parameters()))
+        values = training_step(
+            Learner(detector), optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
+        )
         with pytest.raises(NonFiniteLossError) as caught:
-            training_step(
-                Learner(detector), optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
-            )
+            checked({name: value.item() for name, value in values.items()})
         assert caught.value.details["task/box"] == "inf"
         assert all(torch.equal(before[name], value) for name, value in detector.named_parameters())
 
