@@ -1,4 +1,4 @@
-"""Measure what the diagnosis of a detector takes at the end of a run, beside pycocotools' matching of the same boxes.
+"""Measure what the diagnosis of a detector takes at the end of a run, beside the matching of the same boxes.
 
     python -m benchmarks.diagnosing [--images 5000] [--detections 100] [--classes 80]
 
@@ -75,8 +75,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     dataset, found = drawn(options.images, options.detections, options.classes)
-    evaluation = timed("pycocotools: matching", lambda: match_detections(dataset, found))
-    timed("pycocotools: accumulating", lambda: precision_curves(evaluation))
+    evaluation = timed("matching and accumulating", lambda: match_detections(dataset, found))
+    timed("curves", lambda: precision_curves(evaluation))
     images = timed("matching with all overlaps", lambda: match_images(dataset.samples, found))
     timed("kinds of error", lambda: kinds_of_error(images, options.classes))
     timed("AP by objects per image", lambda: by_object_count(dataset, evaluation))

@@ -3,23 +3,24 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from pycocotools.cocoeval import COCOeval
 
 from fgd_core.data.samples import DetectionDataset, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
+from fgd_core.detectors.weights.digests import state_digest
 from fgd_core.errors import StorageError
-from fgd_core.evaluation.coco import coco_scores, keypoint_scores, mask_scores, match_detections
+from fgd_core.evaluation.coco import Evaluation, coco_scores, keypoint_scores, mask_scores, match_detections
 from fgd_core.evaluation.detections_file import write_detections
 from fgd_core.evaluation.diagnosis import diagnose
 from fgd_core.evaluation.diagnosis.matching import MatchedImage, match_images
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections, detect_all
-from fgd_core.evaluation.samples import draw_samples
+from fgd_core.evaluation.samples import draw_samples, drawn_images
 from fgd_core.evaluation.speed import device_lock_for, measure_speed
 from fgd_core.evaluation.worst_images import Looking, ShownTeacher, save_worst_images
-from fgd_core.ranks import from_first
+from fgd_core.ranks import from_first, is_first
 from fgd_core.spec.data import InputSpec
 from fgd_core.spec.events import Diagnosed, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
@@ -30,8 +31,20 @@ _WAIT_S, _WAIT_SHARE = 20.0, 0.1
 """The limits of the wait for exclusive use of the device: seconds, and share of the run's time so far."""
 
 
+class _Best(NamedTuple):
+    """Holds the detections of the evaluation with the highest AP so far."""
+
+    ap: float
+    digest: str
+    """Of the detector's weights."""
+    detections: Mapping[int, ImageDetections]
+    """With masks and keypoints only on the images that are drawn, which saves memory."""
+
+
 class Evaluator:
     """Evaluates detectors; holds the lock of its device inside a `with` block, see `device_lock`.
+
+    Keeps the detections of the best evaluation, because a run ends with the result of its best weights.
 
     Args:
         device: the device of the detectors.
@@ -56,6 +69,7 @@ class Evaluator:
         self._emit, self._what = emit, what
         self._began_s = self._reported_s = time.monotonic()
         self._lock = device_lock_for(device)
+        self._best: _Best | None = None
 
     def __enter__(self) -> "Evaluator":
         self._lock.acquire()
@@ -72,7 +86,10 @@ class Evaluator:
         """
         self._lock.yield_device()
         detections = self._detect(detector)
-        return from_first(lambda: self._score(detector, detections))
+        scores = from_first(lambda: self._score(detector, detections))
+        if is_first():
+            self._keep_if_best(detector, scores, detections)
+        return scores
 
     def _score(self, detector: Detector, detections: Mapping[int, ImageDetections]) -> Scores:
         scores = coco_scores(self._dataset, detections)
@@ -93,6 +110,7 @@ class Evaluator:
     ) -> RunResult:
         """Collect the scores, errors, size and speed of a detector; writes pictures and comparison data to `folder`.
 
+        Detects again only if these weights did not have the highest AP of all that were scored here, as after a resume.
         Several ranks detect together, and rank 0 does the rest; all return the same.
 
         Args:
@@ -100,7 +118,7 @@ class Evaluator:
         Raises:
             StorageError: a picture could not be written.
         """
-        detections = self._detect(detector)
+        detections = self._found(detector)
 
         def collect() -> RunResult:
             images = self._save(detections, folder)
@@ -109,6 +127,24 @@ class Evaluator:
             return self._collect(detector, scores, device_name)
 
         return from_first(collect)
+
+    def _found(self, detector: Detector) -> Mapping[int, ImageDetections]:
+        """Return the detections of the detector, on rank 0; detects only if they are not kept."""
+        best = self._best
+        if not from_first(lambda: best is not None and best.digest == state_digest(detector)):
+            return self._detect(detector)
+        return best.detections if best is not None else {}
+
+    def _keep_if_best(self, detector: Detector, scores: Scores, detections: Mapping[int, ImageDetections]) -> None:
+        ap = scores.ap or 0.0
+        if self._best is not None and ap <= self._best.ap:
+            return
+        drawn = {self._dataset.samples[index].image_id for index in drawn_images(self._dataset)}
+        kept = {
+            image_id: found if image_id in drawn else found._replace(masks=None, keypoints=None)
+            for image_id, found in detections.items()
+        }
+        self._best = _Best(ap, state_digest(detector), kept)
 
     def _save(self, detections: Mapping[int, ImageDetections], folder: Path) -> list[MatchedImage]:
         """Save samples, comparison data and the diagnosis; returns the matched detections of all images."""
@@ -141,7 +177,7 @@ class Evaluator:
             device=device_name,
         )
 
-    def _write_evidence(self, evaluation: COCOeval, folder: Path) -> None:
+    def _write_evidence(self, evaluation: Evaluation, folder: Path) -> None:
         names = [category.name for category in self._dataset.categories]
         try:
             saved = write_evidence(evaluation, fingerprint=self._dataset.fingerprint, class_names=names, folder=folder)

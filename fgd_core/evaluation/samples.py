@@ -29,12 +29,18 @@ _COLOURS = (
 )  # fmt: skip
 
 
+def drawn_images(dataset: DetectionDataset, num_images: int = 6) -> list[int]:
+    """Return the indices of the images that `draw_samples` draws: spread evenly over the split."""
+    last = len(dataset.samples) - 1
+    return [int(index) for index in np.linspace(0, last, min(num_images, last + 1)).round()]
+
+
 def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetections], num_images: int = 6) -> bytes:
     """Draw a PNG of two rows, annotations above and detections with a score of at least 0.3 below.
 
-    The images are spread evenly over the split. Draws boxes, and masks and keypoints if there are any.
+    Draws boxes, and masks and keypoints if there are any.
     """
-    chosen = _spread(dataset, num_images)
+    chosen = drawn_images(dataset, num_images)
     detected = []
     for index in stoppable(chosen):
         one = detections[dataset.samples[index].image_id]
@@ -55,7 +61,7 @@ def draw_samples(dataset: DetectionDataset, detections: Mapping[int, ImageDetect
 
 def draw_annotations(dataset: DetectionDataset, num_images: int) -> bytes:
     """Draw a PNG of images, spread evenly over the split, with their annotations."""
-    chosen = stoppable(_spread(dataset, num_images))
+    chosen = stoppable(drawn_images(dataset, num_images))
     return _png([_draw_annotated(dataset, index) for index in chosen], columns=_COLUMNS)
 
 
@@ -67,7 +73,7 @@ def draw_augmented(
     Args:
         examples: of the same split.
     """
-    chosen = stoppable(_spread(dataset, num_images))
+    chosen = stoppable(drawn_images(dataset, num_images))
     return _png([_draw_example(dataset, examples.at(Place(0, index))) for index in chosen], columns=_COLUMNS)
 
 
@@ -75,11 +81,6 @@ def _draw_example(dataset: DetectionDataset, example: Example) -> Tensor:
     """Draw an example: (3, _SIDE_PX, _SIDE_PX) uint8."""
     keypoints = _labelled_places(example.keypoints) if example.keypoints is not None else None
     return _draw(dataset, example.image, example.boxes, example.labels, masks=example.masks, keypoints=keypoints)
-
-
-def _spread(dataset: DetectionDataset, num_images: int) -> list[int]:
-    last = len(dataset.samples) - 1
-    return [int(index) for index in np.linspace(0, last, min(num_images, last + 1)).round()]
 
 
 def _draw_annotated(dataset: DetectionDataset, index: int) -> Tensor:

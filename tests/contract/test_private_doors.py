@@ -50,7 +50,7 @@ DOORS = (
         "pycocotools",
         "pycocotools.cocoeval",
         ("COCOeval.computeIoU", "COCOeval.evaluateImg"),
-        "fgd_core/evaluation/pycocotools_private.py",
+        "fgd_core/evaluation/pycocotools_engine.py",
     ),
     Door(
         "uvicorn",

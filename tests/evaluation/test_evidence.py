@@ -1,17 +1,24 @@
 """The evidence file that a run writes at its end."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fgd_core.errors import StorageError
-from fgd_core.evaluation import evaluator
+from fgd_core.evaluation import evaluator, inference
+from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.runs import execute
-from fgd_core.spec.events import ArtifactSaved, Warned
+from fgd_core.spec.events import ArtifactSaved, Evaluated, Warned
 from service.compare.evidence import read
 from service.compare.precision import overall, scores
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
+
+SPEC = train_spec(
+    detector={"backbone": {"stem_width": 8}, "fpn_width": 16},
+    training={"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, object]
     """Train a detector that detects some of the squares."""
     folder = tmp_path_factory.mktemp("trained")
     context = RecordingContext(folder)
-    training = {"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
-    spec = train_spec(detector={"backbone": {"stem_width": 8}, "fpn_width": 16}, training=training)
-    finished = execute(with_data(spec, squares), context)
+    finished = execute(with_data(SPEC, squares), context)
     assert finished.result is not None and (finished.result.scores.ap or 0) > 0.1, finished
     return folder, context
 
@@ -37,6 +42,19 @@ def assert_evidence(folder: Path, context: RecordingContext, ap: float | None) -
     evidence = read(folder / "evaluation.npz", whose="it")
     ones = np.ones((len(evidence.image_ids), 1))
     assert float(overall(scores(evidence, ones))[0, 0]) == pytest.approx(ap, abs=1e-9)
+
+
+def counted_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of images of each pass over a split from now on."""
+    passes: list[int] = []
+
+    def detect_all(*arguments: Any, **options: Any) -> dict[int, ImageDetections]:
+        found = inference.detect_all(*arguments, **options)
+        passes.append(len(found))
+        return found
+
+    monkeypatch.setattr(evaluator, "detect_all", detect_all)
+    return passes
 
 
 class TestRunsWriteEvidence:
@@ -59,6 +77,36 @@ class TestRunsWriteEvidence:
             finished = execute(with_data(spec, squares), context)
             assert finished.result is not None, finished.error
             assert_evidence(tmp_path / name, context, finished.result.scores.ap)
+
+    def test_the_result_needs_no_further_detection(
+        self, squares: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The best of three epochs is the first or the second here; their detections are kept."""
+        passes = counted_passes(monkeypatch)
+        context = RecordingContext(tmp_path / "trained")
+        training = {"epochs": 3, "evaluate_every": 1, "optimizer": {"learning_rate": 5e-3}}
+        finished = execute(with_data(train_spec(training=training), squares), context)
+        assert finished.result is not None, finished.error
+        assert len(passes) == len(context.of(Evaluated)) == 3
+        assert_evidence(tmp_path / "trained", context, finished.result.scores.ap)
+
+        evaluated = RecordingContext(tmp_path / "evaluated")
+        execute(with_data(evaluate_spec(tmp_path / "trained/checkpoints/best.pt"), squares), evaluated)
+        assert len(passes) == 4
+        written, again = (np.load(tmp_path / name / "evaluation.npz") for name in ("trained", "evaluated"))
+        assert all(np.array_equal(written[name], again[name]) for name in written.files)
+
+    def test_a_resumed_run_detects_again_with_its_best_weights(
+        self, trained: tuple[Path, RecordingContext], squares: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that ended before its result was stored has its best checkpoint, but no detections."""
+        folder, _ = trained
+        passes = counted_passes(monkeypatch)
+        resumed = RecordingContext(folder)
+        finished = execute(with_data(SPEC, squares), resumed)
+        assert finished.result is not None, finished.error
+        assert (len(passes), resumed.of(Evaluated)) == (1, [])
+        assert_evidence(folder, resumed, finished.result.scores.ap)
 
     def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,

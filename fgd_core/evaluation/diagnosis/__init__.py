@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pycocotools.cocoeval import COCOeval
 
 from fgd_core.data.samples import DetectionDataset
-from fgd_core.evaluation.diagnosis.average_precision import ap_of_results
+from fgd_core.evaluation.coco import Evaluation
+from fgd_core.evaluation.diagnosis.average_precision import ap_of_images
 from fgd_core.evaluation.diagnosis.calibration import measure_calibration
 from fgd_core.evaluation.diagnosis.confusion import count_confusions
 from fgd_core.evaluation.diagnosis.errors import kinds_of_error
 from fgd_core.evaluation.diagnosis.matching import MatchedImage
+from fgd_core.evaluation.matches import OVERLAPS
 from fgd_core.spec.diagnosis import CountGroup, Diagnosis, PrecisionCurve
 
 _GROUPS: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 1), (2, 3), (4, 7), (8, 15), (16, None))
@@ -18,12 +19,12 @@ _GROUPS: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 1), (2, 3), (4, 7), (
 _SHOWN_IOUS = (0.5, 0.75)
 
 
-def diagnose(dataset: DetectionDataset, images: Sequence[MatchedImage], evaluation: COCOeval) -> Diagnosis:
+def diagnose(dataset: DetectionDataset, images: Sequence[MatchedImage], evaluation: Evaluation) -> Diagnosis:
     """Diagnose the boxes that a detector found on a whole split.
 
     Args:
         images: in the order of the data set.
-        evaluation: the same detections, matched by pycocotools.
+        evaluation: the same detections.
     """
     names = [category.name for category in dataset.categories]
     ap50, errors = kinds_of_error(images, len(names))
@@ -38,14 +39,13 @@ def diagnose(dataset: DetectionDataset, images: Sequence[MatchedImage], evaluati
     )
 
 
-def precision_curves(evaluation: COCOeval) -> list[PrecisionCurve]:
+def precision_curves(evaluation: Evaluation) -> list[PrecisionCurve]:
     """Return precision over recall at IoU 0.5, at 0.75, and as the mean over all IoUs; none without true boxes."""
-    evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoUs, recalls, classes); -1 for classes without boxes
+    precision = evaluation.curves.precision[:, :, :, 0, -1]  # (IoUs, recalls, classes); -1 for classes without boxes
     of_classes = precision[:, :, (precision > -1).all((0, 1))].mean(2) if (precision > -1).any() else None
     if of_classes is None:
         return []
-    ious = [round(float(iou), 2) for iou in evaluation.params.iouThrs]
+    ious = [round(float(iou), 2) for iou in OVERLAPS]
     rows = [(iou, of_classes[ious.index(iou)]) for iou in _SHOWN_IOUS]
     return [
         PrecisionCurve(iou=iou, precision=[round(float(value), 4) for value in row])
@@ -53,24 +53,16 @@ def precision_curves(evaluation: COCOeval) -> list[PrecisionCurve]:
     ]
 
 
-def by_object_count(dataset: DetectionDataset, evaluation: COCOeval) -> list[CountGroup]:
+def by_object_count(dataset: DetectionDataset, evaluation: Evaluation) -> list[CountGroup]:
     """Compute AP separately for images with few and with many objects; crowds do not count as objects."""
-    counts = np.array([int((~sample.is_crowd).sum()) for sample in dataset.samples], dtype=np.int64)
+    samples = sorted(dataset.samples, key=lambda sample: sample.image_id)
+    counts = np.array([int((~sample.is_crowd).sum()) for sample in samples], dtype=np.int64)
     groups = []
     for fewest, most in _GROUPS:
         own = (counts >= fewest) & (counts <= (counts.max(initial=0) if most is None else most))
         if own.any():
-            ids = {sample.image_id for sample, is_own in zip(dataset.samples, own, strict=True) if is_own}
-            ap = _ap_on(evaluation, ids, len(dataset.categories))
+            ap = ap_of_images(evaluation.matches, own)
             groups.append(
                 CountGroup(fewest=fewest, most=most, num_images=int(own.sum()), num_boxes=int(counts[own].sum()), ap=ap)
             )
     return groups
-
-
-def _ap_on(evaluation: COCOeval, image_ids: set[int], num_classes: int) -> float | None:
-    num_areas, num_images = len(evaluation.params.areaRng), len(evaluation.params.imgIds)
-    of_all_sizes = [evaluation.evalImgs[label * num_areas * num_images :][:num_images] for label in range(num_classes)]
-    return ap_of_results(
-        [[each for each in results if each is not None and each["image_id"] in image_ids] for results in of_all_sizes]
-    )

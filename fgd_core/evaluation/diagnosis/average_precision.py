@@ -1,12 +1,13 @@
 """Computes AP from detections that are already judged, as COCO does: precision at 101 recalls."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from fgd_core.evaluation.diagnosis.matching import Flags, Floats, Integers
-from fgd_core.evaluation.pycocotools_private import ImageResult
+from fgd_core.evaluation.columns import Flags, Floats, Integers
+from fgd_core.evaluation.matches import Matches
 
+_ALL_AREAS = 0
 RECALLS = np.linspace(0.0, 1.0, 101)
 
 
@@ -41,26 +42,32 @@ def mean_average_precision(labels: Integers, scores: Floats, is_right: Flags, nu
     return float(np.mean(of_class)) if of_class else None
 
 
-def ap_of_results(results: Sequence[Sequence[ImageResult]]) -> float | None:
-    """Compute COCO's AP, the mean over classes and IoU 0.50 to 0.95, from results of pycocotools.
+def ap_of_images(matches: Matches, chosen: Flags) -> float | None:
+    """Compute COCO's AP on some images: the mean over classes and IoU 0.50 to 0.95; None without true boxes.
 
     Args:
-        results: for each class, the results of the images that have true boxes or detections of it.
+        chosen: (I,) in the order of `matches.image_ids`.
     """
-    of_class = [_ap_of_class(images) for images in results]
+    of_class = [
+        _ap_of_class(matches, chosen, slice(*found), slice(*truth))
+        for found, truth in zip(pairwise(matches.starts), pairwise(matches.truth_starts), strict=True)
+    ]
     known = [ap for ap in of_class if ap is not None]
     return float(np.mean(known)) if known else None
 
 
-def _ap_of_class(images: Sequence[ImageResult]) -> float | None:
-    num_true = sum(int(np.count_nonzero(image["gtIgnore"] == 0)) for image in images)
+def _ap_of_class(matches: Matches, chosen: Flags, found: slice, truth: slice) -> float | None:
+    num_true = int(matches.truth_count[truth, _ALL_AREAS][chosen[matches.truth_image[truth]]].sum())
     if num_true == 0:
         return None
-    scores = np.concatenate([np.asarray(image["dtScores"], np.float64) for image in images])
-    matched = np.concatenate([image["dtMatches"] for image in images], axis=1) > 0  # (IoUs, D)
-    counts = ~np.concatenate([image["dtIgnore"] for image in images], axis=1).astype(np.bool_)
+    own = chosen[matches.image[found]]
+    scores = matches.scores[found][own]
+    is_right, counts = matches.is_right[found, _ALL_AREAS][own], ~matches.is_ignored[found, _ALL_AREAS][own]  # (D, T)
     return float(
         np.mean(
-            [average_precision(scores[own], right[own], num_true) for right, own in zip(matched, counts, strict=True)]
+            [
+                average_precision(scores[each], right[each], num_true)
+                for right, each in zip(is_right.T, counts.T, strict=True)
+            ]
         )
     )

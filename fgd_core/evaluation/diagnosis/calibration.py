@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fgd_core.evaluation.diagnosis.matching import Flags, Floats, MatchedImage
+from fgd_core.evaluation.columns import Flags, Floats
+from fgd_core.evaluation.diagnosis.matching import MatchedImage
 from fgd_core.spec.diagnosis import Calibration, CalibrationBin
 
 MIN_SCORE = 0.05

@@ -12,8 +12,9 @@ from typing import NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from fgd_core.evaluation.columns import Flags, Floats, Integers
 from fgd_core.evaluation.diagnosis.average_precision import mean_average_precision
-from fgd_core.evaluation.diagnosis.matching import NOTHING, RIGHT_IOU, Flags, Floats, Integers, MatchedImage
+from fgd_core.evaluation.diagnosis.matching import NOTHING, RIGHT_IOU, MatchedImage
 from fgd_core.spec.diagnosis import ErrorKind, Errors
 from fgd_core.stopping import stoppable
 

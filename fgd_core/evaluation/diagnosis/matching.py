@@ -1,24 +1,19 @@
 """Matches the detections of an image with its true boxes, as COCO does at IoU 0.5, and keeps all overlaps."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fgd_core.data.samples import Sample
+from fgd_core.evaluation.columns import Flags, Floats, Integers
 from fgd_core.evaluation.inference import ImageDetections
+from fgd_core.evaluation.matches import MAX_DETECTIONS
 from fgd_core.stopping import stoppable
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Integers: TypeAlias = npt.NDArray[np.int64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
 
 RIGHT_IOU = 0.5
 """A detection with this overlap or more is in the right place."""
 NOTHING = -1
-MAX_DETECTIONS = 100
-"""Detections of one class in an image that count, those with the highest scores; as for COCO's AP."""
 
 
 class MatchedImage(NamedTuple):
@@ -116,8 +111,7 @@ def match_any_class(image: MatchedImage, min_score: float) -> Integers:
 
 def _rank_in_class(labels: Integers) -> Integers:
     """Return the place of each detection among those of its class, from 0: (D,) to (D,)."""
-    ranks = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        own = labels == label
-        ranks[own] = np.arange(own.sum())
+    order = np.argsort(labels, kind="stable")
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
     return ranks

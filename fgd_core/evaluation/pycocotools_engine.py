@@ -1,11 +1,11 @@
-"""Wraps what pycocotools does not document: its printing, its per-image steps and the form of its results.
+"""Computes precision and recall with pycocotools, the reference of COCO's evaluation.
 
 pycocotools prints while it works. Redirecting stdout would also hide what other threads print, such as a progress bar.
 A name in a module's globals hides the built-in from that module only.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,13 @@ from pycocotools import coco, cocoeval
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fgd_core.evaluation.columns import Columns, Curves, Objects, as_annotations
 from fgd_core.stopping import raise_if_stopped
 
 for _module in (coco, cocoeval):
     vars(_module)["print"] = lambda *_args, **_options: None
 
 _CALLS_PER_STOP_CHECK = 5_000
-
-Annotation: TypeAlias = dict[str, object]
 
 
 class ImageResult(TypedDict):
@@ -68,11 +67,30 @@ class StoppableEval(COCOeval):  # type: ignore[misc]
             raise_if_stopped()
 
 
-def index_annotations(
-    images: Sequence[Annotation], categories: Sequence[Annotation], annotations: Sequence[Annotation]
-) -> COCO:
+def curves(columns: Columns) -> Curves:
+    """Match and accumulate; see `fgd_core.evaluation.engine.curves`."""
+    evaluation = evaluated(columns)
+    evaluation.accumulate()
+    return Curves(evaluation.eval["precision"], evaluation.eval["recall"])
+
+
+def evaluated(columns: Columns) -> COCOeval:
+    """Match each image; raises Stopped."""
+    evaluation = StoppableEval(_indexed(columns, columns.truth), _indexed(columns, columns.found), columns.overlap)
+    if columns.keypoint_sigmas is not None:
+        evaluation.params.kpt_oks_sigmas = columns.keypoint_sigmas
+    evaluation.evaluate()
+    return evaluation
+
+
+def _indexed(columns: Columns, objects: Objects) -> COCO:
     """Build COCO's index from memory; its constructor reads files only."""
     indexed = COCO()
-    indexed.dataset = {"images": [*images], "categories": [*categories], "annotations": [*annotations]}
+    sizes = enumerate(columns.image_sizes_px)
+    indexed.dataset = {
+        "images": [{"id": place, "height": height, "width": width} for place, (height, width) in sizes],
+        "categories": [{"id": label, "name": str(label)} for label in range(columns.num_classes)],
+        "annotations": as_annotations(objects),
+    }
     indexed.createIndex()
     return indexed

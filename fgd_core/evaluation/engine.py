@@ -1,0 +1,29 @@
+"""Chooses the engine of COCO's evaluation: hotcoco, or pycocotools where hotcoco is not installed.
+
+Both compute the same precision and recall, to the bit; hotcoco is about 50 times as fast.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fgd_core.evaluation import pycocotools_engine
+from fgd_core.evaluation.columns import Columns, Curves
+from fgd_core.stopping import raise_if_stopped
+
+try:
+    from fgd_core.evaluation import hotcoco_engine
+except ImportError:
+    hotcoco_engine = None  # type: ignore[assignment]
+
+Engine: TypeAlias = Callable[[Columns], Curves]
+
+
+def curves(columns: Columns) -> Curves:
+    """Compute precision and recall as COCO does.
+
+    Raises:
+        Stopped: the run was asked to stop.
+    """
+    raise_if_stopped()
+    engine: Engine = pycocotools_engine.curves if hotcoco_engine is None else hotcoco_engine.curves
+    return engine(columns)
