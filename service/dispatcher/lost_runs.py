@@ -49,7 +49,8 @@ async def mark_lost(
         end = await recording.store_undelivered(session, current, latest, undelivered, now=now)
         if end is None:
             await attempts.end(session, attempt.id, "lost", error, now)
-            steps = after_loss(current.state, error, jobs.budgets(current), resumes_itself=current.resumes_itself)
+            budgets = jobs.budgets(current, latest)
+            steps = after_loss(current.state, error, budgets, resumes_itself=current.resumes_itself)
             for step in steps:
                 await jobs.move(session, current, step, now=now, attempt=attempt.number)
     # Counted after the commit: a transaction that is rolled back is repeated, and would be counted twice.

@@ -21,6 +21,8 @@ class Budgets:
     """Spent of `policy.failures`."""
     losses: int
     """Spent of `policy.losses`."""
+    can_halve: bool = True
+    """Whether the attempt that failed had a batch that can be halved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
     An error is retried if it says that it is retryable and the error tree, if it knows the code, agrees. So a run that
     ran out of memory, and would run out of memory again, is not retried, unless the spec says what to change.
     """
-    halves_batch = error.code == OutOfMemoryError.code and budgets.policy.on_out_of_memory == "halve_batch"
+    may_halve = budgets.policy.on_out_of_memory == "halve_batch" and budgets.can_halve
+    halves_batch = error.code == OutOfMemoryError.code and may_halve
     if not halves_batch and not (error.retryable and _CURABLE.get(error.code, True)):
         return Fail(Reason.RUN_FAILED)
     is_loss = error.code == LostRunError.code
@@ -80,6 +83,11 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
         # A field in a list has no path, so the whole list is replaced.
         changes["stages"] = [with_fields(stage, _halved(stage, times, unit)) for stage in spec["stages"]]
     return changes
+
+
+def can_halve(spec: dict[str, Any]) -> bool:
+    """Return whether a spec has a batch that can be halved; an attempt without one would repeat the attempt before."""
+    return with_fields(spec, halved(spec, 1)) != spec
 
 
 def _halved(spec: dict[str, Any], times: int, unit: int) -> dict[str, Any]:

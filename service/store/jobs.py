@@ -12,17 +12,19 @@ from sqlalchemy.orm import InstrumentedAttribute
 from fgd_core.errors import ConflictError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.checkpoint_references import CheckpointReference, checkpoint_artifact
-from fgd_core.spec.events import JobState, StateChanged, Submitted
+from fgd_core.spec.control_events import StateChanged, Submitted
+from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import SPEC_VERSION, JobSpec
+from fgd_core.spec.paths import with_fields
 from fgd_core.spec.resources import RetryPolicy
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
-from service.jobs.retry import Budgets
+from service.jobs.retry import Budgets, can_halve
 from service.store import datasets, deletion, events, webhooks
 from service.store.json_values import JsonObject
 from service.store.statements import mark_changed
-from service.store.tables import Job, JobDependency
+from service.store.tables import Attempt, Job, JobDependency
 from service.store.write_session import WriteSession
 
 Columns: TypeAlias = dict[InstrumentedAttribute[Any], Any]
@@ -113,14 +115,21 @@ async def by_idempotency_key(session: WriteSession, project: str, key: str) -> J
     return await session.scalar(select(Job).where(Job.project == project, Job.idempotency_key == key))
 
 
-def budgets(job: Job) -> Budgets:
-    """Return the retry policy of the job's spec and how many retries it has spent."""
+def budgets(job: Job, attempt: Attempt) -> Budgets:
+    """Return the retry policy of the job's spec, how many retries it has spent, and what a retry can change.
+
+    Args:
+        attempt: the job's newest one.
+    """
+    halvable = False
     try:
         policy = RetryPolicy.model_validate(job.spec.get("retry", {}))
+        if policy.on_out_of_memory == "halve_batch":
+            halvable = can_halve(with_fields(job.spec, attempt.spec_changes or {}))
     except ValidationError:
         # Another version stored the spec. The job fails at its next start, with that reason.
         policy = RetryPolicy()
-    return Budgets(policy=policy, failures=job.failures, losses=job.losses)
+    return Budgets(policy=policy, failures=job.failures, losses=job.losses, can_halve=halvable)
 
 
 async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job]:

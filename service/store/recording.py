@@ -229,6 +229,9 @@ async def _finish(session: WriteSession, run: Run, finished: RunFinished, now: d
     if finished.outcome == "succeeded" and finished.result is not None:
         result = finished.result.model_dump(mode="json")
         await session.execute(update(Job).where(Job.id == job.id).values(result=storable(result)))
-    steps = after_run_finished(job.state, finished, jobs.budgets(job), resumes_itself=job.resumes_itself)
+    attempt = await attempts.find(session, run.attempt_id)
+    assert attempt is not None, "it has just reported its end"
+    budgets = jobs.budgets(job, attempt)
+    steps = after_run_finished(job.state, finished, budgets, resumes_itself=job.resumes_itself)
     for step in steps:
         await jobs.move(session, job, step, now=now, attempt=run.number)

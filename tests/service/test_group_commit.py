@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError
-from fgd_core.spec.events import CancelRequested
+from fgd_core.spec.control_events import CancelRequested
 from fgd_core.spec.results import ErrorReport
 from service.clock import utc_now
 from service.jobs.cluster import Capacity, Node
@@ -96,7 +96,9 @@ class TestFencing:
             # By now it has read what it can and waits for the lock on the job.
             assert not (await asyncio.wait([late], timeout=0.3))[0]
             await attempts.end(session, run.attempt_id, "lost", error, utc_now())
-            for step in after_loss(job.state, error, jobs.budgets(job), resumes_itself=False):
+            attempt = await attempts.find(session, run.attempt_id)
+            assert attempt is not None
+            for step in after_loss(job.state, error, jobs.budgets(job, attempt), resumes_itself=False):
                 await jobs.move(session, job, step, now=utc_now(), attempt=1)
         answer = await late
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_attempt")

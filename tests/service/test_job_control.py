@@ -171,6 +171,21 @@ class TestRetry:
         assert job["spec"]["training"]["batch_size"] == 8
         assert job["attempts"][-1]["spec_changes"]["training.batch_size"] == 2
 
+    async def test_a_batch_that_cannot_be_halved_ends_the_job_with_its_error(self, plane: ControlPlane) -> None:
+        spec = train_spec(
+            retry={"failures": 9, "on_out_of_memory": "halve_batch"}, training={"batch_size": 2, "epochs": 1}
+        )
+        job_id, run = await plane.started_job(spec)
+        await run.fails("out_of_memory")
+        plane.clock.forward(60)
+        await plane.tick()
+        run = plane.run()
+        await run.starts()
+        await run.fails("out_of_memory")
+        job = await plane.job(job_id)
+        assert (job["state"], job["error"]["code"], len(job["attempts"])) == ("failed", "out_of_memory", 2)
+        assert ("failed", "run_failed") in await plane.moves(job_id)
+
 
 class TestPatch:
     async def test_a_change_of_priority_is_an_event(self, plane: ControlPlane) -> None:

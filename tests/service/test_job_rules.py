@@ -25,7 +25,7 @@ from service.jobs.cluster import ClusterJob, is_lost
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import after_loss, after_run_finished
 from service.jobs.points import points_of
-from service.jobs.retry import Budgets, Fail, Retry, after_failure, halved
+from service.jobs.retry import Budgets, Fail, Retry, after_failure, can_halve, halved
 from service.jobs.thinning import thin
 
 LOST = ErrorReport(code="lost_run", message="the run is gone", retryable=True)
@@ -87,6 +87,17 @@ class TestRetry:
         decision = after_failure(error, Budgets(policy=policy, failures=0, losses=0))
         assert isinstance(decision, Retry) and decision.halves_batch
         assert after_failure(error, Budgets(policy=policy, failures=1, losses=0)) == Fail(Reason.RETRIES_SPENT)
+
+    def test_out_of_memory_is_not_retried_if_no_batch_can_be_halved(self) -> None:
+        error = ErrorReport(code="out_of_memory", message="too much")
+        policy = RetryPolicy(failures=9, on_out_of_memory="halve_batch")
+        spent = Budgets(policy=policy, failures=0, losses=0, can_halve=False)
+        assert after_failure(error, spent) == Fail(Reason.RUN_FAILED)
+
+    def test_a_batch_of_the_fewest_images_that_its_workers_can_share_cannot_be_halved(self) -> None:
+        assert can_halve({"training": {"batch_size": 8}, "resources": {"workers": 4}})
+        assert not can_halve({"training": {"batch_size": 4}, "resources": {"workers": 4}})
+        assert not can_halve({"kind": "sweep", "base": {"training": {"batch_size": 8}}})
 
     def test_halving_changes_nothing_in_a_job_without_a_batch(self) -> None:
         assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
