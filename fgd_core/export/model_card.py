@@ -6,6 +6,7 @@ import yaml
 from pydantic import JsonValue
 
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
+from fgd_core.spec.data import name_of
 from fgd_core.spec.event_text import number
 from fgd_core.spec.events import DataChecked
 from fgd_core.spec.exports import ExportedFile
@@ -62,7 +63,7 @@ def _properties(
     for field in ("method", "teacher", "data"):
         value = job.get(field)
         if isinstance(value, dict):
-            yield field, str(value.get("type") or value.get("checkpoint"))
+            yield field, name_of(value) if field == "data" else str(value.get("type") or value.get("checkpoint"))
     yield "epochs", str(record.epoch)
     yield "validation split", f"SHA-256 {record.data_fingerprint}" if record.data_fingerprint else "unknown"
     yield "checkpoint", source
@@ -97,13 +98,7 @@ def _files(files: Sequence[ExportedFile], data: DataChecked | None) -> Iterator[
 
 
 def _file(file: ExportedFile) -> tuple[str, str, str, str, str]:
-    compared = "not compared"
-    if file.max_difference is not None:
-        compared = f"at most {file.max_difference:.1g} on {file.num_checked} images"
-    elif file.scores is not None:
-        change = "" if file.ap_change is None else f", {100 * file.ap_change:+.1f} points"
-        compared = f"AP {number(file.scores.ap, '.3f')}{change}"
-    return file.name, file.precision, f"{file.size_bytes / 1e6:.1f}", compared, f"`{file.sha256}`"
+    return file.name, file.precision, f"{file.size_bytes / 1e6:.1f}", file.compared_in_words(), f"`{file.sha256}`"
 
 
 def _licences(job: Mapping[str, JsonValue]) -> Iterator[tuple[str, str, str]]:

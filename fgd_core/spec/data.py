@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.base import Command
@@ -194,6 +194,15 @@ def files_of(data: DataSpec) -> FileData | None:
     if isinstance(data, Registered):
         return data.resolved.data if data.resolved is not None else None
     return data
+
+
+def name_of(data: Mapping[str, JsonValue]) -> str:
+    """Return how people name data in JSON, which may be of another version: the registered name, else the path, else
+    the type."""
+    train = data.get("train")
+    annotations = train.get("annotations") if isinstance(train, dict) else None
+    named = (data.get("name"), annotations, data.get("data_yaml"), data.get("folder"), data.get("type"))
+    return next((each for each in named if isinstance(each, str)), "")
 
 
 def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders | None]:

@@ -62,9 +62,18 @@ class ExportedFile(Fact):
     num_checked: int
     """Validation images whose detections were compared."""
     max_difference: float | None = None
-    """The largest difference of a score, of a mask, or of a box coordinate divided by the longer side of the image;
-    None for int8, which is compared by its AP."""
+    """The largest difference of a score, of a mask, or of a coordinate of a box or keypoint divided by the longer side
+    of the image; None for int8, which is compared by its AP."""
     scores: Scores | None = None
     """Of an int8 file: its scores on the validation split."""
     ap_change: float | None = None
     """Of an int8 file: its AP minus that of the float32 file on the same images."""
+
+    def compared_in_words(self) -> str:
+        """Return how its detections compare with those of PyTorch."""
+        if self.max_difference is not None:
+            return f"differs by at most {self.max_difference:.1g} on {self.num_checked} images"
+        if self.scores is None:
+            return "not compared"
+        ap = "none" if self.scores.ap is None else f"{self.scores.ap:.3f}"
+        return f"AP {ap}" if self.ap_change is None else f"AP {ap}, {100 * self.ap_change:+.1f} points"

@@ -67,7 +67,7 @@ class LineageJob(Fact):
     needs: list[str] = []
     """Ids of the jobs whose files it started from."""
     data: str = ""
-    """Its data set: the registered name, else the type of its data."""
+    """Its data set: the registered name, else the path, else the type of its data."""
 
 
 class Lineage(Fact):

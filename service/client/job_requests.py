@@ -146,9 +146,14 @@ class JobRequests(Transport):
         headers = {"If-Match": f'"{version}"'} if version is not None else {}
         return self._read(JobView, "PATCH", job_path(job_id), json=body, headers=headers)
 
-    def delete(self, job_id: str) -> None:
-        """Delete a job that is over, with all of its data and files."""
-        self._send("DELETE", job_path(job_id), timeout_s=LONG_TIMEOUT_S)
+    def delete(self, job_id: str, *, force: bool = False) -> None:
+        """Delete a job that is over, with all of its data and files.
+
+        Args:
+            force: also delete files that an alias of a model names.
+        """
+        params = {"force": "true"} if force else {}
+        self._send("DELETE", job_path(job_id), params=params, timeout_s=LONG_TIMEOUT_S)
 
     def queue(self) -> QueueView:
         """Return the waiting jobs in the order of the queue, each with the reason why it waits."""

@@ -25,14 +25,22 @@ class Models:
 
     def set_alias(self, name: str, alias: str, version: int, *, project: str | None = None) -> spec.ModelView:
         """Let an alias name a version."""
-        path = f"{_path(name)}/aliases/{segment(alias, what='alias', listing='fgd models')}"
         body = spec.NewAlias(version=version).model_dump(mode="json")
+        path = _alias_path(name, alias)
         return self._read(spec.ModelView, "PUT", path, json=body, params={"project": project})
+
+    def remove_alias(self, name: str, alias: str, *, project: str | None = None) -> spec.ModelView:
+        """Remove an alias; the version that it names stays. No error if the model has no such alias."""
+        return self._read(spec.ModelView, "DELETE", _alias_path(name, alias), params={"project": project})
 
     def lineage(self, name: str, version: int, *, project: str | None = None) -> spec.Lineage:
         """Return the jobs and data sets that a version comes from, and the jobs that used it."""
         path = f"{_path(name)}/versions/{version}/lineage"
         return self._read(spec.Lineage, "GET", path, params={"project": project})
+
+
+def _alias_path(name: str, alias: str) -> str:
+    return f"{_path(name)}/aliases/{segment(alias, what='alias', listing='fgd models')}"
 
 
 def _path(name: str) -> str:

@@ -146,11 +146,16 @@ def why(job: EndedJob, days: Days) -> str:
     return f"{job.state} on {job.ended_at:%Y-%m-%d}, kept for {days:g} days"
 
 
-def check_deletable(job_id: str, state: JobState, *, needed_by: Sequence[str], is_released: bool) -> None:
+def check_deletable(
+    job_id: str, state: JobState, *, needed_by: Sequence[str], aliases: Sequence[str], is_released: bool
+) -> None:
     """Refuse to delete a job that is still needed.
 
+    Args:
+        needed_by: jobs that refer to it and are not over.
+        aliases: that name its files, such as `street-signs@production`; empty if they may be deleted.
     Raises:
-        ConflictError: the job is not over, or another job that is not over needs it.
+        ConflictError: the job is not over, another job that is not over needs it, or an alias names a file of it.
         StillHeldError: the job has only just ended.
     """
     if state not in OVER:
@@ -164,6 +169,13 @@ def check_deletable(job_id: str, state: JobState, *, needed_by: Sequence[str], i
             f"job {job_id} is needed by {', '.join(needed_by[:5])}; wait until those are over, or cancel them first",
             job_id=job_id,
             needed_by=list(needed_by),
+        )
+    if aliases:
+        raise ConflictError(
+            f"job {job_id} has the file that {', '.join(aliases[:5])} names; let the alias name another version, "
+            "remove it with `fgd models unalias`, or delete the job with --force (force=true)",
+            job_id=job_id,
+            aliases=list(aliases),
         )
     if not is_released:
         raise StillHeldError(

@@ -75,7 +75,6 @@ async def delete_step(session: WriteSession, job_id: str) -> bool:
         # Also the rows of jobs that needed this one; all of them are over.
         (JobDependency, or_(JobDependency.job_id == job_id, JobDependency.needs_job_id == job_id)),
         (JobDataset, JobDataset.job_id == job_id),
-        # Else `production` would name the next version that gets the number.
         (ModelAlias, _names_a_version_of(job_id)),
         (ModelVersion, ModelVersion.job_id == job_id),
         (Job, Job.id == job_id),

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import and_, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec import models as spec
 from service.errors import BusyError
 from service.store.statements import upsert
-from service.store.tables import Artifact, Job, JobDependency, ModelAlias, ModelVersion
+from service.store.tables import Artifact, Job, JobDependency, ModelAlias, ModelName, ModelVersion
 from service.store.write_session import WriteSession
 
 _MAX_JOBS = 200
@@ -31,7 +31,8 @@ async def add_version(
             async with session.begin_nested():
                 return await _insert_next(session, job, artifact, name, created_by=created_by, now=now)
         except IntegrityError:
-            # On PostgreSQL another transaction may take the number first; its version is visible now.
+            # On PostgreSQL another transaction may name the model first, and a server of the version before this one
+            # takes a number without counting it. Their rows are visible now.
             continue
     raise BusyError(f"others add versions of the model {name!r} at the same time; try again")
 
@@ -39,12 +40,11 @@ async def add_version(
 async def _insert_next(
     session: AsyncSession, job: Job, artifact: Artifact, name: str, *, created_by: str, now: datetime
 ) -> ModelVersion:
-    of_model = (ModelVersion.project == job.project, ModelVersion.name == name)
-    newest = await session.scalar(select(func.max(ModelVersion.version)).where(*of_model))
+    version = await _next_version(session, job.project, name)
     statement = insert(ModelVersion).values(
         project=job.project,
         name=name,
-        version=(newest or 0) + 1,
+        version=version,
         job_id=job.id,
         artifact=artifact.name,
         sha256=artifact.sha256,
@@ -54,6 +54,19 @@ async def _insert_next(
     row: ModelVersion | None = await session.scalar(statement.returning(ModelVersion))
     assert row is not None, "the row was just inserted"
     return row
+
+
+async def _next_version(session: AsyncSession, project: str, name: str) -> int:
+    """Count up the versions of a model; its row stays locked against others until the transaction ends."""
+    model = await session.get(ModelName, (project, name), with_for_update=True, populate_existing=True)
+    if model is None:
+        model = ModelName(project=project, name=name, last_version=0)
+        session.add(model)
+    of_model = (ModelVersion.project == project, ModelVersion.name == name)
+    newest = await session.scalar(select(func.max(ModelVersion.version)).where(*of_model))
+    model.last_version = max(model.last_version, newest or 0) + 1
+    await session.flush()
+    return model.last_version
 
 
 async def get_version(session: AsyncSession, project: str, name: str, version: int) -> ModelVersion | None:
@@ -71,6 +84,18 @@ async def remove_alias(session: WriteSession, project: str, name: str, alias: st
     await session.execute(
         delete(ModelAlias).where(ModelAlias.project == project, ModelAlias.name == name, ModelAlias.alias == alias)
     )
+
+
+async def aliases_of(session: AsyncSession, job_id: str) -> list[str]:
+    """Return the aliases that name files of a job, such as `street-signs@production`."""
+    of_version = (
+        ModelAlias.project == ModelVersion.project,
+        ModelAlias.name == ModelVersion.name,
+        ModelAlias.version == ModelVersion.version,
+    )
+    query = select(ModelAlias).join(ModelVersion, and_(*of_version)).where(ModelVersion.job_id == job_id)
+    found = await session.scalars(query.order_by(ModelAlias.name, ModelAlias.alias))
+    return [f"{each.name}@{each.alias}" for each in found]
 
 
 async def views(session: AsyncSession, *, project: str | None = None, name: str | None = None) -> list[spec.ModelView]:

@@ -332,6 +332,17 @@ class Artifact(Base):
     saved_at: Mapped[datetime]
 
 
+class ModelName(Base):
+    """The name of a model, which stays when its versions are deleted: no number is given to two files."""
+
+    __tablename__ = "model_names"
+
+    project: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    last_version: Mapped[int]
+    """The highest number that a version has had."""
+
+
 class ModelVersion(Base):
     """A version of a model: a name for a file of a job."""
 

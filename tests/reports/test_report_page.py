@@ -14,6 +14,7 @@ import plotly.graph_objects
 import pytest
 from PIL import Image
 
+from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.methods import AnyMethod, CrossKd, Drkd, Fgd, Ikd, Logit, Mixed, Tadr
 from fgd_core.spec.report import Report
 from fgd_core.spec.results import ErrorReport
@@ -111,6 +112,24 @@ class TestPage:
         job = recorded("a", train_spec("a", STUDENT, epochs=1), disturbed_by="other runs worked on the device")
         mark = '<small title="other runs worked on the device">not comparable</small>'
         assert mark in render_html(report_on(job), {})
+
+    def test_it_lists_the_files_of_an_export_and_how_they_compare(self) -> None:
+        plain = report_on(recorded("a", train_spec("a", STUDENT, epochs=1)))
+        exact = ExportedFile(
+            name="detector.onnx",
+            format="onnx",
+            precision="float32",
+            size_bytes=2_000_000,
+            sha256="ab" * 32,
+            took_s=1.0,
+            num_checked=8,
+            max_difference=2e-6,
+        )
+        found = {"max_difference": None, "scores": plain.jobs[0].evaluations[-1].scores, "ap_change": -0.012}
+        exports = [exact, exact.model_copy(update={"name": "detector.int8.onnx", **found})]
+        page = render_html(Report(generated_at=BEGIN, jobs=[plain.jobs[0].model_copy(update={"exports": exports})]), {})
+        assert "differs by at most 2e-06 on 8 images" in page and ", -1.2 points" in page
+        assert "Exported files" not in render_html(plain, {})
 
     def test_text_of_users_and_runs_is_escaped(self) -> None:
         page = render_html(report_on(an_evil_job()), {})

@@ -33,8 +33,9 @@ async def test_versions_count_within_a_model_and_an_alias_names_one_of_them(plan
     assert (newest["version"], newest["aliases"], newest["job_id"]) == (2, ["production"], second)
     assert oldest["aliases"] == [] and oldest["sha256"] == "0" * 64
     assert [model["name"] for model in (await plane.http.get("/v1/models")).json()["items"]] == ["cars", "signs"]
-    assert (await plane.http.delete("/v1/models/signs/aliases/production")).status_code == 204
-    assert (await plane.http.get("/v1/models/signs")).json()["versions"][0]["aliases"] == []
+    answer = await plane.http.delete("/v1/models/signs/aliases/production")
+    assert answer.status_code == 200 and answer.json()["versions"][0]["aliases"] == []
+    assert (await plane.http.get("/v1/models/signs")).json() == answer.json()
 
 
 async def test_the_lineage_leads_from_the_data_over_the_training_to_those_that_used_it(plane: ControlPlane) -> None:
@@ -53,6 +54,7 @@ async def test_the_lineage_leads_from_the_data_over_the_training_to_those_that_u
         ("GET", "/v1/models/signs", None),
         ("POST", "/v1/models/signs/versions", {"job_id": "nothing"}),
         ("PUT", "/v1/models/signs/aliases/production", {"version": 3}),
+        ("DELETE", "/v1/models/signs/aliases/production", None),
         ("GET", "/v1/models/signs/versions/3/lineage", None),
     ],
 )
@@ -66,14 +68,27 @@ async def test_a_file_that_the_job_lacks_is_refused_with_those_that_it_has(plane
     assert answer.status_code == 404 and "it has: best.pt" in answer.json()["detail"]
 
 
-async def test_deleting_a_job_deletes_its_versions_and_their_aliases(plane: ControlPlane) -> None:
+async def test_a_job_whose_file_has_an_alias_is_deleted_by_force_alone(plane: ControlPlane) -> None:
     job_id = await trained(plane)
     await added(plane, job_id)
     await plane.http.put("/v1/models/signs/aliases/production", json={"version": 1})
-    assert (await plane.http.delete(f"/v1/jobs/{job_id}")).status_code in (202, 204)
+    refused = await plane.http.delete(f"/v1/jobs/{job_id}")
+    assert refused.status_code == 409 and "signs@production" in refused.json()["detail"]
+    assert (await plane.http.delete(f"/v1/jobs/{job_id}", params={"force": True})).status_code == 204
     assert (await plane.http.get("/v1/models")).json()["items"] == []
-    assert (await added(plane, await trained(plane)))["version"] == 1
-    assert (await plane.http.get("/v1/models/signs")).json()["versions"][0]["aliases"] == []
+
+
+async def test_no_number_is_given_to_two_files(plane: ControlPlane) -> None:
+    first, second = await trained(plane), await trained(plane)
+    for job_id in (first, second):
+        await added(plane, job_id)
+    assert (await plane.http.delete(f"/v1/jobs/{second}")).status_code == 204
+    third = await trained(plane)
+    assert (await added(plane, third))["version"] == 3
+    await plane.http.put("/v1/models/signs/aliases/production", json={"version": 3})
+    newest, oldest = (await plane.http.get("/v1/models/signs")).json()["versions"]
+    assert (newest["version"], newest["aliases"], newest["job_id"]) == (3, ["production"], third)
+    assert (oldest["version"], oldest["aliases"]) == (1, [])
 
 
 async def test_versions_that_are_added_at_once_get_different_numbers(plane: ControlPlane) -> None:

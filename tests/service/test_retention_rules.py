@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -82,15 +83,16 @@ def test_of_a_chain_that_succeeded_only_its_own_best_checkpoint_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "needed_by", "is_released", "error", "cure"),
+    ("found", "error", "cure"),
     [
-        ("running", [], True, ConflictError, "cancel it first"),
-        ("succeeded", ["b"], True, ConflictError, "needed by b"),
-        ("succeeded", [], False, StillHeldError, "in a moment"),
+        ({"state": "running"}, ConflictError, "cancel it first"),
+        ({"needed_by": ["b"]}, ConflictError, "needed by b"),
+        ({"aliases": ["signs@production"]}, ConflictError, "signs@production names.*--force"),
+        ({"is_released": False}, StillHeldError, "in a moment"),
     ],
 )
-def test_a_refused_deletion_says_why(
-    state: str, needed_by: list[str], is_released: bool, error: type[Exception], cure: str
-) -> None:
+def test_a_refused_deletion_says_why(found: dict[str, Any], error: type[Exception], cure: str) -> None:
+    deletable: dict[str, Any] = {"state": "succeeded", "needed_by": [], "aliases": [], "is_released": True}
+    check_deletable("a", **deletable)
     with pytest.raises(error, match=cure):
-        check_deletable("a", state, needed_by=needed_by, is_released=is_released)  # type: ignore[arg-type]
+        check_deletable("a", **(deletable | found))

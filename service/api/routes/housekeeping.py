@@ -12,7 +12,7 @@ from service.api.access import AdminOfAll, JobId, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.housekeeping import deletion
 from service.jobs import retention
-from service.store import attempts
+from service.store import attempts, models
 from service.store import deletion as marks
 from service.store import retention as store
 
@@ -37,10 +37,16 @@ async def keep_house(
 
 
 @router.delete("/jobs/{job_id}", status_code=204, response_class=Response, operation_id="delete_job")
-async def delete_job(services: ServicesDep, principal: Submitter, job_id: JobId) -> Response:
+async def delete_job(
+    services: ServicesDep,
+    principal: Submitter,
+    job_id: JobId,
+    force: Annotated[bool, Query(description="Also delete files that an alias of a model names")] = False,
+) -> Response:
     """Delete a job that is over, with its events, metrics, logs, checkpoints and all other files.
 
-    Refused (409) while another job that is not over needs this one.
+    Refused (409) while another job that is not over needs this one, and while an alias of a model, such as
+    `production`, names a file of this job. With `force`, the aliases are deleted too.
     """
     async with services.database.writing() as session:
         job = await visible_job(session, principal, job_id, lock=True)
@@ -48,6 +54,7 @@ async def delete_job(services: ServicesDep, principal: Submitter, job_id: JobId)
             job_id,
             job.state,
             needed_by=await store.needed_by(session, job_id),
+            aliases=[] if force else await models.aliases_of(session, job_id),
             is_released=await store.is_released(session, job_id),
         )
         await marks.mark(session, job)

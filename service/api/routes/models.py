@@ -1,5 +1,6 @@
 """Models: names, versions and stages over checkpoints and exports, and where each version comes from."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -7,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError, NotFoundError
 from fgd_core.spec import models as spec
+from fgd_core.spec.data import name_of
 from fgd_core.spec.kinds.base import ProjectName
 from service.api import audit_notes
 from service.api.access import Principal, Reader, Submitter
@@ -36,9 +38,7 @@ async def get(services: ServicesDep, principal: Reader, name: Name, project: Pro
     own = _project(principal, project)
     async with services.database.reading() as session:
         found = await models.views(session, project=own, name=name)
-    if not found:
-        raise NotFoundError(f"there is no model {name!r} in the project {own!r}; `fgd models` lists all models")
-    return found[0]
+    return _only(found, own, name)
 
 
 @router.post("/{name}/versions", status_code=201, operation_id="add_model_version")
@@ -85,16 +85,16 @@ async def set_alias(
         return (await models.views(session, project=own, name=name))[0]
 
 
-@router.delete("/{name}/aliases/{alias}", status_code=204, response_class=Response, operation_id="remove_model_alias")
+@router.delete("/{name}/aliases/{alias}", operation_id="remove_model_alias")
 async def remove_alias(
     services: ServicesDep, principal: Submitter, name: Name, alias: AliasName, project: Project = None
-) -> Response:
-    """Remove an alias. No error if it does not exist."""
+) -> spec.ModelView:
+    """Remove an alias; the version that it names stays. No error if the model has no such alias."""
     own = _project(principal, project)
     audit_notes.about(project=own, name=name, alias=alias)
     async with services.database.writing() as session:
         await models.remove_alias(session, own, name, alias)
-    return Response(status_code=204)
+        return _only(await models.views(session, project=own, name=name), own, name)
 
 
 @router.get("/{name}/versions/{version}/lineage", operation_id="get_model_lineage")
@@ -121,6 +121,12 @@ def _project(principal: Principal, named: str | None) -> str:
     return principal.project_for(named) or "default"
 
 
+def _only(found: Sequence[spec.ModelView], project: str, name: str) -> spec.ModelView:
+    if not found:
+        raise NotFoundError(f"there is no model {name!r} in the project {project!r}; `fgd models` lists all models")
+    return found[0]
+
+
 async def _existing(session: AsyncSession, project: str, name: str, version: int) -> ModelVersion:
     row = await models.get_version(session, project, name, version)
     if row is None:
@@ -133,7 +139,5 @@ async def _existing(session: AsyncSession, project: str, name: str, version: int
 def _of_lineage(job: Job, needs: list[str]) -> spec.LineageJob:
     base = job.spec.get("base", job.spec)
     data = base.get("data", {}) if isinstance(base, dict) else {}
-    named = data.get("name") or data.get("type") if isinstance(data, dict) else ""
-    return spec.LineageJob(
-        job_id=job.id, name=job.name, kind=job.kind, state=job.state, needs=needs, data=str(named or "")
-    )
+    named = name_of(data) if isinstance(data, dict) else ""
+    return spec.LineageJob(job_id=job.id, name=job.name, kind=job.kind, state=job.state, needs=needs, data=named)

@@ -19,13 +19,16 @@ _RELEASE = RetryPolicy(first_pause_s=0.5, factor=1.0, timeout_s=15.0)
 @guarded
 def delete(
     ids: JobIds,
+    *,
     yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking first.")] = False,
+    force: Annotated[bool, Option("--force", help="Also delete files that an alias of a model names.")] = False,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
     """Delete jobs that are over, with their events, curves, logs, checkpoints and all other files.
 
-    This cannot be undone. The server refuses to delete a job that another job waits for.
+    This cannot be undone. The server refuses to delete a job that another job waits for, and without `--force` a job
+    whose file an alias of a model names, such as `street-signs@production`.
 
     **Examples**
 
@@ -43,20 +46,20 @@ def delete(
                 output().print(f"{job.name} {job.job_id}, {job.state}, {files}", markup=False)
             confirm(f"Delete {'this job' if len(found) == 1 else f'all {len(found)} jobs'}?", abort=True)
         for job in found:
-            _delete(client, job)
+            _delete(client, job, force=force)
             if not as_json:
                 output().print(f"deleted {job.name} {job.job_id}", markup=False)
     if as_json:
         print_json({"deleted": [job.job_id for job in found]})
 
 
-def _delete(client: FgdClient, job: JobView) -> None:
+def _delete(client: FgdClient, job: JobView, *, force: bool) -> None:
     """Delete a job; wait until the server has released the resources of a run that has just ended."""
     backoff = Backoff(_RELEASE)
     with errors_to().status(f"deleting {job.job_id}"):
         while True:
             try:
-                client.delete(job.job_id)
+                client.delete(job.job_id, force=force)
                 return
             except FgdError as error:
                 pause_s = backoff.failed() if error.code == "still_held" else None

@@ -88,6 +88,31 @@ def alias_(
     print_answer(view, lambda: _table([view]), as_json=as_json)
 
 
+@models.command("unalias")
+@guarded
+def unalias(
+    name: Name,
+    alias: Annotated[str, Argument(metavar="STAGE", help="Such as staging or production.")],
+    *,
+    project: Project = None,
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an alias; the version that it names stays.
+
+    **Example**
+
+    `fgd models unalias street-signs staging`
+    """
+    with FgdClient(server) as client:
+        before = client.models.get(name, project=project)
+        if not any(alias in version.aliases for version in before.versions):
+            known = ", ".join(sorted(each for version in before.versions for each in version.aliases)) or "none"
+            raise NotFoundError(f"the model {name} has no alias {alias!r}; it has: {known}")
+        view = client.models.remove_alias(name, alias, project=project)
+    print_answer(view, lambda: _table([view]), as_json=as_json)
+
+
 @models.command("lineage")
 @guarded
 def lineage(
