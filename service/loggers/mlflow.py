@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
-from service.loggers.base import LoggedRun, LoggerAwayError, LoggerError, Update, flat
+from service.loggers.base import LoggedRun, LoggerAwayError, LoggerError, NewPoints, Update, flat
 
 _Json: TypeAlias = dict[str, JsonValue]
 
@@ -80,14 +80,27 @@ class MlflowLogger:
     def write(self, update: Update) -> None:
         """Create the run if MLflow lacks it, and add its new points; see `Logger.write`."""
         run_id = self._run_id(update.run)
-        at_ms = _milliseconds(update.at)
-        for metrics in _in_parts([*_metrics(update, at_ms)], _MAX_METRICS):
-            self._post("runs/log-batch", {"run_id": run_id, "metrics": metrics})
+        refused = self._add(run_id, update.curves, _milliseconds(update.at))
         self._set_status(run_id, update.run)
+        if refused:
+            raise LoggerError(f"all other curves are copied: {refused[0]}", curves=list(map(str, refused)))
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
+
+    def _add(self, run_id: str, curves: Sequence[NewPoints], at_ms: int) -> list[LoggerError]:
+        """Add points; return the refusals. A curve whose name MLflow refuses must not keep others out."""
+        try:
+            for metrics in _in_parts([*_metrics(curves, at_ms)], _MAX_METRICS):
+                self._post("runs/log-batch", {"run_id": run_id, "metrics": metrics})
+        except LoggerAwayError:
+            raise
+        except LoggerError as refusal:
+            if len(curves) == 1:
+                return [refusal]
+            return [error for curve in curves for error in self._add(run_id, [curve], at_ms)]
+        return []
 
     def _run_id(self, run: LoggedRun) -> str:
         key = (run.job_id, run.trial)
@@ -177,8 +190,8 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     return answer
 
 
-def _metrics(update: Update, at_ms: int) -> Iterator[JsonValue]:
-    for curve in update.curves:
+def _metrics(curves: Sequence[NewPoints], at_ms: int) -> Iterator[JsonValue]:
+    for curve in curves:
         for step, value in zip(curve.steps, curve.values, strict=True):
             yield {"key": curve.curve, "value": value, "timestamp": at_ms, "step": step}
 

@@ -14,11 +14,13 @@ class WandbLogger:
     """Copies to a project of W&B; the account is that of the environment (WANDB_API_KEY).
 
     Args:
+        project: `project`, or `entity/project` for the project of a team; else it is one of the account's own entity.
         folder: where the package keeps its files.
     """
 
     def __init__(self, project: str, folder: Path) -> None:
-        self._project, self._folder = project, folder
+        entity, _, self._project = project.rpartition("/")
+        self._entity, self._folder = entity or None, folder
         self._open: dict[tuple[str, str], wandb.Run] = {}
 
     def write(self, update: Update) -> None:
@@ -48,6 +50,7 @@ class WandbLogger:
         key = (run.job_id, run.trial)
         if key not in self._open:
             opened = self._open[key] = wandb.init(
+                entity=self._entity,
                 project=self._project,
                 dir=self._folder,
                 id="-".join(filter(None, key)),

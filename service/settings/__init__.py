@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     loggers: Annotated[tuple[LoggerTarget, ...], NoDecode, BeforeValidator(targets_of)] = ()
     """Other programs to which this server copies runs and their curves, separated by commas: `tensorboard:/folder`,
-    `mlflow:http://host:5000`, `wandb:project`."""
+    `mlflow:http://host:5000`, `wandb:project`, `wandb:entity/project`."""
 
     ray: RaySettings = Field(default_factory=RaySettings)
     local_cluster: bool = False

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 LoggerKind: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
-_FORMS = "tensorboard:/folder, mlflow:http://host:5000 or wandb:project"
+_FORMS = "tensorboard:/folder, mlflow:http://host:5000, wandb:project or wandb:entity/project"
 
 
 class LoggerTarget(NamedTuple):
@@ -14,7 +14,7 @@ class LoggerTarget(NamedTuple):
 
     kind: LoggerKind
     place: str
-    """A folder, the URL of a server, or a project."""
+    """A folder, the URL of a server, or a project, which the name of its entity may precede."""
 
     @property
     def key(self) -> str:
@@ -47,7 +47,7 @@ def _check(kind: LoggerKind, place: str) -> None:
         case "mlflow":
             fits = urlsplit(place).scheme in ("http", "https") and bool(urlsplit(place).hostname)
         case "wandb":
-            fits = bool(place)
+            fits = all(place.split("/")) and place.count("/") <= 1
     if not fits:
         # Without the place: it may hold a password.
         raise ValueError(f"{kind} has no usable place; give {_FORMS}")

@@ -292,6 +292,18 @@ class TestMlflow:
         assert found["params"]["detector.type"] == "retinanet"
         assert found["params"]["training.batch_size"] == "8"
 
+    async def test_a_curve_whose_name_is_refused_keeps_no_other_out(self, plane: ControlPlane, mlflow: str) -> None:
+        target = LoggerTarget("mlflow", mlflow)
+        job_id, run = await plane.started_job()
+        await run.reports(logged([1, 2], **{"a|b": [1.0, 2.0], "loss": [3.0, 4.0]}))
+        await run.succeeds()
+        copies = copier(plane, logger_of(target, plane.settings), target)
+        await copied(copies)
+        await copies.close()
+        (found,) = runs_in(mlflow, job_id)
+        assert history_in(mlflow, found["run_id"], "loss") == [(1, 3.0), (2, 4.0)]
+        assert found["status"] == "FINISHED"
+
     async def test_each_trial_is_a_child_of_its_sweep(self, plane: ControlPlane, mlflow: str) -> None:
         target = LoggerTarget("mlflow", mlflow)
         job_id = await swept(plane)

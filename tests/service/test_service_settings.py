@@ -39,9 +39,13 @@ VARIABLES: Mapping[str, tuple[str, str, object, str | None]] = {
     "FGD_WEBHOOKS_ALLOW_PRIVATE": ("webhooks.allow_private", "1", True, "perhaps"),
     "FGD_LOGGERS": (
         "loggers",
-        "tensorboard:/logs, mlflow:http://mlflow:5000",
-        (LoggerTarget("tensorboard", "/logs"), LoggerTarget("mlflow", "http://mlflow:5000")),
-        "mlflow:here",
+        "tensorboard:/logs, mlflow:http://mlflow:5000, wandb:team/lab",
+        (
+            LoggerTarget("tensorboard", "/logs"),
+            LoggerTarget("mlflow", "http://mlflow:5000"),
+            LoggerTarget("wandb", "team/lab"),
+        ),
+        "wandb:team/",
     ),
     "FGD_RAY_DASHBOARD_URL": ("ray.dashboard_url", "http://ray:8265", "http://ray:8265", None),
     "FGD_RAY_KEEP_RUNS": ("ray.keep_runs", "5", 5, "-1"),
