@@ -28,6 +28,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.training import TimeBudget
 from tests.library import TINY, TINY_DETECTOR, RecordingContext, distill_spec, train_spec, write_squares
 
 EPOCHS = 2
@@ -159,6 +160,14 @@ class TestStages:
         assert list(by_stage) == ["1", "2", "control"]
         assert result.scores == by_stage["2"].scores
         assert result.train_s == pytest.approx((by_stage["1"].train_s or 0) + (by_stage["2"].train_s or 0))
+
+    def test_the_control_has_the_hours_of_all_stages_and_no_early_stop(self) -> None:
+        own = {"epochs": 3, "budget": {"wall_h": 2}, "early_stop": {"patience": 1}}
+        common = {"epochs": 2, "budget": {"wall_h": 1, "gpu_h": 1}}
+        stages = [{"teacher": {"checkpoint": "a.pt"}}, {"teacher": {"checkpoint": "b.pt"}, "training": own}]
+        control = chain_spec(stages=stages, training=common).control_of(1).training
+        assert (control.epochs, control.early_stop) == (5, None)
+        assert control.budget == TimeBudget(wall_h=3)
 
     def test_without_a_control_none_is_trained(self, teachers: list[dict[str, Any]], tmp_path: Path) -> None:
         context = RecordingContext(tmp_path)

@@ -10,7 +10,7 @@ from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_check
 from fgd_core.runs import execute
 from fgd_core.spec import events
 from fgd_core.spec.events import RunFinished
-from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec
 from fgd_core.spec.results import ErrorReport
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
 
@@ -65,6 +65,14 @@ class TestJobs:
         assert scored.result.scores.ap == pytest.approx(finished.result.scores.ap, abs=1e-6)
         assert set(scored.result.scores.per_class) == set(finished.result.scores.per_class)
         assert (tmp_path / "scored/samples.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_an_export_to_int8_still_detects(self, skilled: Path, squares: dict[str, Any], tmp_path: Path) -> None:
+        fields = {"kind": "export", "name": "small", "checkpoint": str(skilled), "data": squares, "int8": True}
+        context = RecordingContext(tmp_path)
+        assert execute(JOB_SPEC.validate_python({**fields, "size_px": [64, 64]}), context).outcome == "succeeded"
+        (int8,) = (each.file for each in context.of(events.Exported) if each.file.precision == "int8")
+        assert int8.scores is not None and int8.ap_change is not None
+        assert (int8.scores.ap or 0) > 0.5 and abs(int8.ap_change) < 0.2
 
     def test_a_file_of_other_tools_is_evaluated_as_a_checkpoint_is(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path
@@ -178,6 +186,14 @@ class TestRefusals:
         error, _ = failure(type(train_spec()).model_validate(spec), tmp_path / "run")
         assert error.code == "data"
         assert str(tmp_path / "none.json") in f"{error.message} {error.details}"
+
+    def test_pasting_objects_without_masks_is_refused_before_the_first_step(
+        self, squares: dict[str, Any], tmp_path: Path
+    ) -> None:
+        spec = train_spec(input={"augment": [{"type": "copy_paste"}]})
+        error, context = failure(with_data(spec, squares), tmp_path)
+        assert error.code == "data" and "copy_paste, which needs a mask of every object" in error.message
+        assert context.of(events.WeightsLoaded) == context.of(events.Progress) == []
 
     def test_a_loss_that_is_not_finite_names_epoch_and_step(self, tmp_path: Path) -> None:
         spec = train_spec(

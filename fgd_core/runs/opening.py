@@ -1,5 +1,7 @@
 """Opens a run's data and the evaluator for it."""
 
+from collections.abc import Sequence
+
 from fgd_core.data import change_since_check, inspect_dataset, picture_change_since_check
 from fgd_core.data.keypoints import names_of_keypoints
 from fgd_core.data.pictures import Pictures, picture_folder
@@ -11,6 +13,7 @@ from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import DataError, WeightsError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.relabelled import RelabelledDetector
+from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector, KeypointRcnn
 from fgd_core.spec.events import Warned
@@ -19,22 +22,29 @@ from fgd_core.training.machine import Machine
 
 
 def open_split(
-    spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector, *, with_masks: bool = False
+    spec: DataSpec, split: Split, context: RunContext, detector: AnyDetector, *, augments: Sequence[AugmentSpec] = ()
 ) -> DetectionDataset:
     """Read a split of the job's data and report what was found; with masks or keypoints if the detector has them.
 
     Args:
-        with_masks: also read the masks if the detector has none.
+        augments: the changes of the training images; masks are also read if one of these needs them.
     Raises:
-        DataError: the data is refused, or the detector should learn masks or keypoints and the split has none.
+        DataError: the data is refused, or the detector or a change needs masks or keypoints and the split has none.
     """
-    with_masks = with_masks or detector.has_masks
+    of_masks = [each.type for each in augments if each.needs_masks]
+    with_masks = detector.has_masks or bool(of_masks)
     dataset = inspect_dataset(spec, split, with_masks=with_masks, with_keypoints=detector.has_keypoints)
     context.emit(dataset.checked)
     if dataset.refusal is not None:
         raise dataset.refusal
     if detector.has_masks and not has_masks(dataset.samples):
         context.emit(_without_masks(detector, spec, split))
+    if of_masks and not has_masks(dataset.samples):
+        raise DataError(
+            f"input.augment has {', '.join(of_masks)}, which needs a mask of every object, and objects of the training "
+            "split have none; give the annotations a segmentation, or leave it out",
+            data=spec.model_dump(mode="json"),
+        )
     if isinstance(detector, KeypointRcnn) and not _fits_keypoints(detector, spec, dataset):
         context.emit(_without_keypoints(detector, spec, split))
     if isinstance(spec, Registered) and spec.if_changed == "warn":

@@ -37,6 +37,7 @@ from fgd_core.storage import write_atomically
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContext
 from fgd_core.training.distiller import Distillation
+from fgd_core.training.ending import Spent
 from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
 from fgd_core.training.machine import choose_machine, seed_everything
 from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
@@ -50,12 +51,13 @@ class TrainingRun:
         self.spec, self.context = spec, context
         self.sharing: TeacherSharing | None = context.teacher_sharing if isinstance(context, SharesTeacher) else None
         self._digests: dict[str, str] = {}
+        self._spent = Spent()
         _check_parts(spec.training)
         seed_everything(spec.seed)
         self.machine = choose_machine(spec.resources, spec.training.precision)
         context.emit(self.machine.describe())
         trained = spec.detector if isinstance(spec, TrainSpec) else spec.student
-        self.train_data = open_split(spec.data, "train", context, trained, with_masks=spec.input.needs_masks)
+        self.train_data = open_split(spec.data, "train", context, trained, augments=spec.input.augment)
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
         self.pictures = {
@@ -118,6 +120,8 @@ class TrainingRun:
         if reason is None:
             return found
         self.context.emit(Warned(code="checkpoint_unsuited", message=reason))
+        # On rank 0 alone, which decides when a budget is spent.
+        self._spent = found.spent
         return None
 
     def build(self, settings: AnyDetector, *, role: Literal["detector", "student"]) -> Detector:
@@ -179,8 +183,20 @@ class TrainingRun:
             seen = settings.picture or IMAGE if name == IMAGE else name
             content = [seen, self.pictures[seen].fingerprint] if seen in self.pictures else []
             key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed, *content)
-            found[name] = self.sharing.maps(key, teacher, self.loader.showing(seen))
+            num_batches = self._num_batches(self._until_epoch(seen))
+            found[name] = self.sharing.maps(key, teacher, self.loader.showing(seen), num_batches=num_batches)
         return found
+
+    def _until_epoch(self, seen: str) -> int | None:
+        """Return the number of epochs in which a teacher sees a picture; None: all."""
+        pictures = needed_pictures(self.spec)
+        if seen in pictures:
+            return pictures[seen]
+        schedule = self.spec.method.scale_schedule if isinstance(self.spec, DistillSpec) else None
+        return schedule.until_epoch if schedule is not None else None
+
+    def _num_batches(self, epochs: int | None) -> int | None:
+        return None if epochs is None else epochs * self.loader.steps_per_epoch
 
     def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
         """Return the mean AP over the data's classes that the teacher knows."""
@@ -284,6 +300,7 @@ class TrainingRun:
             describe=describe,
             machine=self.machine,
             identity=self.identity,
+            spent=self._spent,
         )
 
     def _result(self, trainer: Trainer, evaluator: Evaluator, teachers: Sequence[ShownTeacher]) -> RunFinished:

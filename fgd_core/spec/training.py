@@ -1,6 +1,6 @@
 """Training: optimizer, schedule of the learning rate, batch size, averages of weights, end, checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -110,6 +110,18 @@ class TimeBudget(Command):
     """Hours of training, evaluation and waiting for data."""
     gpu_h: float | None = Field(default=None, gt=0)
     """The same hours times the GPUs of all workers."""
+
+
+def sum_of_budgets(budgets: Sequence[TimeBudget | None]) -> TimeBudget | None:
+    """Return the budget of several trainings together, which has a limit where each of them has this limit."""
+    each = [budget or TimeBudget() for budget in budgets]
+    wall_h, gpu_h = _sum([one.wall_h for one in each]), _sum([one.gpu_h for one in each])
+    return None if wall_h is None and gpu_h is None else TimeBudget(wall_h=wall_h, gpu_h=gpu_h)
+
+
+def _sum(hours: Sequence[float | None]) -> float | None:
+    known = [each for each in hours if each is not None]
+    return sum(known) if len(known) == len(hours) else None
 
 
 class TrainingSpec(Command):

@@ -10,6 +10,7 @@ from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_check
 from fgd_core.errors import WeightsError
 from fgd_core.spec.events import CheckpointSaved
 from fgd_core.storage import Written
+from fgd_core.training.ending import Spent
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside the folder of a run."""
@@ -28,6 +29,12 @@ class SavedTraining(NamedTuple):
         """See `training.identity`; empty if an older version wrote the checkpoint without it."""
         identity: dict[str, JsonValue] = self.training["place"].get("course", {})
         return identity
+
+    @property
+    def spent(self) -> Spent:
+        """What the training had taken; zero if an older version wrote the checkpoint."""
+        place = self.training["place"]
+        return Spent(place.get("wall_s", 0.0), place.get("gpu_s", 0.0))
 
 
 class RunCheckpoints:

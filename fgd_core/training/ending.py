@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fgd_core.spec.results import EndReason
-from fgd_core.spec.training import EarlyStop, TimeBudget
+from fgd_core.spec.training import EarlyStop, TimeBudget, TrainingSpec
 
 _HOUR_S = 3600.0
 
@@ -27,9 +27,34 @@ def no_gain_is_left(settings: EarlyStop, aps: Sequence[float]) -> bool:
 class Spent(NamedTuple):
     """What a training has taken so far, over all attempts."""
 
-    wall_s: float
-    gpu_s: float
+    wall_s: float = 0.0
+    gpu_s: float = 0.0
     """Seconds times GPUs of all workers."""
+
+
+def still_ended(
+    ended_by: EndReason | None,
+    settings: TrainingSpec,
+    *,
+    aps: Sequence[float],
+    spent: Spent,
+    next_s: float,
+    gpus: int,
+) -> EndReason | None:
+    """Return why a training that ended early stays ended; None if it goes on, because its settings now allow more.
+
+    Args:
+        ended_by: why it ended under the former settings; None if it did not.
+        aps: of all evaluations so far, in their order.
+        next_s: see `exhausted`.
+        gpus: of all workers together.
+    """
+    if ended_by is None:
+        return None
+    if ended_by == "early_stop":
+        rule = settings.early_stop
+        return ended_by if rule is not None and no_gain_is_left(rule, aps) else None
+    return exhausted(settings.budget, spent, next_s=next_s, gpus=gpus) if settings.budget is not None else None
 
 
 def exhausted(budget: TimeBudget, spent: Spent, *, next_s: float, gpus: int) -> EndReason | None:

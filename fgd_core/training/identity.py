@@ -27,9 +27,12 @@ refused."""
 _BATCH = {"training.batch_size", "training.optimizer.learning_rate", "steps_per_epoch"}
 """The fields in which an attempt with half the batch size differs from the attempt that ran out of memory."""
 _OF_THE_GATE = frozenset({"gate", "max_ap_drop", "expected_ap"})
-# Fields that may change when a run resumes: they change no step and no result.
+# Fields that may change when a run resumes: they change no step.
 _HARMLESS: Mapping[str, frozenset[str]] = {
-    "training": frozenset({"precision", "checkpoint_every_s", "loader_workers", "compile", "skip_bad_steps"}),
+    "training": frozenset(
+        # The last two say when a training ends, and no step depends on it.
+        {"precision", "checkpoint_every_s", "loader_workers", "compile", "skip_bad_steps", "budget", "early_stop"}
+    ),
     "teacher": _OF_THE_GATE,
     "more_teachers": _OF_THE_GATE,
 }
@@ -65,10 +68,12 @@ def run_identity(
     """
     content = spec.model_dump(mode="json", exclude={*AnyJob.model_fields} - {"seed"})
     content = with_fields(content, {loc: digest(source) for loc, source in checkpoint_sources(spec)})
-    for part, names in _HARMLESS.items():
-        if part in content:
-            content[part] = _without(content[part], names)
-    return {**content, "data": dict(data), "steps_per_epoch": steps_per_epoch, "format": FORMAT}
+    return {**without_harmless(content), "data": dict(data), "steps_per_epoch": steps_per_epoch, "format": FORMAT}
+
+
+def without_harmless(content: RunIdentity) -> RunIdentity:
+    """Return the JSON of a job, or of a stage of a chain, without the fields that may change when a run resumes."""
+    return {name: _without(part, _HARMLESS[name]) if name in _HARMLESS else part for name, part in content.items()}
 
 
 def _without(part: JsonValue, names: Collection[str]) -> JsonValue:

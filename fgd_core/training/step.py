@@ -22,6 +22,7 @@ from fgd_core.training.optimizers import clip_gradients, update_unless
 
 Features: TypeAlias = Callable[[Tensor], list[Tensor]]
 """Turns images into the maps of a pyramid, as `Detector.features` does."""
+_NEXT_SCALE = "next_gradient_scale"
 
 
 class StepLoss(NamedTuple):
@@ -125,6 +126,8 @@ def training_step(
         # `get_scale` would wait for the device.
         values["gradient_scale"] = scaler.scale(torch.ones_like(norm))
     scaler.update()
+    if scaler.is_enabled():
+        values[_NEXT_SCALE] = scaler.scale(torch.ones_like(norm))
     return {**values, "gradient_norm": norm}
 
 
@@ -136,13 +139,17 @@ def checked(values: Mapping[str, float]) -> dict[str, float]:
     Raises:
         NonFiniteLossError: the loss or the gradient norm is not finite, so the step has not changed the weights.
     """
+    values = dict(values)
+    next_scale, scale = values.pop(_NEXT_SCALE, 0.0), values.get("gradient_scale", 0.0)
     if not math.isfinite(values["loss"]):
         raise _non_finite(values)
     if math.isfinite(values["gradient_norm"]):
-        return dict(values)
-    if values.get("gradient_scale", 0) <= 1:
+        return values
+    # The scaler lowers its scale if a gradient is not finite; finite gradients can also have a norm that is not.
+    if not 1 < scale > next_scale:
         raise _non_finite(values)
-    return {name: value for name, value in values.items() if name != "gradient_norm"}
+    del values["gradient_norm"]
+    return values
 
 
 def _trained(learner: nn.Module) -> Learner:

@@ -60,13 +60,16 @@ class TeacherSharing(Protocol):
         """
         ...
 
-    def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
+    def maps(
+        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
+    ) -> TeacherMaps:
         """Return a source of the teacher's maps for this run's batches.
 
         Args:
             key: identifies everything that determines the maps of a batch, except the number of the batch.
             teacher: on its device, in eval mode.
             batches: of this run, with the picture that the teacher sees in place of the images.
+            num_batches: number of batches, from the first one of the training, whose maps the run needs; None: all.
         """
         ...
 

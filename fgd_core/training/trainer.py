@@ -27,7 +27,7 @@ from fgd_core.training.averaging import Averages, num_evaluations
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
-from fgd_core.training.ending import Spent, exhausted, no_gain_is_left
+from fgd_core.training.ending import Spent, exhausted, no_gain_is_left, still_ended
 from fgd_core.training.identity import RunIdentity
 from fgd_core.training.late_values import LateReader, LateValues
 from fgd_core.training.machine import Machine, generator_states, restore_generators
@@ -36,7 +36,7 @@ from fgd_core.training.optimizers import learning_rate
 from fgd_core.training.state import TrainingState
 from fgd_core.training.step import checked
 from fgd_core.training.transfer import Transfer
-from fgd_core.training.window import StepWindow
+from fgd_core.training.window import NORM, StepWindow, means
 
 _REPORTED_SINGLY = 10
 """The first bad steps have an event each; later ones, fewer and fewer."""
@@ -52,6 +52,7 @@ class Trainer:
         evaluate: scores the detector, which is in eval mode, on the validation split.
         describe: makes a checkpoint of a detector's present weights.
         identity: everything that the training depends on; checkpoints contain it.
+        spent: what earlier attempts took whose training this one does not continue.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Trainer:
         describe: Callable[[Detector, Record], DetectorCheckpoint],
         machine: Machine,
         identity: RunIdentity,
+        spent: Spent = Spent(),  # noqa: B008
     ) -> None:
         self.detector, self.distiller, self.loader = detector, distiller, loader
         self.settings, self.context = settings, context
@@ -74,7 +76,7 @@ class Trainer:
         self._averages = Averages(detector, settings)
         self._optimisation = Optimisation(detector, distiller, settings, machine)
         self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
-        self.state = TrainingState(course=identity)
+        self.state = TrainingState(wall_s=spent.wall_s, gpu_s=spent.gpu_s, epoch_began_s=spent.wall_s, course=identity)
         self.steps = settings.epochs * loader.steps_per_epoch
         self._saved_at_s = self._counted_at_s = time.monotonic()
         self._window = StepWindow()
@@ -131,8 +133,8 @@ class Trainer:
 
     def load_state_dict(self, state: Content) -> None:
         """Restore what `state_dict` returned."""
-        # This run's identity: the training may have been extended, or changed on purpose.
-        self.state = TrainingState(**{**state["place"], "course": self.state.course})
+        self.state = TrainingState.restored(state["place"], self.state.course)
+        self._end_as_the_settings_say()
         self._optimisation.load_state_dict(state)
         if self.distiller is not None:
             self.distiller.load_state_dict(state["distiller"])
@@ -185,10 +187,12 @@ class Trainer:
         self._read(self._late.rest())
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
         num_trained = self.loader.steps_per_epoch - state.skipped_in_epoch
-        means = {name: total / num_trained for name, total in state.epoch_sums.items()}
+        num_norms = num_trained - state.overflows_in_epoch
+        values = means(state.epoch_sums, num_steps=num_trained, num_norms=num_norms)
         rate = num_images / state.epoch_train_s
         state.epoch += 1
-        state.step_in_epoch, state.skipped_in_epoch, state.epoch_sums, state.epoch_train_s = 0, 0, {}, 0.0
+        state.step_in_epoch = state.skipped_in_epoch = state.overflows_in_epoch = 0
+        state.epoch_sums, state.epoch_train_s = {}, 0.0
         self._log_steps()
         self.context.emit(
             EpochFinished(
@@ -199,10 +203,10 @@ class Trainer:
                 images_per_s=rate,
                 eta_s=self._eta_s(),
                 learning_rate=learning_rate(self.settings, self.step - 1, self.steps),
-                values=means,
+                values=values,
             )
         )
-        self._advise_scale(means)
+        self._advise_scale(values)
         return True
 
     def _run_step(self, batch: Batch, waited_s: float) -> None:
@@ -230,11 +234,11 @@ class Trainer:
         for news in self.distiller.take_news() if self.distiller is not None else ():
             self.context.emit(news.model_copy(update={"epoch": self.state.epoch + 1, "step": self.step}))
 
-    def _advise_scale(self, means: Mapping[str, float]) -> None:
+    def _advise_scale(self, values: Mapping[str, float]) -> None:
         """Warn once if distillation and task are out of balance."""
         if self.state.is_advised or self.distiller is None or not self.distiller.has_fixed_scale:
             return
-        advice = advise_scale(means)
+        advice = advise_scale(values)
         if advice is not None:
             self.state.is_advised = True
             message = f"in epoch {self.state.epoch} {advice}"
@@ -255,6 +259,7 @@ class Trainer:
                 self._skip(error)
                 continue
             state.skipped_in_row = 0
+            state.overflows_in_epoch += NORM not in values
             for name, value in values.items():
                 state.epoch_sums[name] = state.epoch_sums.get(name, 0.0) + value
             self._window.add(step.step, values, waited_s=step.waited_s)
@@ -299,11 +304,18 @@ class Trainer:
         """End the training if its budget does not last for another epoch and its evaluation."""
         state, budget, gpus = self.state, self.settings.budget, self._gpus
         self._count_time()
-        next_s, state.epoch_began_s = state.wall_s - state.epoch_began_s, state.wall_s
+        state.next_s = state.wall_s - state.epoch_began_s + state.evaluation_s
+        state.epoch_began_s = state.wall_s
         if budget is not None and not self._is_over:
-            spent = Spent(state.wall_s, state.gpu_s)
-            next_s += state.evaluation_s
+            spent, next_s = Spent(state.wall_s, state.gpu_s), state.next_s
             state.ended_by = from_first(lambda: exhausted(budget, spent, next_s=next_s, gpus=gpus))
+
+    def _end_as_the_settings_say(self) -> None:
+        """Let a restored training that ended early go on if its budget or patience has been raised."""
+        state, spent = self.state, Spent(self.state.wall_s, self.state.gpu_s)
+        state.ended_by = still_ended(
+            state.ended_by, self.settings, aps=state.aps, spent=spent, next_s=state.next_s, gpus=self._gpus
+        )
 
     def _count_time(self) -> None:
         now_s = time.monotonic()

@@ -1,10 +1,21 @@
 """Collects what the steps of a training report."""
 
 import time
+from collections.abc import Mapping
 
 from fgd_core.spec.events import MetricsLogged
 
 _PROGRESS_EVERY_S = 1.0
+NORM = "gradient_norm"
+
+
+def means(totals: Mapping[str, float], *, num_steps: int, num_norms: int) -> dict[str, float]:
+    """Divide sums over steps by the number of steps.
+
+    Args:
+        num_norms: steps that have a gradient norm; those whose gradient was too large for float16 have none.
+    """
+    return {name: total / (num_norms if name == NORM else num_steps) for name, total in totals.items()}
 
 
 class StepWindow:
@@ -12,7 +23,7 @@ class StepWindow:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._count = self._num_norms = 0
         self._due_s = 0.0
         self._steps: list[int] = []
         self._columns: dict[str, list[float | None]] = {}
@@ -23,6 +34,7 @@ class StepWindow:
     def add(self, step: int, values: dict[str, float], *, waited_s: float) -> None:
         """Add the values of a step, and the seconds that it waited for images."""
         self._count += 1
+        self._num_norms += NORM in values
         self._waited_s += waited_s
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -51,8 +63,8 @@ class StepWindow:
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call, by name."""
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        found = means(self._sums, num_steps=self._count, num_norms=self._num_norms)
+        self._sums, self._count, self._num_norms = {}, 0, 0
         self._waited_s = self.trained_s = 0.0
         self._due_s = time.monotonic() + _PROGRESS_EVERY_S
-        return means
+        return found

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import JsonValue
+
 from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.dimensions import Choice, Dimension, Integers
@@ -195,13 +197,19 @@ def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Pro
     scheduler = spec.scheduler
     if not isinstance(scheduler, PopulationBased):
         return
-    for path in space:
+    for path, dimension in space.items():
         if not path.startswith("method.") or path == "method.type":
             message = (
                 f"population_based changes values while a trial trains, and {path!r} cannot change then; search only "
             )
             cure = "fields of method, or use another scheduler"
             yield ProblemReason(loc=f"space.{path}", code="not_in_flight", message=message + cure)
+        if isinstance(dimension, Choice) and _mixes_auto(dimension.values):
+            message = (
+                f"population_based changes values while a trial trains, and {path!r} cannot change between auto and a "
+                "number then; search numbers only, or use another scheduler"
+            )
+            yield ProblemReason(loc=f"space.{path}", code="not_in_flight", message=message)
     if isinstance(spec.searcher, Grid):
         message = "population_based perturbs values, but a grid has no values between its points; use random or tpe"
         yield ProblemReason(loc="searcher.type", code="grid_with_population", message=message)
@@ -209,6 +217,10 @@ def _population(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Pro
         message = f"a population of {scheduler.population} needs as many trials, but the budget has "
         cure = f"{spec.budget.trials}; raise budget.trials, or lower scheduler.population"
         yield ProblemReason(loc="budget.trials", code="below_population", message=message + cure)
+
+
+def _mixes_auto(values: Sequence[JsonValue]) -> bool:
+    return "auto" in values and any(value != "auto" for value in values)
 
 
 def _rungs(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[ProblemReason]:

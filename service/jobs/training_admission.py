@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from fgd_core.spec.data import Voc, files_of
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
@@ -22,6 +23,8 @@ def training_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
         return
     for reason in (*_shares(trained.training, spec.resources), *_gpus(trained.training, spec.resources)):
         yield reason.model_copy(update={"loc": f"{prefix}training.{reason.loc}"})
+    for reason in _masks(trained):
+        yield reason.model_copy(update={"loc": f"{prefix}{reason.loc}"})
     if isinstance(spec, SweepSpec):
         yield from _ends(trained.training)
 
@@ -49,6 +52,20 @@ def _gpus(training: TrainingSpec, resources: Resources) -> Iterator[ProblemReaso
     if training.budget is not None and training.budget.gpu_h is not None:
         message = "a budget of GPU hours limits nothing without a GPU; set resources.gpus to 1, or use budget.wall_h"
         yield ProblemReason(loc="budget.gpu_h", code="needs_gpu", message=message)
+
+
+def _masks(trained: TrainSpec | DistillSpec) -> Iterator[ProblemReason]:
+    """Check that the data can have the masks that a change of the images needs; only the run knows whether it has."""
+    files = files_of(trained.data)
+    if not isinstance(files, Voc):
+        return
+    for index, augment in enumerate(trained.input.augment):
+        if augment.needs_masks:
+            message = (
+                f"{augment.type} needs a mask of every object, and fgd reads none from {files.type} data; leave it "
+                "out, or convert the data to COCO format with segmentations"
+            )
+            yield ProblemReason(loc=f"input.augment.{index}", code="no_masks", message=message)
 
 
 def _ends(training: TrainingSpec) -> Iterator[ProblemReason]:

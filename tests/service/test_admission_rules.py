@@ -288,6 +288,13 @@ class TestTrainingOptions:
         assert "bfloat16" in found["training.precision"][1] and "budget.wall_h" in found["training.budget.gpu_h"][1]
         assert not any(loc.startswith("training") for loc in refused({**spec, "resources": {"gpus": 1}}))
 
+    def test_that_need_masks_are_refused_for_data_in_a_format_without_them(self) -> None:
+        spec = {**distill_spec(checkpoint="RetinaNet_ResNet50_FPN_Weights.COCO_V1")}
+        pasting = {**spec, "input": {"augment": [{"type": "mosaic"}, {"type": "copy_paste"}]}}
+        code, said = refused({**pasting, "data": {"type": "voc", "folder": "/voc"}})["input.augment.1"]
+        assert code == "no_masks" and "convert the data to COCO format" in said
+        assert "input.augment.1" not in refused(pasting)
+
     @pytest.mark.parametrize("options", [{"early_stop": {}}, {"budget": {"wall_h": 1}}, {"average_last": 2}])
     def test_that_end_a_training_are_refused_in_a_sweep(self, options: dict[str, Any]) -> None:
         (name,) = options

@@ -330,6 +330,12 @@ class TestSchedulers:
         spec = sweep_spec(base=distill_base(), space=SPACE | NUMBERS, scheduler={"type": "population_based"})
         assert list(refused(spec)) == [f"space.{RATE}"]
 
+    def test_a_population_cannot_change_between_an_automatic_scale_and_numbers(self) -> None:
+        common = {"base": distill_base(), "scheduler": {"type": "population_based"}}
+        code, message = of_space({"method.scale": choice("auto", 0.5)}, **common)["space.method.scale"]
+        assert code == "not_in_flight" and "between auto and a number" in message
+        assert of_space({"method.scale": choice(0.25, 0.5)}, **common) == {}
+
     def test_a_population_needs_no_grid_and_fits_the_budget(self) -> None:
         spec = sweep_spec(
             base=distill_base(),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from fgd_core.detectors.weights.checkpoint import read_checkpoint
+from fgd_core.detectors.weights.checkpoint import read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.event_text import describe
 from fgd_core.spec.events import EndedEarly, EpochFinished, Evaluated, Resumed
-from fgd_core.spec.training import EarlyStop, TimeBudget
+from fgd_core.spec.training import EarlyStop, TimeBudget, sum_of_budgets
 from fgd_core.training.ending import Spent, exhausted, no_gain_is_left
 from tests.library import RecordingContext, StopsAfterAnEpoch, train_spec
 
@@ -36,6 +36,12 @@ class TestPatience:
 
 
 class TestTheBudget:
+    def test_of_several_trainings_has_a_limit_where_each_has_it(self) -> None:
+        both, wall = TimeBudget(wall_h=1, gpu_h=2), TimeBudget(wall_h=3)
+        assert sum_of_budgets([both, both]) == TimeBudget(wall_h=2, gpu_h=4)
+        assert sum_of_budgets([both, wall]) == TimeBudget(wall_h=4)
+        assert sum_of_budgets([both, None]) is None
+
     def test_ends_before_the_epoch_that_would_exceed_it(self) -> None:
         budget = TimeBudget(wall_h=1)
         assert exhausted(budget, Spent(3000, 0), next_s=600, gpus=0) is None
@@ -64,12 +70,34 @@ class TestARun:
         assert describe(event) == "training ends after epoch 3: the last evaluations had no gain"
         again, result = ended(tmp_path, **settings)
         assert result.ended_by == "early_stop" and again.of(EpochFinished) == []
+        patient, result = ended(tmp_path, early_stop={"patience": 3, "min_gain": 0.9})
+        assert result.ended_by == "early_stop"
+        assert [event.epoch for event in patient.of(EpochFinished)] == [4]
 
     def test_ends_with_an_evaluation_when_its_budget_is_spent(self, tmp_path: Path) -> None:
         context, result = ended(tmp_path, budget={"wall_h": 1e-6}, evaluate_every=5)
         assert result.ended_by == "wall_time"
         assert [event.epoch for event in context.of(Evaluated)] == [1]
         assert [event.epoch for event in context.of(EndedEarly)] == [1]
+        again, result = ended(tmp_path, budget={"wall_h": 2e-6}, evaluate_every=5)
+        assert result.ended_by == "wall_time" and again.of(EpochFinished) == []
+        larger, result = ended(tmp_path, budget={"wall_h": 9}, evaluate_every=5)
+        assert result.ended_by is None
+        assert [event.epoch for event in larger.of(EpochFinished)] == [2, 3, 4, 5, 6]
+
+    def test_counts_the_time_of_an_attempt_with_a_larger_batch(self, tmp_path: Path) -> None:
+        fields = {"epochs": 6, "budget": {"wall_h": 1}}
+        assert execute(train_spec(training=fields), StopsAfterAnEpoch(tmp_path)).outcome == "stopped"
+        _, training = read_checkpoint(tmp_path / "checkpoints/last.pt")
+        assert training is not None
+        training["place"] |= {"wall_s": 7200.0, "gpu_s": 0.0}
+        halved = train_spec(training={**fields, "batch_size": train_spec().training.batch_size // 2})
+        checkpoint, _ = read_checkpoint(tmp_path / "checkpoints/last.pt")
+        save_checkpoint(tmp_path / "checkpoints/last.pt", checkpoint, training)
+        context = RecordingContext(tmp_path)
+        finished = execute(halved, context)
+        assert finished.result is not None and finished.result.ended_by == "wall_time"
+        assert [event.epoch for event in context.of(EpochFinished)] == [1]
 
     def test_counts_the_time_of_earlier_attempts(self, tmp_path: Path) -> None:
         spec = train_spec(training={"epochs": 6, "budget": {"wall_h": 1}})

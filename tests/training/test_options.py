@@ -39,6 +39,7 @@ from fgd_core.training.averaging import Average, Averages, ema_decay
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
 from fgd_core.training.step import Learner, checked, training_step
+from fgd_core.training.window import StepWindow
 from tests.library import TINY_DETECTOR, RecordingContext, train_spec
 from tests.ranks.processes import on_ranks
 
@@ -286,6 +287,23 @@ class TestFloat16:
         assert "gradient_norm" not in numbers and math.isfinite(numbers["loss"])
         assert all(map(torch.equal, before, network.parameters()))
         assert scaler.get_scale() == 2.0**29
+
+    def test_finite_gradients_whose_norm_is_not_finite_are_no_overflow(self) -> None:
+        network = detector()
+        network.get_parameter("head.regression_head.bbox_reg.weight").register_hook(
+            lambda gradient: torch.full_like(gradient, 3e38)
+        )
+        before = [each.clone() for each in network.parameters()]
+        values = step(network, scaler=self.scaler(2.0))
+        with pytest.raises(NonFiniteLossError):
+            checked({name: value.item() for name, value in values.items()})
+        assert all(map(torch.equal, before, network.parameters()))
+
+    def test_a_step_without_a_norm_does_not_count_in_the_mean_of_norms(self) -> None:
+        window = StepWindow()
+        for number, values in enumerate(({"loss": 2.0, "gradient_norm": 3.0}, {"loss": 4.0})):
+            window.add(number, values, waited_s=0)
+        assert window.take_means() == {"loss": 3.0, "gradient_norm": 3.0}
 
     def test_without_a_gpu_is_refused(self, tmp_path: Path) -> None:
         finished = execute(train_spec(training={"precision": "float16"}), RecordingContext(tmp_path))

@@ -401,6 +401,20 @@ class TestWaiting:
                 assert all(map(torch.equal, maps.maps(batch), own.maps(batch)))
         assert stats.shared == len(ahead)
 
+    def test_after_its_last_batch_a_run_needs_none(self, spec: DistillSpec, tmp_path: Path) -> None:
+        loader = TrainLoader(open_dataset(spec.data, "train"), spec.input, batch_size=4, seed=0, workers=0)
+        teacher, _ = read_checkpoint(Path(spec.teacher.checkpoint))[0].build("teacher", "")
+        own = OwnTeacher(teacher.eval())
+        store, stats = TeacherStore("sweep", 10**7, tmp_path), SharingStats()
+        options: dict[str, Any] = {"store": store, "stats": stats, "patience_s": 1, "num_batches": 2}
+        with store.register_run() as position:
+            maps = SharedMaps("k" * 64, own, loader, position=position, **options)
+            first, second = next(loader.epoch(0)), next(loader.epoch(0, 1))
+            maps.maps(first)
+            assert store._positions() == {self.GROUP: [1]}
+            maps.maps(second)
+            assert store._positions() == {}
+
 
 class TestTeacherStore:
     def test_an_entry_keeps_layout_type_and_bits(self, tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ class TrialTeacher:
             time.sleep(_POLL_S)
         return measure()
 
-    def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
+    def maps(
+        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
+    ) -> TeacherMaps:
         own = OwnTeacher(teacher)
         if self._store is None:
             return own
@@ -111,6 +113,7 @@ class TrialTeacher:
             key,
             own,
             batches,
+            num_batches=num_batches,
             store=self._store,
             position=position,
             stats=self.stats,

@@ -42,6 +42,7 @@ class SharedMaps:
         key: as in `TeacherSharing.maps`.
         position: shows the other runs which batch this one needs.
         patience_s: how long to wait for maps that another run computes.
+        num_batches: as in `TeacherSharing.maps`.
     Raises:
         TimeoutError: another run takes too long to compute the maps.
         OSError, RuntimeError, ValueError: the memory is full, or the stored maps belong to other images.
@@ -57,16 +58,25 @@ class SharedMaps:
         position: RunPosition,
         stats: SharingStats,
         patience_s: float,
+        num_batches: int | None = None,
     ) -> None:
         self._store, self._position, self._key, self._own, self._batches = store, position, key[:32], own, batches
-        self._stats, self._patience_s = stats, patience_s
+        self._stats, self._patience_s, self._num_batches = stats, patience_s, num_batches
         self._slowest_s = 0.0
 
     def maps(self, batch: Batch) -> Sequence[Tensor]:
         """Return the teacher's maps, each (B, C, H, W), from the store or computed."""
         if batch.number is None:
             raise ValueError("the batch has no number; only the batches of a training can be shared")
-        group, number = self._group(batch), batch.number
+        try:
+            return self._shared_or_computed(batch, batch.number)
+        finally:
+            if batch.number + 1 == self._num_batches:
+                self._position.leave()
+
+    def _shared_or_computed(self, batch: Batch, number: int) -> Sequence[Tensor]:
+        """Return the maps of a batch, each (B, C, H, W)."""
+        group = self._group(batch)
         self._position.move(group, number)
         # On a busy machine, the teacher takes longer, and so do the other runs.
         patience_s = max(self._patience_s, 10 * self._slowest_s)

@@ -224,7 +224,7 @@ class TeacherStore:
 
 
 class RunPosition:
-    """Shows the other runs which batch a run needs next."""
+    """Shows the other runs which batch a run needs next; at first none."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -238,6 +238,10 @@ class RunPosition:
         # A fixed length for each group, written in one call, so that no process reads half of the text.
         text = f"{group} {number:012}".encode()
         os.ftruncate(self._fd, os.pwrite(self._fd, text, 0))
+
+    def leave(self) -> None:
+        """Show that the run needs no further batch, so that the store keeps none for it."""
+        os.ftruncate(self._fd, 0)
 
 
 def shared_memory() -> Path:

@@ -15,10 +15,8 @@ from fgd_core.spec.results import RunResult
 from fgd_core.storage import write_atomically
 from fgd_core.training.checkpoints import CHECKPOINTS
 from fgd_core.training.context import RunContext, StoresFiles
-from fgd_core.training.identity import differences
+from fgd_core.training.identity import differences, without_harmless
 
-_HARMLESS = ("training.precision", "training.checkpoint_every_s", "training.loader_workers")
-_OF_TEACHER = ("teacher.gate", "teacher.max_ap_drop", "teacher.expected_ap")
 _BATCH = ("training.batch_size", "training.optimizer.learning_rate")
 """A retry after out of memory changes these. A stage that is done stays as it is, and the others begin again."""
 
@@ -86,19 +84,20 @@ def _identity(spec: ChainSpec) -> dict[str, JsonValue]:
     """Return the settings by path of the stages; the data may move, and each stage checks its content itself."""
     content: dict[str, JsonValue] = spec.model_dump(mode="json", exclude={*AnyJob.model_fields, "data"} - {"seed"})
     stages: dict[str, JsonValue] = {
-        str(index): {
-            "teacher": stage.teacher.model_dump(mode="json"),
-            "method": (stage.method or spec.method).model_dump(mode="json"),
-            "training": (stage.training or spec.training).model_dump(mode="json"),
-        }
+        str(index): without_harmless(
+            {
+                "teacher": stage.teacher.model_dump(mode="json"),
+                "method": (stage.method or spec.method).model_dump(mode="json"),
+                "training": (stage.training or spec.training).model_dump(mode="json"),
+            }
+        )
         for index, stage in enumerate(spec.stages)
     }
-    return {**content, "stages": stages, "num_stages": len(spec.stages)}
+    return {**without_harmless(content), "stages": stages, "num_stages": len(spec.stages)}
 
 
 def _check_same(saved: dict[str, JsonValue], current: dict[str, JsonValue], path: Path) -> None:
-    may_differ = (*_HARMLESS, *_OF_TEACHER, *_BATCH)
-    found = [each for each in differences(saved, current) if not each.field.endswith(may_differ)]
+    found = [each for each in differences(saved, current) if not each.field.endswith(_BATCH)]
     if found:
         raise WeightsError(
             f"{path.name} was saved by another chain: {', '.join(map(str, found[:5]))}; to resume it, restore these "

@@ -163,6 +163,8 @@ class RecordedAps:
             self.record.change(teacher_aps={**known, recorded: measure()})
         return self.record.state.teacher_aps[recorded]
 
-    def maps(self, key: str, teacher: Detector, batches: ComingBatches) -> TeacherMaps:
+    def maps(
+        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
+    ) -> TeacherMaps:
         """Return the teacher itself: stages have other teachers and run one after another."""
         return OwnTeacher(teacher)

@@ -13,7 +13,7 @@ from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.distill import DistillSpec, Inheritance
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import MethodSpec
-from fgd_core.spec.training import TrainingSpec
+from fgd_core.spec.training import TimeBudget, TrainingSpec, sum_of_budgets
 
 _MAX_STAGES = 20
 _STAGE_SEEDS = 1000
@@ -52,8 +52,9 @@ class ChainSpec(AnyJob):
     """`given`: as listed. `adaptation_cost`: the teacher of the highest AP is the last one, and before each teacher
     comes the one whose feature maps a linear map turns best into those of that teacher."""
     control: bool = True
-    """Whether to train a control after the chain: the same student with the last teacher alone, for as many epochs as
-    all stages together. It doubles the time; without it the gain of the chain is unknown."""
+    """Whether to train a control after the chain: the same student with the last teacher alone, for as many epochs and
+    hours as all stages together, and without an early stop. It doubles the time; without it the gain of the chain is
+    unknown."""
     method: MethodSpec
     """The distillation method of the stages that have none of their own."""
     inherit: Inheritance = "neck_and_head"
@@ -120,13 +121,17 @@ class ChainSpec(AnyJob):
         )
 
     def control_of(self, index: int) -> DistillSpec:
-        """Return the control as a job: the stage's teacher alone, for as many epochs as all stages together.
+        """Return the control as a job: the stage's teacher alone, for as many epochs and hours as all stages together.
+
+        The control has no early stop. The patience of a stage would end it before its learning rate falls, and the
+        chain would be compared with a training that is not finished.
 
         Args:
             index: of the stage that is trained last.
         """
         stage = self.stages[index]
-        training = (stage.training or self.training).model_copy(update={"epochs": self.epochs})
+        whole = {"epochs": self.epochs, "budget": self._budget, "early_stop": None}
+        training = (stage.training or self.training).model_copy(update=whole)
         return self._distillation(stage, student=self.student, inherit=self.inherit, training=training, seed=self.seed)
 
     def place(self, index: int, loc: str) -> str:
@@ -142,7 +147,15 @@ class ChainSpec(AnyJob):
     @property
     def epochs(self) -> int:
         """Number of epochs of all stages together."""
-        return sum((stage.training or self.training).epochs for stage in self.stages)
+        return sum(training.epochs for training in self._trainings)
+
+    @property
+    def _trainings(self) -> list[TrainingSpec]:
+        return [stage.training or self.training for stage in self.stages]
+
+    @property
+    def _budget(self) -> TimeBudget | None:
+        return sum_of_budgets([training.budget for training in self._trainings])
 
     def _distillation(
         self, stage: Stage, *, student: DetectorSpec, inherit: Inheritance, training: TrainingSpec, seed: int
