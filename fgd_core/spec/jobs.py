@@ -29,11 +29,28 @@ def data_of(spec: JobSpec) -> tuple[str, DataSpec]:
     return ("base.data", spec.base.data) if isinstance(spec, SweepSpec) else ("data", spec.data)
 
 
-def with_data(spec: JobSpec, data: DataSpec) -> JobSpec:
-    """Return a copy of the job with other data."""
-    if isinstance(spec, SweepSpec):
-        return spec.model_copy(update={"base": spec.base.model_copy(update={"data": data})})
-    return spec.model_copy(update={"data": data})
+def data_by_path(spec: JobSpec) -> dict[str, DataSpec]:
+    """Return the job's data, and then its further data sets, by the path of their fields."""
+    loc, data = data_of(spec)
+    more = spec.more_data if isinstance(spec, EvaluateSpec) else {}
+    return {loc: data, **{_path_of_more(name): each for name, each in more.items()}}
+
+
+def with_data(spec: JobSpec, data: Mapping[str, DataSpec]) -> JobSpec:
+    """Return a copy of the job with other data at all paths of `data_by_path`."""
+    own = {"data": data[data_of(spec)[0]]}
+    match spec:
+        case SweepSpec():
+            return spec.model_copy(update={"base": spec.base.model_copy(update=own)})
+        case EvaluateSpec():
+            more = {name: data[_path_of_more(name)] for name in spec.more_data}
+            return spec.model_copy(update={**own, "more_data": more})
+        case _:
+            return spec.model_copy(update=own)
+
+
+def _path_of_more(name: str) -> str:
+    return f"more_data.{name}"
 
 
 def written_detector(spec: Mapping[str, Any]) -> AnyDetector | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 
 from fgd_core.spec.data import Fingerprints, Registered, Resolved
-from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_of, with_data, written_detector
+from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_by_path, data_of, with_data, written_detector
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
@@ -40,11 +40,12 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     audit_notes.about(project=spec.project, name=spec.name, kind=spec.kind)
     # Before the data set is resolved: a check of the data set that ends in between must not change the request's hash.
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
-    spec, named_data = await _resolve_data(services, spec)
+    spec, named = await _resolve_data(services, spec)
     capacity = await services.capacity.recent()
     facts = replace(
         await spec_paths.facts(admission.paths(spec), services.settings, capacity),
-        named_data=named_data,
+        named_data=named.pop(data_of(spec)[0], None),
+        more_named=named,
         tune_searchers=services.settings.tune_searchers,
     )
     # The rules for a sweep take too long for the event loop and for a transaction.
@@ -74,27 +75,32 @@ def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
     return spec.model_copy(update={"project": principal.project_for(named) or spec.project})
 
 
-async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, admission.NamedData | None]:
-    """Look up the data set that a spec names: (spec with the data that a run needs, facts about the name).
+async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, dict[str, admission.NamedData]]:
+    """Look up the data sets that a spec names: (spec with the data that a run needs, facts about the names by path).
 
     It replaces what the spec holds there: a client may have sent it, or it may be out of date.
     """
-    _, data = data_of(spec)
-    if not isinstance(data, Registered):
-        return spec, None
+    found, facts = data_by_path(spec), {}
+    for loc, data in found.items():
+        if isinstance(data, Registered):
+            found[loc], facts[loc] = await _resolved(services, spec.project, data)
+    return (with_data(spec, found) if facts else spec), facts
+
+
+async def _resolved(services: Services, project: str, data: Registered) -> tuple[Registered, admission.NamedData]:
     async with services.database.reading() as session:
-        row = await datasets.named(session, spec.project, data.name)
-        known = [] if row is not None else await datasets.names(session, spec.project)
+        row = await datasets.named(session, project, data.name)
+        known = [] if row is not None else await datasets.names(session, project)
         made_by = await datasets.deriving_job(session, row) if row is not None else None
     if row is None:
-        return with_data(spec, data.model_copy(update={"resolved": None})), admission.NamedData(known=known)
+        return data.model_copy(update={"resolved": None}), admission.NamedData(known=known)
     fingerprints = Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None
     resolved = Resolved.model_validate({"dataset_id": row.id, "data": row.data, "fingerprints": fingerprints})
     error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
     refused_for = error.message if error is not None and error.code == "data" else None
     has_keypoints = keypoints_found(row.outcome)
     facts = admission.NamedData(refused_for=refused_for, made_by=made_by, has_keypoints=has_keypoints)
-    return with_data(spec, data.model_copy(update={"resolved": resolved})), facts
+    return data.model_copy(update={"resolved": resolved}), facts
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
             waits_for=admission.waits_for(spec, facts),
             now=services.clock(),
         )
-        if (dataset_id := _dataset_id(spec)) is not None:
+        for dataset_id in {*_dataset_ids(spec).values()}:
             await datasets.note_use(session, job.id, dataset_id)
             if isinstance(spec, CheckDataSpec):
                 await datasets.begin_check(session, dataset_id, job.id)
@@ -167,11 +173,10 @@ async def _check(session: WriteSession, request: _Request, facts: admission.Fact
     """Raises AdmissionError with every reason against the job."""
     spec = request.spec
     reasons = [*request.reasons, *admission.job_reasons(spec, facts)]
-    dataset_id = _dataset_id(spec)
-    if dataset_id is not None and not await datasets.is_there(session, dataset_id):
-        loc, _ = data_of(spec)
-        message = "the data set was deleted during this request; register it again, or name another one"
-        reasons.append(ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message))
+    for loc, dataset_id in _dataset_ids(spec).items():
+        if not await datasets.is_there(session, dataset_id):
+            message = "the data set was deleted during this request; register it again, or name another one"
+            reasons.append(ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message))
     if isinstance(spec, DeriveDataSpec) and await _name_is_taken(session, spec):
         message = f"the project {spec.project!r} has another data set {spec.dataset!r}; choose another name"
         reasons.append(ProblemReason(loc="dataset", code="name_taken", message=message))
@@ -202,9 +207,13 @@ async def _register_derived(session: WriteSession, spec: DeriveDataSpec, job: Jo
     await datasets.begin_check(session, row.id, job.id)
 
 
-def _dataset_id(spec: JobSpec) -> str | None:
-    _, data = data_of(spec)
-    return data.resolved.dataset_id if isinstance(data, Registered) and data.resolved is not None else None
+def _dataset_ids(spec: JobSpec) -> dict[str, str]:
+    """Return the ids of the registered data sets of a job, by the path of the field."""
+    return {
+        loc: data.resolved.dataset_id
+        for loc, data in data_by_path(spec).items()
+        if isinstance(data, Registered) and data.resolved is not None
+    }
 
 
 async def _needed_jobs(

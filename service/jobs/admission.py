@@ -18,7 +18,7 @@ from fgd_core.spec.checkpoint_references import (
 from fgd_core.spec.data import Coco, DataSpec, Registered, Shapes, Voc, Yolo, files_of, pictures_of
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import JobState
-from fgd_core.spec.jobs import JobSpec, data_of
+from fgd_core.spec.jobs import JobSpec, data_by_path, data_of
 from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
@@ -95,6 +95,8 @@ class Facts:
     """The jobs that `fork` and `warm_start` name."""
     named_data: NamedData | None = None
     """None if the spec itself says where its data is."""
+    more_named: Mapping[str, NamedData] = field(default_factory=dict)
+    """Likewise of further data sets, by the path of the field; those whose place the spec says are missing."""
     tune_searchers: Sequence[str] = ()
     """The classes that a searcher of type `tune` may name."""
 
@@ -168,7 +170,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     found = [
         *_resources(spec, facts),
         *_one_process(spec),
-        *_named_data(spec, facts.named_data),
+        *_named_data(spec, facts),
         *_paths(spec, facts),
         *_of_each(spec, _weights),
         *_of_each(spec, _batch),
@@ -314,10 +316,16 @@ def _checkpoints(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
             yield ProblemReason(loc=loc, code="no_checkpoint", message=message)
 
 
-def _named_data(spec: JobSpec, named: NamedData | None) -> Iterator[ProblemReason]:
-    loc, data = data_of(spec)
-    if not isinstance(data, Registered) or named is None:
-        return
+def _named_data(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
+    known = {data_of(spec)[0]: facts.named_data, **facts.more_named}
+    for loc, data in data_by_path(spec).items():
+        named = known.get(loc)
+        if isinstance(data, Registered) and named is not None:
+            yield from _unusable(spec, loc, data, named)
+
+
+def _unusable(spec: JobSpec, loc: str, data: Registered, named: NamedData) -> Iterator[ProblemReason]:
+    """Yield why a job cannot use a registered data set."""
     if data.resolved is None:
         nearest = closest(data.name, named.known) if named.known else "it has none yet; `fgd data add` adds one"
         message = f"the project {spec.project!r} has no data set {data.name!r}; {nearest}"

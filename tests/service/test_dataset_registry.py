@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import ControlPlane, ManualClock, Run, train_spec
+from control_plane import ControlPlane, ManualClock, Run, evaluate_spec, train_spec
 from httpx import Response
 from memory_cluster import MemoryCluster
 from PIL import Image
@@ -355,6 +355,18 @@ class TestReferences:
         assert "did you mean 'blood-cells'?" in reason["message"]
         spec = train_spec(data=NAMED, project="lab")
         assert (await plane.http.post("/v1/jobs", json=spec)).status_code == 202
+
+    async def test_an_evaluation_may_name_each_of_its_data_sets(self, plane: ControlPlane) -> None:
+        made = await add(plane)
+        weights = "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1"
+        spec = evaluate_spec(weights, data=NAMED, more_data={"again": NAMED, "drawn": SHAPES})
+        job_id = await plane.submit(spec)
+        more = (await plane.job(job_id))["spec"]["more_data"]
+        assert more["again"]["resolved"]["dataset_id"] == made["dataset_id"] and more["drawn"]["type"] == "shapes"
+        assert (await plane.http.delete("/v1/datasets/blood")).json()["details"]["jobs"] == [job_id]
+        answer = await plane.http.post("/v1/jobs", json={**spec, "more_data": {"again": NAMED | {"name": "none"}}})
+        (reason,) = answer.json()["reasons"]
+        assert (reason["loc"], reason["code"]) == ("more_data.again.name", "unknown_dataset")
 
     async def test_a_location_sent_by_a_client_is_replaced(self, plane: ControlPlane) -> None:
         await add(plane)

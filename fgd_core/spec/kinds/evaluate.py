@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from fgd_core.spec.data import DataSpec, FileData, InputSpec
+from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.kinds.base import AnyJob
 from fgd_core.spec.kinds.teacher import Teacher, check_source
@@ -27,7 +27,7 @@ class EvaluateSpec(AnyJob):
     data: DataSpec
     """Only its validation images are used. A checkpoint of fgd must have its classes; of other files, the classes that
     both have are scored."""
-    more_data: dict[SetName, FileData] = Field(default={}, max_length=20)
+    more_data: dict[SetName, DataSpec] = Field(default={}, max_length=20)
     """Further data sets by a name of your choice; the result has the scores on each. Only their validation images are
     used."""
     input: InputSpec | None = None
