@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
 from fgd_core.data.samples import Category
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record
+from fgd_core.errors import SpecError
 from fgd_core.export.checking import TOLERANCE, largest_difference
 from fgd_core.export.checkpoint_engine import CheckpointEngine
 from fgd_core.export.description import describe
@@ -17,7 +19,7 @@ from fgd_core.export.graph import DetectionGraph
 from fgd_core.export.program_engine import open_program
 from fgd_core.export.writing import trace, write_onnx, write_program
 from fgd_core.prediction.model import Engine, RawDetections
-from fgd_core.prediction.onnx_engine import OnnxEngine
+from fgd_core.prediction.onnx_engine import OnnxEngine, inputs_of
 from fgd_core.prediction.pixels import ImageBatch, prepare
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.data import InputSpec
@@ -90,21 +92,33 @@ def detections(*scores: float, shift_px: float = 0) -> RawDetections:
     return RawDetections(boxes.reshape(-1, 4), np.array(scores, np.float32), np.zeros(len(scores), np.int64))
 
 
+LIMITS = ExportDescription(
+    detector="fcos",
+    classes=[],
+    input=INPUT,
+    score_threshold=0.05,
+    max_detections=2,
+    checkpoint="",
+    checkpoint_sha256="",
+    fgd_version="",
+)
+
+
+def between(one: RawDetections, other: RawDetections) -> float:
+    return largest_difference(one, other, LIMITS, side_px=100)
+
+
+def test_keypoints_differ_by_their_scores_and_by_places_beyond_a_neighbouring_pixel() -> None:
+    def found(x_px: float, score: float) -> RawDetections:
+        return detections(0.9)._replace(keypoints=np.array([[[5, 5, 1], [x_px, 5, score]]], np.float32))
+
+    assert between(found(4, 20), found(5, 20)) == 0
+    assert between(found(4, 20), found(14, 20)) == pytest.approx(0.09)
+    assert between(found(4, 20), found(4, 21)) == pytest.approx(0.05, abs=0.01)
+    assert between(found(4, 0.5), found(4, 0.6)) == pytest.approx(0.1)
+
+
 def test_only_a_detection_at_the_threshold_or_at_the_limit_of_detections_needs_no_partner() -> None:
-    limits = ExportDescription(
-        detector="fcos",
-        classes=[],
-        input=INPUT,
-        score_threshold=0.05,
-        max_detections=2,
-        checkpoint="",
-        checkpoint_sha256="",
-        fgd_version="",
-    )
-
-    def between(one: RawDetections, other: RawDetections) -> float:
-        return largest_difference(one, other, limits, side_px=100)
-
     assert between(detections(0.9), detections()) == np.inf
     assert between(detections(0.9), detections(0.9, shift_px=20)) == pytest.approx(0.2)
     assert between(detections(0.05005), detections()) == 0
@@ -130,3 +144,25 @@ def test_a_graph_for_any_size_takes_batches_of_other_sizes(tmp_path: Path) -> No
     exported, eager = opened(SMALL[spec.Fcos], tmp_path, size_px=None, normalise=False)
     for batch in (pictures((64, 90), size_px=None), pictures((300, 100), (96, 96), size_px=(320, 160))):
         assert difference(exported, eager, batch) <= TOLERANCE
+
+
+def test_without_postprocessing_the_graph_returns_all_locations_from_which_its_detections_come(tmp_path: Path) -> None:
+    detector, batch = trained_like(SMALL[spec.Fcos]), pictures((64, 90), (50, 50))
+    checkpoint = DetectorCheckpoint(
+        detector=detector.settings, categories=CLASSES, input=INPUT, record=Record(), state=detector.state_dict()
+    )
+    fields = {"source": "test", "sha256": "0", "size_px": (64, 96), "postprocesses": False}
+    description = describe(checkpoint, detector, **fields)
+    graph = DetectionGraph(detector, postprocesses=False)
+    path = tmp_path / "detector.onnx"
+    write_onnx(path, trace(graph, description), description)
+    with pytest.raises(SpecError, match="postprocess: true"):
+        OnnxEngine(path).detect(batch)
+    session = InferenceSession(path)
+    assert [output.name for output in session.get_outputs()] == ["boxes", "scores"]
+    boxes, scores = session.run(None, inputs_of(batch, description))
+    wanted_parts = graph(torch.from_numpy(batch.images), torch.from_numpy(batch.sizes))
+    for found, wanted in zip((boxes, scores), wanted_parts, strict=True):
+        assert np.abs(found - wanted.numpy()).max() <= TOLERANCE * 96
+    for image, detected in enumerate(CheckpointEngine(detector, description, CPU).detect(batch)):
+        assert scores[image].max() == pytest.approx(detected.scores.max(), abs=TOLERANCE)

@@ -12,8 +12,11 @@ from fgd_core.prediction.pixels import ImageBatch
 from fgd_core.spec.exports import ExportDescription
 
 TOLERANCE = 1e-4
-"""How far a score, a mask, or a box coordinate relative to the longer side of its image may differ. float32 has 24
-bits, and the runtimes add in another order."""
+"""How far a score, a mask, or a coordinate relative to the longer side of its image may differ. float32 has 24 bits,
+and the runtimes add in another order."""
+_PIXEL = 1.0
+"""A keypoint is at the pixel of the highest value, and which of two neighbours with nearly equal values that is, is
+chance."""
 
 
 def compare(exported: Engine, eager: CheckpointEngine, batches: Iterable[ImageBatch]) -> float:
@@ -84,6 +87,8 @@ def _distances(one: RawDetections, other: RawDetections, side_px: int) -> npt.ND
         np.where(one.labels[:, None] == other.labels, 0.0, np.inf),
     ]
     parts += [_mask_distances(one.masks, other.masks)] if one.masks is not None and other.masks is not None else []
+    if one.keypoints is not None and other.keypoints is not None:
+        parts.append(_keypoint_distances(one.keypoints, other.keypoints, side_px))
     distances: npt.NDArray[np.float64] = np.maximum.reduce(parts)
     return distances
 
@@ -92,3 +97,16 @@ def _mask_distances(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]
     """Compute the mean absolute difference of all pairs of masks (n, M, M) and (m, M, M): (n, m)."""
     rows: Sequence[npt.NDArray[np.float64]] = [np.abs(mask - other).mean((1, 2)) for mask in one]
     return np.stack(rows)
+
+
+def _keypoint_distances(
+    one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], side_px: int
+) -> npt.NDArray[np.float64]:
+    """Compute the largest difference of a keypoint of all pairs of objects (n, K, 3) and (m, K, 3): (n, m).
+
+    Scores have no limits, so they are compared relative to their size where it is above 1.
+    """
+    difference = np.abs(one[:, None].astype(np.float64) - other)  # (n, m, K, 3)
+    places = (difference[..., :2].max(3) - _PIXEL).clip(0) / side_px
+    scores = difference[..., 2] / np.maximum(np.abs(one[:, None, :, 2]), 1)
+    return np.maximum(places, scores).max(2)  # type: ignore[no-any-return]
