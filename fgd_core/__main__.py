@@ -53,9 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = {"weights": _weights, "predict": _predict, "run": _run}[options.command]
     try:
         return chosen(options)
-    except SpecError as error:
-        Console(stderr=True).print(error.message, markup=False, highlight=False)
-        return 2
+    except FgdError as error:
+        is_spec = isinstance(error, SpecError)
+        shown = error.message if is_spec else str(error)
+        Console(stderr=True).print(f"error: {shown}", markup=False, highlight=False)
+        return 2 if is_spec else 1
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -109,13 +111,7 @@ def _weights(options: argparse.Namespace) -> int:
     if options.detector is not None:
         settings = detector_settings(document, str(options.detector))
     classes = [name.strip() for name in options.classes.split(",")] if options.classes else None
-    try:
-        examined = examine(options.source, settings, classes)
-    except SpecError:
-        raise
-    except FgdError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False)
-        return 1
+    examined = examine(options.source, settings, classes)
     if options.json:
         sys.stdout.write(json.dumps(examined_json(examined), indent=2) + "\n")
     else:
@@ -144,21 +140,15 @@ def _predict(options: argparse.Namespace) -> int:
     """Return exit status 0 if all images were read; 1 if one could not be, or the model cannot be used."""
     from fgd_core.models.command import predict
 
-    try:
-        are_all_read = predict(
-            options.model,
-            options.images,
-            out=options.out,
-            score_threshold=options.score,
-            device=options.device,
-            batch_size=options.batch,
-            as_json=options.json,
-        )
-    except SpecError:
-        raise
-    except FgdError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False)
-        return 1
+    are_all_read = predict(
+        options.model,
+        options.images,
+        out=options.out,
+        score_threshold=options.score,
+        device=options.device,
+        batch_size=options.batch,
+        as_json=options.json,
+    )
     return 0 if are_all_read else 1
 
 

@@ -107,7 +107,10 @@ class TestWeights:
     def test_a_missing_file_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, detector = _gfl_of_mmdetection(tmp_path)
         assert main(["weights", str(tmp_path / "none.pth"), "--detector", detector]) == 1
-        assert "the file does not exist" in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: ") and "the file does not exist" in shown
+        assert main(["predict", str(tmp_path / "none.onnx"), str(tmp_path)]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
 
 
 def _gfl_of_mmdetection(folder: Path, *, without: str | None = None) -> tuple[str, str]:

@@ -51,7 +51,7 @@ def predict(
     took_s = time.perf_counter() - began_s
     written = write_results(out, found, model) if out is not None else []
     for error in unread:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         _print_json(found)
         return not unread

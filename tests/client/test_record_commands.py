@@ -132,6 +132,9 @@ class TestVerify:
         path.write_text("<p>0.5</p>")
         ended = fgd("verify", path, "--server", server.url)
         assert ended.exit_code != 0 and "fgd report ID --html FILE" in ended.err
+        missing = fgd("verify", tmp_path / "none.html", "--server", server.url)
+        said = " ".join(missing.err.split())
+        assert "cannot be read: No such file or directory" in said and "fgd report ID --html FILE" in said
 
     def test_the_page_shows_the_record(self, page: Path) -> None:
         text = page.read_text()

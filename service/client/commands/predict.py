@@ -62,7 +62,7 @@ def predict(
         with FgdClient(server) as client:
             path = _downloaded(client, _named(client, model, project))
     # The client needs neither PyTorch nor onnxruntime; the library, which detects, runs in its own process.
-    command = [sys.executable, "-m", "fgd_core", "predict", "--device", device, "--batch", str(batch)]
+    command = [sys.executable, "-P", "-m", "fgd_core", "predict", "--device", device, "--batch", str(batch)]
     command += ["--out", str(out)] if out is not None else []
     command += ["--score", str(score)] if score is not None else []
     command += ["--json"] if as_json else []

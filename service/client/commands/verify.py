@@ -61,7 +61,10 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as cause:
-        raise SpecError(f"cannot read {path}: {cause}", path=str(path)) from cause
+        reason = cause.strerror if isinstance(cause, OSError) else "it is no text in UTF-8"
+        raise SpecError(
+            f"{path} cannot be read: {reason}; give a page that `fgd report ID --html FILE` wrote", path=str(path)
+        ) from cause
 
 
 def _evaluated(client: FgdClient, page: Page, figure: Shown, *, as_json: bool) -> Verification:

@@ -54,7 +54,7 @@ def check(
     `fgd weights check FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1`
     """
     # The client does not need PyTorch; the library, which reads the weights, runs in its own process.
-    command = [sys.executable, "-m", "fgd_core", "weights", source]
+    command = [sys.executable, "-P", "-m", "fgd_core", "weights", source]
     command += ["--detector", str(detector)] if detector is not None else []
     command += ["--classes", classes] if classes is not None else []
     command += ["--json"] if as_json else []
