@@ -13,21 +13,17 @@ from typing import Annotated, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fgd_core.spec.chains import CONTROL, StageStarted, TeachersOrdered
+from fgd_core.spec.control_events import AttemptStarted, ControlEvent, PauseRequested, PriorityChanged, StateChanged
 from fgd_core.spec.events import (
     OVER,
     RUN_EVENT,
-    AttemptStarted,
-    ControlEvent,
     EpochFinished,
     Evaluated,
     EvaluationProgress,
     JobState,
-    PauseRequested,
-    PriorityChanged,
     Progress,
     RunEvent,
     RunFinished,
-    StateChanged,
     StoredEvent,
     Warned,
 )

@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from fgd_core.spec.chains import CONTROL, StageFinished, StageStarted, TeachersOrdered
+from fgd_core.spec.control_events import (
+    AttemptStarted,
+    CancelRequested,
+    PauseRequested,
+    PriorityChanged,
+    ResumeRequested,
+    RetryRequested,
+    StateChanged,
+    Submitted,
+)
 from fgd_core.spec.event_state import Event
 from fgd_core.spec.events import (
     ArtifactSaved,
-    AttemptStarted,
-    CancelRequested,
     CheckpointSaved,
     DataChecked,
     DataSetChecked,
@@ -23,17 +31,11 @@ from fgd_core.spec.events import (
     Finding,
     MeanEvaluated,
     MetricsLogged,
-    PauseRequested,
-    PriorityChanged,
     Progress,
     Resumed,
-    ResumeRequested,
-    RetryRequested,
     RunFinished,
     RunStarted,
     ScaleChosen,
-    StateChanged,
-    Submitted,
     TeacherChecked,
     Warned,
     WeightsLoaded,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import OutOfMemoryError, SpecError
-from fgd_core.spec.events import AttemptStarted
+from fgd_core.spec.control_events import AttemptStarted
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.refusals import spec_reasons
 from fgd_core.spec.results import ErrorReport

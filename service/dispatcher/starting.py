@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ClusterError
-from fgd_core.spec.events import PauseRequested
+from fgd_core.spec.control_events import PauseRequested
 from service import links
 from service.dispatcher.capacity import CapacityMemory
 from service.dispatcher.context import Context

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from fgd_core.spec.backbones import ResNet
 from fgd_core.spec.base import Fact
+from fgd_core.spec.control_events import AttemptStarted, StateChanged, Submitted
 from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.events import (
     ArtifactSaved,
-    AttemptStarted,
     CheckpointSaved,
     DataChecked,
     DeviceReady,
@@ -25,9 +25,7 @@ from fgd_core.spec.events import (
     Progress,
     RunFinished,
     RunStarted,
-    StateChanged,
     StoredEvent,
-    Submitted,
     TeacherChecked,
     Warned,
     WeightsLoaded,

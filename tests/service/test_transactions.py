@@ -2,7 +2,7 @@ import asyncio
 
 from control_plane import ControlPlane, train_spec
 
-from fgd_core.spec.events import CancelRequested
+from fgd_core.spec.control_events import CancelRequested
 from service.clock import utc_now
 from service.store import events, jobs
 from service.store.session import Database

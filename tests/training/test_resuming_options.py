@@ -1,6 +1,10 @@
 """A training that is killed at any step ends to the bit as if it had been left in peace, whatever options are on."""
 
+import itertools
+import os
+import random
 import signal
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 NUM_STEPS = 9
+SEED = int(os.environ.get("FGD_KILL_SEED") or time.time_ns() % 1_000_000)
 
 
 class Scene(NamedTuple):
@@ -99,18 +104,24 @@ def ranks_of(size: int, spec: TrainSpec | DistillSpec, folder: Path) -> Ended:
     return first
 
 
+def drawn_kills(number: int, draw: random.Random) -> list[int]:
+    """Draw after how many more steps each attempt is killed: in the middle of an epoch, or at its end."""
+    ends = sorted(draw.sample(range(1, NUM_STEPS), number))
+    return [end - begin for begin, end in itertools.pairwise([0, *ends])]
+
+
 @pytest.mark.parametrize(
-    ("case", "size", "kills"),
-    [("ema", 1, (2, 4)), ("mean", 1, (7,)), ("ema", 2, (5,))],
+    ("case", "size", "num_kills"),
+    [("ema", 1, 2), ("mean", 1, 1), ("ema", 2, 1)],
     ids=["ema", "mean", "ema on two ranks"],
 )
-def test_killed_and_resumed_it_trains_to_the_bit_as_if_left_in_peace(
-    case: str, size: int, kills: tuple[int, ...], scene: Scene, tmp_path: Path
+def test_killed_at_random_steps_and_resumed_it_trains_to_the_bit_as_if_left_in_peace(
+    case: str, size: int, num_kills: int, scene: Scene, tmp_path: Path
 ) -> None:
-    spec = scene.spec(case)
+    spec, kills = scene.spec(case), drawn_kills(num_kills, random.Random(SEED))
+    print(f"FGD_KILL_SEED={SEED} draws the kills {kills} again")
     ranks_of(size, spec, tmp_path / "peace")
     for steps in kills:
-        # `steps` more steps in each attempt, in the middle of an epoch or at its end.
         ended = on_ranks(size, run_killed, spec, tmp_path / "killed", (*range(size),), steps, may_die=True)
         assert ended == [None] * size, signal.SIGKILL
     resumed = ranks_of(size, spec, tmp_path / "killed")

@@ -7,7 +7,13 @@ from typing import Annotated, TypeAlias
 from fastapi import APIRouter, Depends, Header, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.events import CancelRequested, PauseRequested, PriorityChanged, ResumeRequested, RetryRequested
+from fgd_core.spec.control_events import (
+    CancelRequested,
+    PauseRequested,
+    PriorityChanged,
+    ResumeRequested,
+    RetryRequested,
+)
 from fgd_core.spec.views import JobPatch, JobView
 from service.api.access import JobId, Principal, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
