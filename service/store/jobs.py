@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from fgd_core.spec.control_events import StateChanged, Submitted
 from pydantic import ValidationError
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
@@ -13,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from fgd_core.errors import ConflictError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.checkpoint_references import CheckpointReference, checkpoint_artifact
+from fgd_core.spec.control_events import StateChanged, Submitted
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import SPEC_VERSION, JobSpec
 from fgd_core.spec.paths import with_fields

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from control_plane import ControlPlane, Run, progress, train_spec
-from fgd_core.spec.control_events import CancelRequested
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import ConflictError
+from fgd_core.spec.control_events import CancelRequested
 from fgd_core.spec.results import ErrorReport
 from service.clock import utc_now
 from service.jobs.cluster import Capacity, Node
