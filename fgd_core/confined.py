@@ -29,6 +29,11 @@ def allow(folder: Path) -> None:
         os.environ[ROOTS] += f"{os.pathsep}{os.path.realpath(folder.parent)}/{folder.name}"
 
 
+def is_limited() -> bool:
+    """Return whether the control plane limits the files that this run may read."""
+    return ROOTS in os.environ
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a file for reading.
@@ -49,7 +54,7 @@ def pinned(path: Path) -> Iterator[Path]:
     Raises:
         OSError: as in `opened`.
     """
-    if ROOTS not in os.environ:
+    if not is_limited():
         yield path
         return
     with opened(path) as file:

@@ -37,7 +37,7 @@ class AnnotatedKeypoints(NamedTuple):
 class ObjectTable:
     """Holds the annotated objects as columns, one row for each annotation, in file order."""
 
-    names: list[str]
+    names: Sequence[str]
     """How findings name each object."""
     image_ids: npt.NDArray[np.int64]
     category_ids: npt.NDArray[np.int64]

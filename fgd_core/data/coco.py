@@ -1,16 +1,21 @@
 """Opens data sets in COCO format and checks them."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fgd_core.data.annotations import Annotations, ImageEntry
-from fgd_core.data.coco_file import load_coco_file
+from fgd_core.data.coco_annotations import AnnotationList
+from fgd_core.data.coco_file import CocoText, parse_coco, read_coco
 from fgd_core.data.coco_keypoints import with_keypoint_names
 from fgd_core.data.coco_objects import read_objects
 from fgd_core.data.coco_values import Fields, Id, IdNumbers, fits_int64, read_id, read_side, read_text, show_fields
-from fgd_core.data.file_dataset import FileDataset
+from fgd_core.data.file_dataset import FileDataset, join_contents
+from fgd_core.data.file_states import file_states
 from fgd_core.data.findings import Findings
+from fgd_core.data.opening_cache import Reading, Source, cached
+from fgd_core.data.packed import pack
 from fgd_core.data.samples import Category, Split
 from fgd_core.errors import DataError, StorageError
 from fgd_core.spec import data as spec
@@ -30,45 +35,64 @@ class CocoDataset(FileDataset):
             DataError: a file or folder is missing, or the file is not in COCO format.
         """
         part, other = (coco.train, coco.val) if split == "train" else (coco.val, coco.train)
-        folder = Path(part.images).expanduser()
-        findings = Findings(coco.on_bad)
-        annotations = read_annotations(
-            Path(part.annotations).expanduser(),
-            findings,
-            with_masks=with_masks,
-            with_keypoints=with_keypoints,
-            other=Path(other.annotations).expanduser(),
+        source = Source(
+            annotations=Path(part.annotations).expanduser(),
+            other_annotations=Path(other.annotations).expanduser(),
+            images=Path(part.images).expanduser(),
+            options=(split, coco.on_bad, *["masks"] * with_masks, *["keypoints"] * with_keypoints),
         )
-        if not folder.is_dir():
-            raise DataError(f"the images folder does not exist; correct data.{split}.images", path=str(folder))
-        super().__init__(annotations, findings, split=split, images_folder=folder, source=part.annotations)
+
+        def read() -> Reading:
+            text = read_coco(source.annotations)
+            findings = Findings(coco.on_bad)
+            annotations = read_annotations(
+                text,
+                findings,
+                with_masks=with_masks,
+                with_keypoints=with_keypoints,
+                other=source.other_annotations,
+            )
+            _check_folder(source.images, split)
+            names = [entry.file_name for entry in annotations.images]
+            states = file_states(source.images, names)
+            contents = join_contents(annotations, findings, split=split, images_folder=source.images)
+            return Reading(
+                contents, hashlib.sha256(text.content).hexdigest(), pack([name.encode() for name in names]), states
+            )
+
+        contents = cached(source, read)
+        super().__init__(contents, images_folder=source.images, source=part.annotations)
+
+
+def _check_folder(images: Path, split: Split) -> None:
+    if not images.is_dir():
+        raise DataError(f"the images folder does not exist; correct data.{split}.images", path=str(images))
 
 
 def read_annotations(
-    path: Path,
+    text: CocoText,
     findings: Findings,
     *,
     with_masks: bool = False,
     with_keypoints: bool = False,
     other: Path | None = None,
 ) -> Annotations:
-    """Read a COCO file.
+    """Read the text of a COCO file.
 
     Args:
         other: the file of the other split. It is read only if it decides whether a category is a class.
     Raises:
-        DataError: the file is missing, is not JSON, or lacks one of COCO's lists.
-        StorageError: the file cannot be read.
+        DataError: the text is not JSON, or lacks one of COCO's lists.
     """
     repeated_keys: list[str] = []
-    document = load_coco_file(path, repeated_keys)
+    document = parse_coco(text, repeated_keys, in_blocks=not (with_masks or with_keypoints))
     for name in repeated_keys:
         findings.add("duplicate_key", name)
-    is_used = _category_usage(document["annotations"], other)
-    categories, category_numbers = _read_categories(document["categories"], findings, is_used)
+    is_used = _category_usage(document.annotations, other)
+    categories, category_numbers = _read_categories(document.categories, findings, is_used)
     if with_keypoints:
-        categories = with_keypoint_names(categories, category_numbers, document["categories"], findings)
-    image_ids, entries = _read_images(document["images"], findings)
+        categories = with_keypoint_names(categories, category_numbers, document.categories, findings)
+    image_ids, entries = _read_images(document.images, findings)
     image_numbers = IdNumbers(image_ids)
     by_number: dict[int, list[ImageEntry]] = {}
     for image_id, entry in zip(image_ids, entries, strict=True):
@@ -79,7 +103,7 @@ def read_annotations(
         images=_unique_images(by_number, findings),
         listed_ids=frozenset(by_number),
         objects=read_objects(
-            document["annotations"],
+            document.annotations,
             image_numbers,
             category_numbers,
             findings,
@@ -90,18 +114,18 @@ def read_annotations(
     )
 
 
-def _category_usage(annotations: Sequence[Fields], other: Path | None) -> Callable[[Id], bool]:
+def _category_usage(annotations: AnnotationList, other: Path | None) -> Callable[[Id], bool]:
     """Return a function that says whether a category has annotations in this file or in the other split's file."""
 
     def is_used(category_id: Id) -> bool:
-        if any(read_id(entry.get("category_id"), set()) == category_id for entry in annotations):
-            return True
+        return annotations.have_category(category_id) or is_used_in_other(category_id)
+
+    def is_used_in_other(category_id: Id) -> bool:
         try:
-            in_other = load_coco_file(other, [])["annotations"] if other is not None else []
+            found = parse_coco(read_coco(other), [], in_blocks=True) if other is not None else None
         except (DataError, StorageError):
-            # Opening the other split reports what is wrong with its file.
-            return False
-        return any(read_id(entry.get("category_id"), set()) == category_id for entry in in_other)
+            return False  # Opening the other split reports what is wrong with its file.
+        return found is not None and found.annotations.have_category(category_id)
 
     return is_used
 

@@ -1,26 +1,108 @@
-"""Loads the JSON of a COCO file and checks that it has COCO's lists."""
+"""Reads the JSON of a COCO file and checks that it has COCO's lists."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
 
 from fgd_core import confined
+from fgd_core.data.coco_annotations import AnnotationList, PairsHook, listed, listed_in_blocks, objects
 from fgd_core.data.coco_values import Fields
+from fgd_core.data.collection import paused_collection
 from fgd_core.errors import DataError, StorageError
 
 _LISTS = ("images", "annotations", "categories")
 
 
-def load_coco_file(path: Path, repeated_keys: list[str]) -> dict[str, list[Fields]]:
-    """Load the lists of a COCO file: images, annotations and categories. Entries that are not objects become empty.
+class CocoText(NamedTuple):
+    """Holds the text of an annotation file."""
+
+    path: Path
+    content: bytes
+
+
+class CocoDocument(NamedTuple):
+    """Holds the lists of an annotation file; entries that are not objects are empty."""
+
+    images: list[Fields]
+    annotations: AnnotationList
+    categories: list[Fields]
+
+
+def read_coco(path: Path) -> CocoText:
+    """Read the text of an annotation file.
+
+    Raises:
+        DataError: the file does not exist.
+        StorageError: the file cannot be read.
+    """
+    try:
+        return CocoText(path, confined.read_bytes(path))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise DataError("the annotation file does not exist; correct the path", path=str(path)) from error
+    except OSError as error:
+        raise StorageError("the annotation file cannot be read", path=str(path), cause=str(error)) from error
+
+
+def parse_coco(text: CocoText, repeated_keys: list[str], *, in_blocks: bool) -> CocoDocument:
+    """Parse the text of a COCO file.
 
     Args:
         repeated_keys: receives every key that an object contains twice with different values.
+        in_blocks: read annotations in COCO's own form as columns; without segmentations and keypoints.
     Raises:
-        DataError: the file is missing, is not JSON, or lacks one of COCO's lists.
-        StorageError: the file cannot be read.
+        DataError: the text is not JSON, or lacks one of COCO's lists.
     """
-    document = _load_json(path, repeated_keys)
+    document = (_parse_in_blocks(text.content, repeated_keys) if in_blocks else None) or _parse(text, repeated_keys)
+    if not document.categories:
+        raise DataError("the annotation file lists no categories; add at least one", path=str(text.path))
+    return document
+
+
+def _parse_in_blocks(content: bytes, repeated_keys: list[str]) -> CocoDocument | None:
+    """Parse a text whose annotations can be cut into blocks; None if it must be parsed as a whole."""
+    try:
+        parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        if not all(bytes(memoryview(parts[name])[:1]) == b"[" for name in _LISTS) or _repeats_a_name(content, parts):
+            return None
+        repeated: list[str] = []
+        hook = _finding(repeated)
+        rest = {
+            name: json.loads(bytes(part), object_pairs_hook=hook) for name, part in parts.items() if name != _LISTS[1]
+        }
+        annotations = listed_in_blocks(memoryview(parts["annotations"]), hook)
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
+        return None
+    repeated_keys += repeated
+    return CocoDocument(objects(rest["images"]), annotations, objects(rest["categories"]))
+
+
+def _repeats_a_name(content: bytes, parts: dict[str, msgspec.Raw]) -> bool:
+    """Return whether the outermost object has a name twice: then all of its parts are not all of its text."""
+    address = _address(content)
+    places = sorted((_address(part) - address, memoryview(part).nbytes) for part in parts.values())
+    ends = [0, *(start + size for start, size in places)]
+    between = [content[end:start] for end, (start, _) in zip(ends, places, strict=False)]
+    names = json.loads(b"0".join([*between, content[ends[-1] :]]), object_pairs_hook=lambda pairs: pairs)
+    return len(names) != len(parts)
+
+
+def _address(buffer: bytes | msgspec.Raw) -> int:
+    return int(np.frombuffer(memoryview(buffer), dtype=np.uint8).ctypes.data)
+
+
+@paused_collection()
+def _parse(text: CocoText, repeated_keys: list[str]) -> CocoDocument:
+    path = text.path
+    try:
+        document: object = json.loads(text.content, object_pairs_hook=_finding(repeated_keys))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            "the annotation file is not JSON; export it again", path=str(path), cause=str(error)[:200]
+        ) from error
     if not isinstance(document, dict):
         cure = "; this file contains detections: name the annotation file that belongs to them"
         raise DataError(
@@ -36,29 +118,20 @@ def load_coco_file(path: Path, repeated_keys: list[str]) -> dict[str, list[Field
             path=str(path),
             found=", ".join(sorted(document)[:20]),
         )
-    if not document["categories"]:
-        raise DataError("the annotation file lists no categories; add at least one", path=str(path))
-    return {name: [entry if isinstance(entry, dict) else {} for entry in document[name]] for name in _LISTS}
+    images, annotations, categories = (objects(document[name]) for name in _LISTS)
+    return CocoDocument(images, listed(annotations), categories)
 
 
-def _load_json(path: Path, repeated_keys: list[str]) -> object:
+def _finding(repeated_keys: list[str]) -> PairsHook:
+    """Return a hook for `json.loads` that adds to `repeated_keys`."""
+
     def fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
         unique = dict(pairs)
         if len(unique) < len(pairs):
             repeated_keys.extend(f"{key} of {_title(unique)}" for key in _repeated(pairs))
         return unique
 
-    try:
-        document: object = json.loads(confined.read_bytes(path), object_pairs_hook=fields)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise DataError("the annotation file does not exist; correct the path", path=str(path)) from error
-    except OSError as error:
-        raise StorageError("the annotation file cannot be read", path=str(path), cause=str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            "the annotation file is not JSON; export it again", path=str(path), cause=str(error)[:200]
-        ) from error
-    return document
+    return fields
 
 
 def _repeated(pairs: Sequence[tuple[str, object]]) -> list[str]:

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from fgd_core.data.annotations import AnnotatedKeypoints, ObjectTable
+from fgd_core.data.coco_annotations import AnnotationList
 from fgd_core.data.coco_values import (
     NO_BOX,
     Box,
     Fields,
     Id,
     IdNumbers,
+    fits_int64,
     is_missing_box,
     read_box,
     read_flag,
@@ -23,8 +25,11 @@ from fgd_core.data.coco_values import (
     show_fields,
 )
 from fgd_core.data.findings import Findings
+from fgd_core.data.plain_annotations import PlainColumns
 from fgd_core.data.segmentations import bounding_box, bounds_of, to_coco_form
 from fgd_core.stopping import stoppable
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _ROWS_PER_STOP_CHECK = 10_000
 _AREA_TOLERANCE = 0.01
@@ -33,7 +38,7 @@ _NAN = float("nan")
 
 
 def read_objects(
-    entries: Sequence[Fields],
+    annotations: AnnotationList,
     images: IdNumbers,
     categories: IdNumbers,
     findings: Findings,
@@ -47,12 +52,77 @@ def read_objects(
     Args:
         sizes_px: (width, height) of each listed image; None if the file does not give it.
     """
+    is_plain = _are_plain(annotations, images, categories)
     rows = _Rows(findings, images, categories, sizes_px, with_masks=with_masks, with_keypoints=with_keypoints)
-    for place, entry in enumerate(stoppable(entries, every=_ROWS_PER_STOP_CHECK)):
+    for place, entry in stoppable(annotations.entries(~is_plain), every=_ROWS_PER_STOP_CHECK):
         rows.add(place, entry)
     table = rows.table()
+    if is_plain.any():
+        table = _merged(annotations.columns, np.flatnonzero(is_plain), table, rows.places)
     _report_corners(table, findings)
     return table
+
+
+def _are_plain(annotations: AnnotationList, images: IdNumbers, categories: IdNumbers) -> npt.NDArray[np.bool_]:
+    """Return which annotations are plain also among the others: (n,). Their ids are unique, and their images' and
+    categories' ids are the numbers that stand for them."""
+    columns = annotations.columns
+    if images.is_renumbered or categories.is_renumbered:
+        return np.zeros_like(columns.is_plain)
+    others = (read_id(entry.get("id"), set()) for _, entry in annotations.entries(~columns.is_plain))
+    taken = np.array([each for each in others if isinstance(each, int) and fits_int64(each)], dtype=np.int64)
+    ids, counts = np.unique(columns.ids[columns.is_plain], return_counts=True)
+    is_known = (columns.image_ids != images.unknown) & (columns.category_ids != categories.unknown)
+    is_taken = np.isin(columns.ids, np.concatenate([ids[counts > 1], taken]))
+    are_plain: npt.NDArray[np.bool_] = columns.is_plain & is_known & ~is_taken
+    return are_plain
+
+
+def _merged(
+    columns: PlainColumns, plain: npt.NDArray[np.int64], table: ObjectTable, places: Sequence[int]
+) -> ObjectTable:
+    """Return a table of the plain annotations and of those in `table`, in file order.
+
+    Args:
+        plain: (m,) places of the plain annotations in the file's list.
+        places: of the annotations in `table`.
+    """
+    assert table.outlines_xyxy_px is not None
+    order = np.argsort(np.concatenate([plain, np.array(places, dtype=np.int64)]), kind="stable")
+
+    def merge(column: npt.NDArray[_Scalar], own: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        return np.concatenate([column[plain], own])[order]
+
+    return ObjectTable(
+        names=_Names(columns.ids[plain], table.names, order),
+        image_ids=merge(columns.image_ids, table.image_ids),
+        category_ids=merge(columns.category_ids, table.category_ids),
+        boxes_xywh_px=merge(columns.boxes_xywh_px, table.boxes_xywh_px),
+        outlines_xyxy_px=merge(columns.outlines_xyxy_px, table.outlines_xyxy_px),
+        areas_px2=merge(columns.areas_px2, table.areas_px2),
+        is_crowd=merge(columns.is_crowd, table.is_crowd),
+    )
+
+
+class _Names(Sequence[str]):
+    """Names annotations only when a finding shows them."""
+
+    def __init__(self, plain_ids: npt.NDArray[np.int64], others: Sequence[str], order: npt.NDArray[np.int64]) -> None:
+        self._plain_ids, self._others, self._order = plain_ids, others, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        row = int(self._order[index])
+        number = len(self._plain_ids)
+        return f"annotation {self._plain_ids[row]}" if row < number else self._others[row - number]
 
 
 class _Row(NamedTuple):
@@ -79,6 +149,8 @@ class _Rows:
         with_keypoints: bool,
     ) -> None:
         self._findings, self._images, self._categories, self._sizes_px = findings, images, categories, sizes_px
+        self.places: list[int] = []
+        """Indices in the file's list of the annotations that were not left out."""
         self._names: list[str] = []
         self._rows: list[_Row] = []
         self._areas: list[float] = []
@@ -117,6 +189,7 @@ class _Rows:
             area_px2 = _NAN
         for problem in sorted(odd):
             self._findings.add(problem, name)
+        self.places.append(place)
         self._names.append(name)
         self._rows.append(row if self._with_masks else row._replace(segmentation=None))
         self._areas.append(area_px2)

@@ -36,11 +36,12 @@ class IdNumbers:
             is_sorted: number the ids in ascending order, not in file order, so that two files with the same ids agree.
         """
         unique = list(dict.fromkeys(ids))
-        self._is_renumbered = not all(map(fits_int64, unique))
+        self.is_renumbered = not all(map(fits_int64, unique))
+        """Whether the numbers are not the ids."""
         if is_sorted:
             unique.sort(key=lambda each: (isinstance(each, str), each))
         self._numbers = {
-            each: place if self._is_renumbered or not isinstance(each, int) else each
+            each: place if self.is_renumbered or not isinstance(each, int) else each
             for place, each in enumerate(unique, start=1)
         }
         taken = set(self._numbers.values())
@@ -52,7 +53,7 @@ class IdNumbers:
         known = self._numbers.get(each)
         if known is not None:
             return known
-        return each if isinstance(each, int) and fits_int64(each) and not self._is_renumbered else self.unknown
+        return each if isinstance(each, int) and fits_int64(each) and not self.is_renumbered else self.unknown
 
 
 def fits_int64(each: Id) -> bool:

@@ -1,11 +1,10 @@
 """Opens one split of a data set in files: checks the annotations against the images and joins both."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,34 +12,54 @@ from fgd_core.data import image_files, plausibility
 from fgd_core.data.annotations import Annotations, ObjectTable
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.findings import Findings, refusal_of
-from fgd_core.data.masks import Counts, ObjectMasks
+from fgd_core.data.flat_samples import Columns, FlatSamples
+from fgd_core.data.packed import pack
 from fgd_core.data.samples import Category, Sample, Split, count
 from fgd_core.data.usable_boxes import UsableBoxes, usable_boxes, with_usable_masks
 from fgd_core.data.usable_images import UsableImages, usable_images
 from fgd_core.data.usable_keypoints import with_usable_keypoints
 from fgd_core.errors import DataError
+from fgd_core.spec.events import DataChecked
+
+
+class Contents(NamedTuple):
+    """Holds what opening a split finds out."""
+
+    categories: tuple[Category, ...]
+    """In the order of their ids."""
+    samples: FlatSamples
+    """The usable images with their usable objects."""
+    checked: DataChecked
+
+
+def join_contents(annotations: Annotations, findings: Findings, *, split: Split, images_folder: Path) -> Contents:
+    """Check the annotations of a split against its images, and join both.
+
+    Args:
+        findings: the findings from reading the annotations; the findings about images and boxes are added.
+        images_folder: that file names are relative to.
+    """
+    images = usable_images(annotations, images_folder, findings)
+    boxes = with_usable_masks(usable_boxes(annotations, images, findings), annotations, images, findings)
+    boxes = with_usable_keypoints(boxes, annotations, images, findings)
+    plausibility.report_similar_names(annotations.categories, findings)
+    samples = FlatSamples(_join(images, boxes, annotations.objects))
+    return Contents(annotations.categories, samples, count(split, annotations.categories, samples, findings.report()))
 
 
 class FileDataset:
     """Implements `DetectionDataset` for every file format. Bad entries are named, counted, and refused or dropped."""
 
-    def __init__(
-        self, annotations: Annotations, findings: Findings, *, split: Split, images_folder: Path, source: str
-    ) -> None:
+    def __init__(self, contents: Contents, *, images_folder: Path, source: str) -> None:
         """
         Args:
-            findings: the findings from reading the annotations; the findings about images and boxes are added.
             images_folder: that file names are relative to.
             source: names the annotations in errors.
         """
         self._folder = images_folder
-        images = usable_images(annotations, self._folder, findings)
-        boxes = with_usable_masks(usable_boxes(annotations, images, findings), annotations, images, findings)
-        boxes = with_usable_keypoints(boxes, annotations, images, findings)
-        plausibility.report_similar_names(annotations.categories, findings)
-        self.categories: tuple[Category, ...] = annotations.categories
-        self.samples: Sequence[Sample] = _join(images, boxes, annotations.objects) if images.entries else []
-        self.checked = count(split, self.categories, self.samples, findings.report())
+        self.categories: tuple[Category, ...] = contents.categories
+        self.samples: Sequence[Sample] = contents.samples
+        self.checked = contents.checked
         self.fingerprint = self.checked.fingerprint
         self._cache = ImageCache()
         self.refusal = self._refusal(source)
@@ -86,52 +105,20 @@ class FileDataset:
         return lack, "annotate objects"
 
 
-def _join(images: UsableImages, boxes: UsableBoxes, objects: ObjectTable) -> list[Sample]:
+def _join(images: UsableImages, boxes: UsableBoxes, objects: ObjectTable) -> Columns:
     by_image = np.argsort(boxes.image_indices, kind="stable")
-    ends = np.searchsorted(boxes.image_indices[by_image], np.arange(1, len(images.entries)))
-    xyxy_px = boxes.xyxy_px[by_image]
-    rows = boxes.rows[by_image]
+    xyxy_px, rows = boxes.xyxy_px[by_image], boxes.rows[by_image]
     sides = xyxy_px[:, 2:].astype(np.float64) - xyxy_px[:, :2]
     areas = objects.areas_px2[rows]
-    columns = (
-        xyxy_px,
-        boxes.labels[by_image],
-        objects.is_crowd[rows],
-        np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas),
+    return Columns(
+        image_ids=np.array([entry.image_id for entry in images.entries], dtype=np.int64),
+        sizes_px=images.sizes_px,
+        file_names=pack([entry.file_name.encode() for entry in images.entries]),
+        object_ends=np.bincount(boxes.image_indices, minlength=len(images.entries)).cumsum(dtype=np.int64),
+        boxes_xyxy_px=xyxy_px,
+        labels=boxes.labels[by_image],
+        is_crowd=objects.is_crowd[rows],
+        areas_px2=np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas),
+        masks=None if boxes.masks is None else pack([boxes.masks[index] for index in by_image.tolist()]),
+        keypoints=None if boxes.keypoints is None else boxes.keypoints[by_image],
     )
-    parts = zip(*(np.split(column, ends) for column in columns), strict=True)
-    masks = _split_masks(boxes.masks, by_image, ends) if boxes.masks is not None else [None] * len(images.entries)
-    keypoints: Sequence[npt.NDArray[np.float32] | None] = [None] * len(images.entries)
-    if boxes.keypoints is not None:
-        keypoints = np.split(boxes.keypoints[by_image], ends)
-    return [
-        Sample(
-            image_id=entry.image_id,
-            file_name=entry.file_name,
-            height=height,
-            width=width,
-            boxes_xyxy_px=own_boxes,
-            labels=own_labels,
-            is_crowd=own_crowd,
-            areas_px2=own_areas,
-            masks=None if own_masks is None else ObjectMasks(height, width, own_masks),
-            keypoints=own_keypoints,
-        )
-        for entry, (width, height), (own_boxes, own_labels, own_crowd, own_areas), own_masks, own_keypoints in zip(
-            images.entries, images.sizes_px.tolist(), parts, masks, keypoints, strict=True
-        )
-    ]
-
-
-def _split_masks(
-    masks: list[Counts], by_image: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
-) -> list[tuple[Counts, ...] | None]:
-    """Return the masks of each image.
-
-    Args:
-        by_image: (n,) indices of the masks, sorted by image.
-        ends: (number of images - 1,) where in `by_image` each image ends, except the last.
-    """
-    ordered = [masks[index] for index in by_image.tolist()]
-    bounds = [0, *ends.tolist(), len(ordered)]
-    return [tuple(ordered[start:end]) for start, end in pairwise(bounds)]

@@ -1,7 +1,7 @@
 """Turns a data set into batches of tensors, in an order that a resumed run can continue."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -35,8 +35,8 @@ class Batch:
     """Holds the images of one step and their objects; each list has one entry for each image."""
 
     images: Tensor
-    """(N, 3, H, W) float32, normalised, padded with zeros right and bottom; H and W are multiples of `pad_to_px`.
-    Or uint8, from 0 to 255, padded in the same way, until the batch is on the device that trains."""
+    """(N, 3, H, W), padded with zeros right and bottom; H and W are multiples of `pad_to_px`. uint8 as loaded, a byte
+    for each value; float32 and normalised once `to` has moved the batch to the device that trains."""
     image_sizes: list[tuple[int, int]]
     """(height, width) after resizing, before padding."""
     boxes: list[Tensor]
@@ -163,7 +163,7 @@ class TrainLoader:
         self.steps_per_epoch = order.steps_per_epoch
         self._batches = _AugmentedBatches(dataset, examples, input_spec.pad_to_px)
         self._sampler = _EpochSampler(order, batch_size)
-        self._loader = _workers_loader(self._batches, self._sampler, workers) if workers else None
+        self._loader = _workers_loader(self._batches, self._sampler, workers, stay=True) if workers else None
         self._source: Iterator[Batch] = iter(())
         self._ahead: deque[Batch] = deque()
 
@@ -198,11 +198,9 @@ class TrainLoader:
         self._loader = None
 
     def _numbered(self, first: int) -> Iterator[Batch]:
-        own = (self._batches.batch(images) for images in self._sampler)
+        own = map(self._batches.__getitems__, self._sampler)
         for number, batch in enumerate(self._loader if self._loader is not None else own, start=first):
-            if isinstance(batch, FgdError):
-                raise batch
-            yield _padded(replace(batch, number=number))
+            yield _padded(replace(_checked(batch), number=number))
 
 
 def _padded(batch: Batch) -> Batch:
@@ -225,14 +223,24 @@ class _Showing:
         return None if batch is None else batch.showing(self._picture)
 
 
-def evaluation_batches(dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(
+    dataset: DetectionDataset, input_spec: InputSpec, *, batch_size: int, workers: int = 0
+) -> Iterator[Batch]:
     """Yield every image once, in the data set's order, without augmentation or masks; the last batch may be smaller.
 
     Of several ranks, each gets the whole batches of its turn: the detections of an image depend on the padding of its
     batch, and are then the same for any number of ranks.
+
+    Args:
+        workers: number of processes that read images, for this pass only. 0 reads in this process.
     """
-    for start in range(rank() * batch_size, len(dataset.samples), world_size() * batch_size):
-        yield evaluation_batch(dataset, range(start, min(start + batch_size, len(dataset.samples))), input_spec)
+    last = len(dataset.samples)
+    turns = range(rank() * batch_size, last, world_size() * batch_size)
+    parts = [[*range(start, min(start + batch_size, last))] for start in turns]
+    batches = _EvaluationBatches(dataset, input_spec)
+    processes = min(workers, len(parts))
+    loaded = _workers_loader(batches, parts, processes) if processes else map(batches.__getitems__, parts)
+    yield from map(_checked, loaded)
 
 
 def evaluation_batch(dataset: DetectionDataset, indices: Sequence[int], input_spec: InputSpec) -> Batch:
@@ -261,33 +269,58 @@ class _EpochSampler(Sampler[list[Place]]):
             yield batch[start : start + self._share]
 
 
+# Worker processes call `__getitems__`. An error is returned, not raised: torch would raise it again as its class called
+# with a traceback, which loses the details.
 class _AugmentedBatches(Dataset[Batch | FgdError]):
     def __init__(self, dataset: DetectionDataset, examples: TrainingExamples, pad_to_px: int) -> None:
         self._dataset, self._examples, self._pad_to_px = dataset, examples, pad_to_px
 
-    # Worker processes call this. An error is returned, not raised: torch would raise it again as its class called with
-    # a traceback, which loses the details.
     def __getitems__(self, places: Sequence[Place]) -> Batch | FgdError:
         try:
-            return self.batch(places)
+            examples = [self._examples.at(place) for place in places]
         except FgdError as error:
             return error
-
-    def batch(self, places: Sequence[Place]) -> Batch:
-        """Load the batch of these places."""
-        examples = [self._examples.at(place) for place in places]
         batch = _collate(self._dataset, [place.image for place in places], examples, self._pad_to_px)
         return replace(batch, seeds=[self._examples.seed_of_draws(place) for place in places])
 
 
-def _workers_loader(batches: _AugmentedBatches, sampler: _EpochSampler, workers: int) -> DataLoader[Batch | FgdError]:
+class _EvaluationBatches(Dataset[Batch | FgdError]):
+    def __init__(self, dataset: DetectionDataset, input_spec: InputSpec) -> None:
+        self._dataset, self._input = dataset, input_spec
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch | FgdError:
+        try:
+            return evaluation_batch(self._dataset, indices, self._input)
+        except FgdError as error:
+            return error
+
+
+def _checked(batch: Batch | FgdError) -> Batch:
+    if isinstance(batch, FgdError):
+        raise batch
+    return batch
+
+
+def _workers_loader(
+    batches: Dataset[Batch | FgdError],
+    places: Iterable[list[Place]] | Iterable[list[int]],
+    workers: int,
+    *,
+    stay: bool = False,
+) -> DataLoader[Batch | FgdError]:
+    """Load batches in other processes.
+
+    Args:
+        places: of each batch.
+        stay: keep the processes for the next pass over `places`.
+    """
     return DataLoader(
         batches,
-        batch_sampler=sampler,
+        batch_sampler=places,
         num_workers=workers,
         # `__getitems__` returns a whole batch, so there is nothing left to collate.
         collate_fn=_identity,
-        persistent_workers=True,
+        persistent_workers=stay,
         # Without its own generator, the loader draws from torch's global one, and a run with workers would continue
         # with other random numbers than a run without.
         generator=torch.Generator(),
@@ -300,9 +333,7 @@ def _identity(batch: T) -> T:
 
 def _collate(dataset: DetectionDataset, indices: Sequence[int], examples: Sequence[Example], pad_to_px: int) -> Batch:
     samples = [dataset.samples[index] for index in indices]
-    pictures = {
-        name: _normalise_and_pad([each.pictures[name] for each in examples], pad_to_px) for name in examples[0].pictures
-    }
+    pictures = {name: _pad([each.pictures[name] for each in examples], pad_to_px) for name in examples[0].pictures}
     masks = [each.masks for each in examples if each.masks is not None]
     keypoints = [each.keypoints for each in examples if each.keypoints is not None]
     return Batch(
@@ -328,14 +359,10 @@ def denormalised(image: Tensor) -> Tensor:
     return image * torch.from_numpy(STD) + torch.from_numpy(MEAN)
 
 
-def _normalise_and_pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
-    """Batch (3, h, w) images as (N, 3, H, W). Padding is zero after normalisation: the mean colour, not black."""
+def _pad(images: Sequence[Tensor], pad_to_px: int) -> Tensor:
+    """Batch (3, h, w) uint8 images as (N, 3, H, W), with zeros right and bottom."""
     height, width = (-(-max(image.shape[axis] for image in images) // pad_to_px) * pad_to_px for axis in (1, 2))
-    # numpy stays in this thread. torch would split this small task over all cores and wait for the slowest; if the
-    # cores are busy, that takes many times as long as the work itself.
-    batch = np.zeros((len(images), 3, height, width), dtype=np.float32)
-    for target, image in zip(batch, images, strict=True):
-        inner = target[:, : image.shape[1], : image.shape[2]]
-        np.subtract(image.numpy(), MEAN, out=inner)
-        np.divide(inner, STD, out=inner)
-    return torch.from_numpy(batch)
+    batch = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
+    for target, image in zip(batch.numpy(), images, strict=True):
+        target[:, : image.shape[1], : image.shape[2]] = image.numpy()
+    return batch

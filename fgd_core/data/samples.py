@@ -106,7 +106,7 @@ def fingerprint(categories: Sequence[Category], samples: Sequence[Sample]) -> st
 
 def has_masks(samples: Sequence[Sample]) -> bool:
     """Return whether every object has a mask. A data set has masks for all objects, or is read without masks."""
-    return bool(samples) and all(sample.masks is not None for sample in samples)
+    return bool(samples) and samples[0].masks is not None
 
 
 def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
@@ -126,7 +126,9 @@ def masks_fingerprint(samples: Sequence[Sample]) -> str | None:
 
 
 def has_keypoints(samples: Sequence[Sample]) -> bool:
-    """Return whether some object has a labelled keypoint."""
+    """Return whether some object has a labelled keypoint. All samples of a data set have keypoints, or none has."""
+    if not samples or samples[0].keypoints is None:
+        return False
     return any(sample.keypoints is not None and bool((sample.keypoints[..., 2] > 0).any()) for sample in samples)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fgd_core.data import voc_folder
 from fgd_core.data.annotations import Annotations, ImageEntry, ObjectRow, object_table
-from fgd_core.data.file_dataset import FileDataset
+from fgd_core.data.file_dataset import FileDataset, join_contents
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.samples import Category, Split
 from fgd_core.data.voc_folder import ImageSet
@@ -47,7 +47,8 @@ class VocDataset(FileDataset):
         other_set = voc_folder.image_set(folder, other) if voc.classes is None and other != own else None
         annotations = _read(voc, image_set, other_set, findings)
         source = str(image_set.source)
-        super().__init__(annotations, findings, split=split, images_folder=image_set.images_folder, source=source)
+        contents = join_contents(annotations, findings, split=split, images_folder=image_set.images_folder)
+        super().__init__(contents, images_folder=image_set.images_folder, source=source)
 
 
 class _Listed(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgd_core.data.annotations import Annotations, ImageEntry, ObjectRow, object_table
-from fgd_core.data.file_dataset import FileDataset
+from fgd_core.data.file_dataset import FileDataset, join_contents
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.samples import Category, Split
 from fgd_core.data.text_files import GIT_LFS, read_text
@@ -51,7 +51,8 @@ class YoloDataset(FileDataset):
         files = split_files(data, own)
         annotations = _read(data, files, other, findings, with_masks=with_masks)
         source = f"{path}, {files.entry}"
-        super().__init__(annotations, findings, split=split, images_folder=files.folder, source=source)
+        contents = join_contents(annotations, findings, split=split, images_folder=files.folder)
+        super().__init__(contents, images_folder=files.folder, source=source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Evaluator:
         autocast_dtype: of the forward passes; None is float32.
         emit: receives the progress of a long evaluation.
         what: the name of the evaluated data in progress events.
+        loader_workers: number of processes that read images; 0 reads in this process.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Evaluator:
         autocast_dtype: torch.dtype | None,
         emit: Callable[[RunEvent], None],
         what: str = "the validation split",
+        loader_workers: int = 0,
     ) -> None:
         self._dataset, self._input, self._batch_size = dataset, input_spec, batch_size
         self._device, self._autocast_dtype = device, autocast_dtype
         self._emit, self._what = emit, what
+        self._loader_workers = loader_workers
         self._began_s = self._reported_s = time.monotonic()
         self._lock = device_lock_for(device)
         self._best: _Best | None = None
@@ -196,6 +199,7 @@ class Evaluator:
             device=self._device,
             autocast_dtype=self._autocast_dtype,
             with_masks=self._has_masks(detector),
+            loader_workers=self._loader_workers,
             on_progress=self._report_progress,
         )
 

@@ -41,6 +41,7 @@ def detect_all(
     device: torch.device,
     autocast_dtype: torch.dtype | None = None,
     with_masks: bool = False,
+    loader_workers: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, ImageDetections]:
     """Detect the objects of every image; the results are by image id, in the data set's order.
@@ -51,14 +52,15 @@ def detect_all(
         detector: on `device`, in eval mode.
         with_masks: resize the detector's masks to the image's size, as run lengths, so that the masks of a whole split
             fit into memory. Needs a detector with masks.
+        loader_workers: number of processes that read images; 0 reads in this process.
         on_progress: called after each batch with the number of images done and of all images.
     Raises:
         Stopped: the run was asked to stop.
     """
     detected: dict[int, ImageDetections] = {}
-    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=batch_size)):
+    for batch in stoppable(evaluation_batches(dataset, input_spec, batch_size=batch_size, workers=loader_workers)):
         with torch.autocast(device.type, autocast_dtype, enabled=autocast_dtype is not None):
-            features = detector.features(batch.images.to(device))
+            features = detector.features(batch.to(device).images)
             detections = detector.detect(detector.predict(features, batch.image_sizes), batch.image_sizes)
         for image_id, one, resized, original in zip(
             batch.image_ids, detections, batch.image_sizes, batch.original_sizes, strict=True

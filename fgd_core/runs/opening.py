@@ -100,6 +100,7 @@ def evaluator_for(
         autocast_dtype=machine.autocast_dtype,
         emit=context.emit,
         what=what,
+        loader_workers=machine.loader_workers,
     )
 
 

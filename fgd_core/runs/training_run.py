@@ -54,7 +54,7 @@ class TrainingRun:
         self._spent = Spent()
         _check_parts(spec.training)
         seed_everything(spec.seed)
-        self.machine = choose_machine(spec.resources, spec.training.precision)
+        self.machine = choose_machine(spec.resources, spec.training.precision, spec.training.loader_workers)
         context.emit(self.machine.describe())
         trained = spec.detector if isinstance(spec, TrainSpec) else spec.student
         self.train_data = open_split(spec.data, "train", context, trained, augments=spec.input.augment)
@@ -69,7 +69,7 @@ class TrainingRun:
             spec.input,
             batch_size=spec.training.batch_size,
             seed=spec.seed,
-            workers=spec.training.loader_workers,
+            workers=self.machine.loader_workers,
             pictures=[*self.pictures.values()],
             with_masks=trained.has_masks,
         )

@@ -173,8 +173,9 @@ class TrainingSpec(Command):
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints during an epoch. A checkpoint is also written after each epoch."""
-    loader_workers: int = Field(default=0, ge=0)
-    """Processes that read images; with 0 the run itself reads them."""
+    loader_workers: int | None = Field(default=None, ge=0)
+    """Processes that read images; with 0 the run itself reads them. Default: with a GPU, one for each CPU of the worker
+    but one, and at least one; without a GPU, 0. The number changes no result."""
 
     @model_validator(mode="before")
     @classmethod

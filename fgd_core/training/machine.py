@@ -25,6 +25,8 @@ class Machine:
     device: torch.device
     autocast_dtype: torch.dtype | None
     """Type of the forward passes; None means float32."""
+    loader_workers: int = 0
+    """Processes that read images, for training and for each evaluation; with 0 the run itself reads them."""
 
     @property
     def name(self) -> str:
@@ -58,9 +60,11 @@ class Machine:
         )
 
 
-def choose_machine(resources: Resources, precision: str) -> Machine:
+def choose_machine(resources: Resources, precision: str, loader_workers: int | None = None) -> Machine:
     """Choose the device, and limit PyTorch to as many threads as the job has CPUs.
 
+    Args:
+        loader_workers: number of processes that read images; None: see `default_loader_workers`.
     Raises:
         DeviceError: the job needs a GPU and PyTorch finds none, or has none and needs one for its precision.
     """
@@ -79,7 +83,16 @@ def choose_machine(resources: Resources, precision: str) -> Machine:
             "bfloat16 or float32",
             precision=precision,
         )
-    return Machine(device, _AUTOCAST.get(precision))
+    workers = default_loader_workers(resources) if loader_workers is None else loader_workers
+    return Machine(device, _AUTOCAST.get(precision), workers)
+
+
+def default_loader_workers(resources: Resources) -> int:
+    """Return how many processes read images: with a GPU one for each CPU but the run's own; without, none.
+
+    Without a GPU, PyTorch computes on all CPUs of the job, and a process that reads images would only compete with it.
+    """
+    return max(1, resources.cpus - 1) if resources.gpus else 0
 
 
 def seed_everything(seed: int) -> None:

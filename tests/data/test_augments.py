@@ -377,7 +377,7 @@ class TestBatches:
         depth = picture_folder(shapes, DEPTH, "train", dataset.samples)
         spec = INPUT.model_copy(update={"augment": (LargeScaleJitter(scale=(0.6, 1.5)), Mosaic())})
         loader = TrainLoader(dataset, spec, batch_size=4, seed=0, workers=0, pictures=[depth])
-        for batch in loader.epoch(0):
+        for batch in (loaded.to("cpu") for loaded in loader.epoch(0)):
             for picture, boxes, (height, width) in zip(
                 batch.pictures[DEPTH], batch.boxes, batch.image_sizes, strict=True
             ):

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from fgd_core import confined
-from fgd_core.data.coco import read_annotations
-from fgd_core.data.findings import Findings
+from fgd_core.data.coco_file import read_coco
 from fgd_core.data.folders import files_below
 from fgd_core.data.image_files import Unusable, decode, read_headers
 from fgd_core.data.text_files import read_text
@@ -127,7 +126,7 @@ class TestOpening:
         for name in ("a.json", "a.xml"):
             (disk / "data" / name).symlink_to(disk / "secret" / name)
         with pytest.raises(StorageError, match="outside the folders"):
-            read_annotations(disk / "data" / "a.json", Findings("drop"))
+            read_coco(disk / "data" / "a.json")
         with pytest.raises(StorageError, match="outside the folders"):
             read_xml(disk / "data" / "a.xml")
 

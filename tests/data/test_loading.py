@@ -137,7 +137,9 @@ class TestBatch:
 
     def test_is_padded_with_zeros_right_and_bottom(self, folder: CocoFolder) -> None:
         spec = InputSpec(shorter_px=60, longer_px=80, pad_to_px=32)
-        (batch,) = evaluation_batches(folder.open(), spec, batch_size=2)
+        (loaded,) = evaluation_batches(folder.open(), spec, batch_size=2)
+        assert loaded.images.dtype == torch.uint8
+        batch = loaded.to("cpu")
         assert batch.images.shape == (2, 3, 96, 96)
         assert batch.image_sizes == [(60, 80), (80, 60)]
         assert batch.original_sizes == [(30, 40), (40, 30)]
@@ -195,8 +197,20 @@ class TestBatch:
 def test_evaluation_batches_contain_every_image_once_in_order(dataset: ShapesDataset) -> None:
     batches = list(evaluation_batches(dataset, INPUT, batch_size=4))
     assert [len(batch.image_ids) for batch in batches] == [4, 4, 4, 4, 4, 2]
+    _assert_equal(evaluation_batches(dataset, INPUT, batch_size=4, workers=2), batches)
     ids = [image_id for batch in batches for image_id in batch.image_ids]
     assert ids == [sample.image_id for sample in dataset.samples]
+
+
+def test_evaluation_batches_report_a_damaged_file_with_its_path(tmp_path: Path) -> None:
+    folder = CocoFolder(tmp_path / "set")
+    folder.add_image()
+    folder.add_box()
+    coco = folder.open()
+    (folder.images_folder / "1.png").write_bytes(b"damaged")
+    for workers in (0, 1):
+        with pytest.raises(DataError, match="cannot be decoded"):
+            list(evaluation_batches(coco, INPUT, batch_size=1, workers=workers))
 
 
 class TestImageCache:

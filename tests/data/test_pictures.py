@@ -86,7 +86,8 @@ class TestBatches:
         spec = INPUT.model_copy(update={"augment": AUGMENT[1:], "train_shorter_px": (48, 64, 96)})
         std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
         mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
-        for batch in loader(dataset, spec, opened(dataset, negatives)).epoch(0):
+        for loaded in loader(dataset, spec, opened(dataset, negatives)).epoch(0):
+            batch = loaded.to("cpu")
             other = batch.pictures["negative"]
             for picture, image, (height, width) in zip(other, batch.images, batch.image_sizes, strict=True):
                 both = (picture + image)[:, :height, :width] * std + 2 * mean

@@ -134,7 +134,7 @@ def _shown(
 def _look(looking: Looking, dataset: DetectionDataset, detector: Detector, index: int) -> _Seen:
     batch = evaluation_batch(dataset, [index], looking.input_spec)
     with torch.autocast(looking.device.type, looking.autocast_dtype, enabled=looking.autocast_dtype is not None):
-        features = detector.features(batch.images.to(looking.device))
+        features = detector.features(batch.to(looking.device).images)
         (found,) = detector.detect(detector.predict(features, batch.image_sizes), batch.image_sizes)
     detections = in_original_pixels(found, batch.image_sizes[0], batch.original_sizes[0])
     return _Seen(
