@@ -68,6 +68,12 @@ class WhoAmI(Fact):
     """None if the server runs without tokens."""
 
 
+class SignIn(Command):
+    """POST /v1/session"""
+
+    token: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class ProjectSettings(Command):
     """PUT /v1/projects/{name}: replaces all settings; fields that are left out get their defaults."""
 

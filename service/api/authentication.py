@@ -1,6 +1,7 @@
 """Authentication: who sends a request. It runs before the routes, so a route that forgets it refuses every request."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
@@ -11,20 +12,48 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fgd_core.errors import FgdError
 from service.api import problems
 from service.api.access import ANONYMOUS, Principal
-from service.api.ray_sessions import RaySessions
+from service.api.body_limits import READING
+from service.api.browser_sessions import BrowserSessions
+from service.api.request_policy import check_own_page
 from service.api.token_check import METRICS_PATH, SCRAPER, ScrapeToken, TokenCheck
 from service.errors import UnauthorizedError
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SIGN_IN, SIGN_OUT, Paths
+from service.settings import Settings
+from service.web import paths as web
+from service.web.paths import SESSION_PATH
 
 OPEN = frozenset(
     {"/livez", "/readyz", "/openapi.json", "/docs", "/redoc"}
     | {f"/docs/{file}" for file in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css")}
 )
 """Paths that need no token."""
-_SIGN_IN_REQUESTS = frozenset({("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT)})
+_SIGN_IN_REQUESTS = frozenset(
+    {("GET", SIGN_IN), ("POST", SIGN_IN), ("POST", SIGN_OUT), ("POST", SESSION_PATH), ("DELETE", SESSION_PATH)}
+)
 _ATTEMPTS = "/v1/attempts/"
 """Runs send their own tokens; the routes below this path check them."""
+
+
+class Site(NamedTuple):
+    """A part of this server at which browsers sign in; its cookie is valid for its paths only."""
+
+    cookie: str
+    owns: Callable[[str], bool]
+    """Whether a path belongs to the site."""
+    sessions: BrowserSessions
+    checks_origin: bool
+    """Whether a change by cookie must come from our own pages. Ray's routes check that themselves."""
+
+
+def ray_site(sessions: BrowserSessions) -> Site:
+    """Describe Ray's dashboard behind our proxy."""
+    return Site(COOKIE, _is_ray_path, sessions, checks_origin=False)
+
+
+def web_site(sessions: BrowserSessions) -> Site:
+    """Describe the page, which sends its requests to the API."""
+    return Site(web.COOKIE, lambda path: path.startswith("/v1/"), sessions, checks_origin=True)
 
 
 class Authentication:
@@ -33,7 +62,7 @@ class Authentication:
     Args:
         tokens: checks API tokens; None lets every client in as an admin.
         scrape_token: a token that opens the metrics only.
-        sessions: checks the cookies of browsers that have signed in to Ray's dashboard.
+        sites: where browsers may send a cookie in place of a token.
     """
 
     def __init__(
@@ -41,14 +70,15 @@ class Authentication:
         app: ASGIApp,
         tokens: TokenCheck | None,
         scrape_token: ScrapeToken,
-        sessions: RaySessions,
-        ray_paths: Paths,
+        sites: Sequence[Site],
+        settings: Settings,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._scrape_token = scrape_token
-        self._sessions = sessions
-        self._ray_paths = ray_paths
+        self._sites = sites
+        self._ray_paths = Paths.of(settings)
+        self._own_url = settings.external_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _needs_principal(scope["method"], scope["path"]):
@@ -67,20 +97,29 @@ class Authentication:
     async def _principal(self, scope: Scope, state: MutableMapping[str, object]) -> Principal:
         if self._tokens is None:
             return ANONYMOUS
-        headers, path = Headers(scope=scope), scope["path"]
+        headers = Headers(scope=scope)
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         is_token = scheme.lower() == "bearer" and token.strip()
-        cookie = cookie_parser(headers.get("Cookie", "")).get(COOKIE) if _is_ray_path(path) else None
-        if cookie and not is_token:
-            state["is_by_cookie"] = True
-            return await self._sessions.principal(cookie)
+        if not is_token and (principal := await self._by_cookie(scope, headers, state)) is not None:
+            return principal
         if not is_token:
             raise UnauthorizedError(
                 "this server needs an API token; send it as `Authorization: Bearer …`; `fgd` reads it from FGD_TOKEN"
             )
-        if path == METRICS_PATH and self._scrape_token.matches(token.strip()):
+        if scope["path"] == METRICS_PATH and self._scrape_token.matches(token.strip()):
             return SCRAPER
         return await self._tokens.principal(token.strip())
+
+    async def _by_cookie(self, scope: Scope, headers: Headers, state: MutableMapping[str, object]) -> Principal | None:
+        """Return the principal of the cookie; None if the browser sends none for this path."""
+        cookies = cookie_parser(headers.get("Cookie", ""))
+        site = next((site for site in self._sites if site.owns(scope["path"]) and cookies.get(site.cookie)), None)
+        if site is None:
+            return None
+        if site.checks_origin and scope["method"] not in READING:
+            check_own_page(headers, self._own_url)
+        state["is_by_cookie"] = True
+        return await site.sessions.principal(cookies[site.cookie])
 
     def _refused(self, scope: Scope, refusal: FgdError) -> Response:
         can_sign_in = isinstance(refusal, UnauthorizedError) and _is_ray_path(scope["path"])
@@ -92,7 +131,8 @@ class Authentication:
 
 
 def _needs_principal(method: str, path: str) -> bool:
-    return path not in OPEN and (method, path) not in _SIGN_IN_REQUESTS and not path.startswith(_ATTEMPTS)
+    is_open = path in OPEN or (method, path) in _SIGN_IN_REQUESTS or path.startswith(_ATTEMPTS)
+    return not is_open and not (method in READING and web.is_open(path))
 
 
 def _is_ray_path(path: str) -> bool:

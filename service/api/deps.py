@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.browser_sessions import BrowserSessions
 from service.api.event_streams import EventStreams
 from service.api.log_reader import LogReader
-from service.api.ray_sessions import RaySessions
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Statistics
@@ -37,7 +37,10 @@ class Services:
     clock: Clock
     tokens: TokenCheck
     mint: Callable[[], TokenMint]
-    sessions: RaySessions
+    ray_sessions: BrowserSessions
+    """Browsers that have signed in to Ray's dashboard."""
+    web_sessions: BrowserSessions
+    """Browsers that have signed in to the page."""
     streams: EventStreams
     logs: LogReader
     housekeeping: HousekeepingTask

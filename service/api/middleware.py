@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.middleware import Middleware
 
 from service.api.audit_trail import AuditTrail
-from service.api.authentication import Authentication
+from service.api.authentication import Authentication, ray_site, web_site
 from service.api.body_limits import BodyLimits
 from service.api.deps import Services
 from service.api.head_requests import HeadRequests
@@ -14,7 +14,6 @@ from service.api.request_policy import RequestPolicy
 from service.api.security_headers import SecurityHeaders
 from service.api.token_check import ScrapeToken
 from service.links import ClientAddress
-from service.ray_proxy.paths import Paths
 
 
 def layers(services: Services) -> Sequence[Middleware]:
@@ -36,8 +35,8 @@ def layers(services: Services) -> Sequence[Middleware]:
             Authentication,
             tokens=services.tokens if settings.auth == "tokens" else None,
             scrape_token=ScrapeToken(settings),
-            sessions=services.sessions,
-            ray_paths=Paths.of(settings),
+            sites=(ray_site(services.ray_sessions), web_site(services.web_sessions)),
+            settings=settings,
         ),
         # Before the routes: FastAPI parses a body of any size and depth.
         Middleware(BodyLimits),

@@ -73,6 +73,31 @@ class RequestPolicy:
         return None
 
 
+def check_own_page(headers: Headers, own_url: str | None) -> None:
+    """Check that no page of another site sends this request with a browser's cookie.
+
+    Args:
+        own_url: the address that a proxy in front of this server has; None without one.
+    Raises:
+        ForbiddenError: the request comes from another site, or does not say where it comes from.
+    """
+    origin = headers.get("Origin")
+    if origin is None and headers.get("Sec-Fetch-Site") == "same-origin":
+        return
+    own_hosts = [headers.get("Host", ""), urlsplit(own_url or "").netloc]
+    if origin is None or not any(is_same_origin(origin, host) for host in own_hosts if host):
+        raise cross_site((origin or "nowhere")[:100])
+
+
+def cross_site(origin: str) -> ForbiddenError:
+    """Return the refusal of a request from the page of another site."""
+    return ForbiddenError(
+        f"a web page of {origin!r} cannot change anything on this server; send the request from this server's own "
+        "pages, or from a program with its token as `Authorization: Bearer …`",
+        origin=origin,
+    )
+
+
 def is_same_origin(origin: str, host: str) -> bool:
     """Tells whether `origin`, the value of an Origin header, is a page of the server called `host`."""
     try:

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from fgd_core.errors import ConflictError
 from service import tracing
 from service.api import description, middleware, problems
+from service.api.browser_sessions import BrowserSessions
 from service.api.deps import Services
 from service.api.event_streams import EventStreams
 from service.api.log_reader import LogReader
-from service.api.ray_sessions import RaySessions
 from service.api.routes import ROUTERS
 from service.api.token_check import TokenCheck
 from service.clock import Clock
@@ -30,6 +30,7 @@ from service.loggers import copying
 from service.loggers.copying import Copier
 from service.metrics import Metrics
 from service.metrics.sampling import MetricsSampler
+from service.ray_proxy.paths import SIGN_IN
 from service.server.background import BackgroundTask, running
 from service.server.first_token import ensure_admin_token
 from service.server.home_lock import locked
@@ -134,7 +135,8 @@ def _services(settings: Settings, cluster: Cluster, database: Database, clock: C
         clock=clock,
         tokens=tokens,
         mint=mint,
-        sessions=RaySessions(tokens, mint, clock),
+        ray_sessions=BrowserSessions(tokens, mint, clock, site="ray", sign_in=SIGN_IN),
+        web_sessions=BrowserSessions(tokens, mint, clock, site="web", sign_in="/"),
         streams=EventStreams(database, settings, metrics),
         logs=LogReader(database, storage, cluster, settings),
         housekeeping=HousekeepingTask(database, storage, settings, clock),

@@ -26,8 +26,10 @@ from service.api.routes import (
     ray_dashboard,
     report,
     scraping,
+    session,
     sweeps,
     tokens,
+    web,
     webhooks,
 )
 
@@ -47,7 +49,7 @@ _OF_JOBS = (
     artifacts,
     models,
 )
-_OF_THE_SERVER = (projects, tokens, webhooks, audit, housekeeping, ray_dashboard, docs, health, scraping)
+_OF_THE_SERVER = (projects, tokens, session, webhooks, audit, housekeeping, web, ray_dashboard, docs, health, scraping)
 
 # FastAPI tries the routers in this order, and runs send most requests.
 ROUTERS: Sequence[APIRouter] = [resource.router for resource in (*_OF_RUNS, *_OF_JOBS, *_OF_THE_SERVER)]

@@ -7,7 +7,7 @@ it.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 import httpx
 import structlog
@@ -20,7 +20,7 @@ from service import links
 from service.api import audit_notes, problems
 from service.api.access import Principal, Role
 from service.api.deps import Services, ServicesDep
-from service.api.request_policy import is_same_origin
+from service.api.request_policy import check_own_page, cross_site
 from service.errors import ForbiddenError, UnauthorizedError
 from service.ray_proxy import pages, rules
 from service.ray_proxy.paths import COOKIE, SESSION_S, SIGN_IN, SIGN_OUT, Paths
@@ -70,14 +70,14 @@ async def show_sign_in(services: ServicesDep, request: Request, next: str = "") 
 async def sign_in(services: ServicesDep, request: Request) -> Response:
     """Exchange an API token from a form for a session cookie, which the browser sends to this path only."""
     paths = Paths.of(services.settings)
-    _check_own_page(request, services.settings.external_url)
+    check_own_page(request.headers, services.settings.external_url)
     try:
         form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
     except ValueError:
         raise SpecError("the form has more than 10 fields; send only `token` and `next`") from None
     token, next_page = form.get("token", [""])[0].strip(), paths.safe_next(form.get("next", [""])[0])
     try:
-        principal, cookie = await services.sessions.begin(token[:_MAX_TOKEN])
+        principal, cookie = await services.ray_sessions.begin(token[:_MAX_TOKEN])
         principal.check_all_projects(_SHOWS_ALL)
     except (UnauthorizedError, ForbiddenError) as refusal:
         log.info("ray_sign_in_refused", reason=refusal.message)
@@ -100,7 +100,7 @@ async def sign_in(services: ServicesDep, request: Request) -> Response:
 async def sign_out(services: ServicesDep, request: Request) -> Response:
     """End the browser's session."""
     paths = Paths.of(services.settings)
-    _check_own_page(request, services.settings.external_url)
+    check_own_page(request.headers, services.settings.external_url)
     response = RedirectResponse(paths.sign_in, 303)
     response.delete_cookie(COOKIE, path=paths.ray, httponly=True, samesite="strict")
     return response
@@ -160,29 +160,11 @@ def _check_allowed(principal: Principal, request: Request, path: str, own_url: s
         # Some GET requests of Ray change something; browsers send them without Origin, and without tokens no cookie is
         # needed.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise _cross_site("another site")
+            raise cross_site("another site")
     if request.method not in rules.READING:
         audit_notes.about(path=path[:200])
         if getattr(request.state, "is_by_cookie", False):
-            _check_own_page(request, own_url)
-
-
-def _check_own_page(request: Request, own_url: str | None) -> None:
-    """Raises ForbiddenError if a browser sends this request from a page of another site."""
-    origin = request.headers.get("Origin")
-    if origin is None and request.headers.get("Sec-Fetch-Site") == "same-origin":
-        return
-    own_hosts = [request.headers.get("Host", ""), urlsplit(own_url or "").netloc]
-    if origin is None or not any(is_same_origin(origin, host) for host in own_hosts if host):
-        raise _cross_site((origin or "nowhere")[:100])
-
-
-def _cross_site(origin: str) -> ForbiddenError:
-    return ForbiddenError(
-        f"a web page of {origin!r} cannot change anything on this server; send the request from this server's own "
-        "pages, or from a program with its token as `Authorization: Bearer …`",
-        origin=origin,
-    )
+            check_own_page(request.headers, own_url)
 
 
 def _own_response(request: Request, path: str) -> Response:
@@ -267,7 +249,7 @@ async def _signed_in(services: Services, request: Request) -> Principal | None:
     """
     if services.settings.auth == "none":
         return None
-    return await services.sessions.principal(request.cookies.get(COOKIE, ""))
+    return await services.ray_sessions.principal(request.cookies.get(COOKIE, ""))
 
 
 def _form_message(refusal: FgdError) -> str:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from fgd_core.errors import SpecError
 from fgd_core.spec.administration import NewToken, TokenCreated, TokenList, TokenView, WhoAmI
 from service.api import audit_notes
-from service.api.access import Admin, Reader
+from service.api.access import Admin, Principal, Reader
 from service.api.deps import ServicesDep
 from service.store import api_tokens
 from service.store.tables import ApiToken, columns
@@ -69,6 +69,11 @@ async def revoke(
 @router.get("/v1/whoami", operation_id="who_am_i")
 async def who_am_i(principal: Reader) -> WhoAmI:
     """Return the name, role and project of the token that this request carries."""
+    return view_of(principal)
+
+
+def view_of(principal: Principal) -> WhoAmI:
+    """Return what a principal may know about itself."""
     return WhoAmI(
         name=principal.name, role=principal.role.label, project=principal.project, token_id=principal.token_id
     )

@@ -1,0 +1,1 @@
+"""The page at `/`: ES modules, styles and one HTML shell, over the JSON API and its event streams."""

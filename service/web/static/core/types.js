@@ -1,0 +1,99 @@
+// @ts-check
+// The parts of the API's answers that the page reads; `/docs` describes them in full.
+
+/**
+ * @typedef {object} Progress
+ * @property {number | null} epoch
+ * @property {number | null} epochs
+ * @property {number | null} step For a sweep: number of trials that have ended.
+ * @property {number | null} steps
+ * @property {number | null} images_per_s
+ * @property {number | null} eta_s
+ * @property {Record<string, number>} values
+ * @property {number | null} ap
+ * @property {number | null} best_ap
+ * @property {string | null} stage
+ */
+
+/**
+ * @typedef {object} JobSummary
+ * @property {string} job_id
+ * @property {string} name
+ * @property {string} kind
+ * @property {string} project
+ * @property {number} priority
+ * @property {string} submitted_by
+ * @property {string} state
+ * @property {string | null} reason
+ * @property {Progress} progress
+ * @property {string} created_at
+ * @property {string | null} started_at
+ * @property {string | null} ended_at
+ */
+
+/**
+ * @typedef {object} Attempt
+ * @property {number} number
+ * @property {string | null} dashboard_url
+ * @property {string} created_at
+ * @property {string | null} started_at
+ * @property {string | null} ended_at
+ * @property {string | null} cause
+ * @property {{ code: string, message: string } | null} error
+ */
+
+/**
+ * @typedef {object} Artifact
+ * @property {string} name
+ * @property {string} media_type
+ * @property {number} size_bytes
+ * @property {string} sha256
+ * @property {string} url
+ */
+
+/**
+ * @typedef {object} JobDetails
+ * @property {Record<string, unknown>} spec
+ * @property {string[]} waits_for
+ * @property {Attempt[]} attempts
+ * @property {Artifact[]} artifacts
+ * @property {{ code: string, message: string } | null} error
+ * @property {string | null} dashboard_url
+ * @property {number} last_sequence
+ * @typedef {JobSummary & JobDetails} Job
+ */
+
+/**
+ * @typedef {object} QueuedJob
+ * @property {string} job_id
+ * @property {number} position
+ * @property {string} message Why the job waits.
+ * @property {string | null} not_before
+ */
+
+/**
+ * @typedef {object} Event
+ * @property {string} job_id
+ * @property {number} sequence
+ * @property {string} at
+ * @property {number | null} attempt
+ * @property {string} kind
+ * @property {Record<string, any>} data
+ */
+
+/**
+ * @typedef {object} Series
+ * @property {string} name
+ * @property {string} trial
+ * @property {{ step: number, value: number }[]} points
+ */
+
+/**
+ * @typedef {object} WhoAmI
+ * @property {string} name
+ * @property {"read" | "submit" | "admin"} role
+ * @property {string | null} project
+ * @property {string | null} token_id Null if the server needs no tokens.
+ */
+
+export {};

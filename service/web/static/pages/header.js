@@ -1,0 +1,36 @@
+// @ts-check
+import { BASE, SIGNED_OUT } from "../core/api.js";
+import { connection } from "../core/follow.js";
+import { session, signOut } from "../core/session.js";
+import { switchTheme, theme, THEME_CHANGED } from "../core/theme.js";
+import { fill, h } from "../ui/html.js";
+
+/** @type {Record<import("../core/follow.js").Connection, string>} */
+const CONNECTIONS = { connecting: "connecting", live: "live", away: "server away; reconnecting" };
+
+/** @param {HTMLElement} header @param {AbortSignal} life */
+export function showHeader(header, life) {
+  const live = h("span", { className: "connection", role: "status" });
+  const who = h("span", { className: "who" });
+  const themes = h("button", { type: "button", on: { click: switchTheme } });
+  fill(
+    header, h("a", { className: "brand", href: `${BASE}/` }, "fgd"),
+    h("nav", { "aria-label": "Pages" }, h("a", { href: `${BASE}/` }, "Jobs"), h("a", { href: `${BASE}/ray/`, target: "_blank" }, "Ray"), h("a", { href: `${BASE}/docs`, target: "_blank" }, "API")),
+    live, who, themes,
+  );
+  connection.watch((state) => { live.textContent = CONNECTIONS[state]; live.dataset.state = state; }, life);
+  session.watch((user) => fill(who, user !== null && userParts(user)), life);
+  const showTheme = () => { themes.textContent = `Colours: ${theme()}`; };
+  addEventListener(THEME_CHANGED, showTheme);
+  showTheme();
+}
+
+/** @param {import("../core/types.js").WhoAmI} user */
+function userParts(user) {
+  const leave = async () => {
+    await signOut();
+    window.dispatchEvent(new Event(SIGNED_OUT));
+  };
+  const name = `${user.name} (${user.role}${user.project ? `, ${user.project}` : ""})`;
+  return [name, user.token_id !== null && h("button", { type: "button", on: { click: leave } }, "Sign out")];
+}

@@ -1,0 +1,83 @@
+// @ts-check
+import { address } from "../core/api.js";
+import { h } from "../ui/html.js";
+import { OVER } from "../ui/parts.js";
+
+const MAX_CHARACTERS = 200_000;
+
+/**
+ * The log of a job. Its stream is open only while the log is on the screen and its tab is visible; the browser resumes it
+ * behind the last byte.
+ */
+export class LogPart {
+  /** @type {EventSource | null} */
+  #source = null;
+  #isOnScreen = false;
+  #isAtEnd = false;
+  #hasAttempt = false;
+  #isOver = false;
+  /** Where the next stream begins; 0 attempts: at the start. */
+  #next = { attempt: 0, offset: 0 };
+  #text = document.createTextNode("");
+  #pre = h("pre", { tabIndex: 0, "aria-label": "Log" });
+  #follows = h("input", { type: "checkbox", checked: true });
+
+  /** @param {string} jobId @param {AbortSignal} life */
+  constructor(jobId, life) {
+    this.#path = `/v1/jobs/${encodeURIComponent(jobId)}/logs`;
+    this.#pre.append(this.#text);
+    this.element = h("section", { className: "log" }, h("div", { className: "bar" }, h("h2", {}, "Log"), h("label", {}, this.#follows, " follow")), this.#pre);
+    const watcher = new IntersectionObserver(([entry]) => { this.#isOnScreen = entry.isIntersecting; this.#update(); });
+    watcher.observe(this.element);
+    document.addEventListener("visibilitychange", () => this.#update(), { signal: life });
+    life.addEventListener("abort", () => { watcher.disconnect(); this.#close(); });
+  }
+
+  #path;
+
+  /** @param {import("../core/types.js").Job} job */
+  setJob(job) {
+    const isOver = OVER.includes(job.state);
+    // A retried job writes on.
+    if (this.#isOver && !isOver) this.#isAtEnd = false;
+    this.#isOver = isOver;
+    this.#hasAttempt = job.attempts.length > 0;
+    if (!this.#hasAttempt) this.#text.data = "The job has not started yet.";
+    this.#update();
+  }
+
+  #update() {
+    const isWanted = this.#isOnScreen && !document.hidden && this.#hasAttempt && !this.#isAtEnd;
+    if (isWanted && this.#source === null) this.#open();
+    if (!isWanted) this.#close();
+  }
+
+  #close() {
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #open() {
+    const { attempt, offset } = this.#next;
+    if (attempt === 0) this.#text.data = "";
+    // Without `attempt` the stream goes on with later attempts, but begins with the newest one.
+    const source = new EventSource(address(this.#path, { follow: true, offset, attempt: attempt || null }));
+    this.#source = source;
+    source.addEventListener("log", ({ data, lastEventId }) => this.#take(JSON.parse(data), lastEventId));
+    source.addEventListener("note", ({ data }) => this.#append(`\n── ${JSON.parse(data).text} ──\n`));
+    source.addEventListener("end", () => { this.#isAtEnd = this.#isOver; this.#next.attempt = 0; this.#next.offset = 0; this.#close(); });
+  }
+
+  /** @param {{ attempt: number, text: string }} piece @param {string} id `attempt-offset` of the next byte. */
+  #take({ text }, id) {
+    const [attempt, offset] = id.split("-").map(Number);
+    this.#next = { attempt, offset };
+    this.#append(text);
+  }
+
+  /** @param {string} text */
+  #append(text) {
+    this.#text.data = (this.#text.data + text).slice(-MAX_CHARACTERS);
+    if (this.#follows.checked) this.#pre.scrollTop = this.#pre.scrollHeight;
+  }
+}

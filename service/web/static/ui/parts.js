@@ -1,0 +1,47 @@
+// @ts-check
+import { Problem } from "../core/api.js";
+import { h } from "./html.js";
+
+/** Colour groups of the states; the word is always there too. @type {Record<string, string>} */
+const GROUPS = {
+  running: "active", starting: "active", pausing: "active", cancelling: "active",
+  blocked: "waiting", queued: "waiting", paused: "waiting",
+  succeeded: "good", failed: "bad", lost: "bad", cancelled: "over",
+};
+
+export const OVER = ["succeeded", "failed", "cancelled"];
+
+/** @param {string} state */
+export function stateBadge(state) {
+  return h("span", { className: `state ${GROUPS[state] ?? "over"}` }, state);
+}
+
+/**
+ * Show what went wrong and how to correct it.
+ * @param {unknown} error
+ */
+export function problemNotice(error) {
+  const reasons = error instanceof Problem ? error.reasons : [];
+  return h(
+    "div", { className: "notice bad", role: "alert" },
+    h("p", {}, error instanceof Error ? error.message : String(error)),
+    reasons.length > 0 && h("ul", {}, reasons.map(({ loc, message }) => h("li", {}, h("code", {}, loc), " ", message))),
+  );
+}
+
+/** @param {string} text Spoken by screen readers and shown for some seconds. */
+export function announce(text) {
+  const status = /** @type {HTMLElement} */ (document.getElementById("status"));
+  status.textContent = text;
+  setTimeout(() => { if (status.textContent === text) status.textContent = ""; }, 6000);
+}
+
+/**
+ * @param {number | null} done
+ * @param {number | null} total
+ * @param {string} label
+ */
+export function progressBar(done, total, label) {
+  if (done === null || !total) return null;
+  return h("progress", { max: total, value: Math.min(done, total), "aria-label": label });
+}

@@ -1,0 +1,57 @@
+"""One server and one browser for all tests of the page; each test gets windows of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from page_server import ADMIN_TOKEN, PageServer
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from service.web.paths import COOKIE
+from tests.reports.browser import CHROMIUM
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    server = PageServer(tmp_path_factory.mktemp("home"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine to open the page")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(server: PageServer, browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
+    """Opens a path in a new window, signed in with a token; checks at the end that no window asked another server for
+    anything, and that none failed."""
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(60_000)
+    requests: list[str] = []
+    errors: list[str] = []
+
+    def open_page(path: str, token: str | None = ADMIN_TOKEN) -> Page:
+        if token is not None:
+            context.request.post(f"{server.url}/v1/session", data={"token": token}, headers={"Origin": server.url})
+            assert [cookie["name"] for cookie in context.cookies()] == [COOKIE]
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(f"{server.url}{path}")
+        return page
+
+    yield open_page
+    context.close()
+    assert [url for url in requests if not url.startswith((f"{server.url}/", "data:"))] == []
+    assert errors == []

@@ -1,0 +1,121 @@
+"""A control plane in a process of its own for tests in a browser, which can be killed, and a run that reports to it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.store.tokens import TokenMint
+from tests.service.served_apart import ROOT
+
+ADMIN_TOKEN = "an-admin-token-of-32-characters-or-more"
+SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium")
+
+
+def train_spec(name: str, **changes: Any) -> dict[str, Any]:
+    spec = {"kind": "train", "name": name, "detector": {"type": "retinanet"}, "training": {"batch_size": 8}}
+    return spec | {"data": {"type": "shapes", "num_train": 40, "num_val": 10}} | changes
+
+
+@dataclass
+class PageServer:
+    """A control plane that needs tokens, with its dispatcher and a cluster in memory."""
+
+    home: Path
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it; at the port that it had before, if it was killed."""
+        with socket.create_server(("127.0.0.1", self.port)) as listening, (self.home / "server.log").open("a") as log:
+            self.port = listening.getsockname()[1]
+            command = [sys.executable, "-m", "tests.service.served_apart", str(self.home), str(listening.fileno())]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                pass_fds=[listening.fileno()],
+                env=os.environ | {"FGD_AUTH": "tokens", "FGD_ADMIN_TOKEN": ADMIN_TOKEN},
+            )
+        self.get("/v1/whoami")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def get(self, path: str, token: str = ADMIN_TOKEN, **query: Any) -> Any:
+        return self.request("GET", path, token=token, params=query)
+
+    def request(self, method: str, path: str, *, token: str = ADMIN_TOKEN, **options: Any) -> Any:
+        answer = httpx.request(
+            method, f"{self.url}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=120, **options
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def token(self, role: str) -> str:
+        made = self.request("POST", "/v1/tokens", json={"name": role, "role": role})
+        return str(made["token"])
+
+    def submit(self, name: str, **changes: Any) -> str:
+        return str(self.request("POST", "/v1/jobs", json=train_spec(name, **changes))["job_id"])
+
+    def started(self, name: str, **changes: Any) -> "ReportingRun":
+        """Submit a job, and return its run once the dispatcher has started it."""
+        job_id = self.submit(name, **changes)
+        ends_at = time.monotonic() + 60
+        while not (attempts := self.get(f"/v1/jobs/{job_id}")["attempts"]):
+            assert time.monotonic() < ends_at, "the dispatcher starts no job"
+            time.sleep(0.1)
+        run = ReportingRun(self, job_id, attempts[-1]["attempt_id"])
+        run.report({"kind": "run_started", "host": "here", "pid": 1, "python": "3.11"})
+        return run
+
+
+@dataclass
+class ReportingRun:
+    """Sends what a run sends."""
+
+    server: PageServer
+    job_id: str
+    attempt_id: str
+    _sequence: int = field(default=0)
+
+    def report(self, *events: Mapping[str, Any]) -> None:
+        batch = [self._numbered(event) for event in events]
+        token = TokenMint.at(self.server.home / "secret").token(self.attempt_id)
+        self.server.request("POST", f"/v1/attempts/{self.attempt_id}/events", token=token, json={"events": batch})
+
+    def trains(self, steps: Iterable[int], *, total: int, epochs: int = 4, **curves: Sequence[float]) -> None:
+        """Report points of curves, and the progress at the last of them."""
+        numbers = list(steps)
+        at = {"step": numbers[-1], "steps": total, "epoch": 1 + numbers[-1] * epochs // total, "epochs": epochs}
+        speed = {"images_per_s": 41.2, "eta_s": (total - numbers[-1]) / 5, "learning_rate": 0.01}
+        self.report(
+            {"kind": "metrics_logged", "steps": numbers, "values": {name: list(of) for name, of in curves.items()}},
+            {"kind": "progress", "values": {name: of[-1] for name, of in curves.items()}} | at | speed,
+        )
+
+    def evaluates(self, step: int, ap: float, *, epoch: int = 1) -> None:
+        scores = dict.fromkeys(SCORES) | {"ap": ap, "ap50": ap + 0.15, "ar_large": None}
+        self.report({"kind": "evaluated", "epoch": epoch, "step": step, "scores": scores})
+
+    def _numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self._sequence += 1
+        return {"sequence": self._sequence, "at": datetime.now(UTC).isoformat(), "event": event}
