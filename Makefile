@@ -7,7 +7,7 @@ MLFLOW := build/mlflow
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test lint api bench bench-sweeps chaos chaos-sweep bench-control-plane bench-growth bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
+.PHONY: help install demo demo-sweep test suite lint api bench bench-inheritance bench-sweeps chaos chaos-sweep bench-control-plane bench-growth bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -32,7 +32,11 @@ demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve tri
 # Two processes more than cores: those that start a Ray or a server mostly wait.
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(6, 2 + len(os.sched_getaffinity(0))))')
 
-test: $(READY) lint  ## Run all tests; they need no network after the installation
+# The checks use the cores that the first tests leave free while they start their processes.
+test: $(READY)  ## Run all checks and tests; they need no network after the installation
+	$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(READY)
 	$(BIN)/python -m pytest -rs --numprocesses $(PROCESSES) --dist loadgroup
 
 lint: $(READY)  ## Run ruff and mypy, and check the import rules
@@ -44,7 +48,13 @@ lint: $(READY)  ## Run ruff and mypy, and check the import rules
 api: $(READY)  ## Update the stored outline of the API after an intended change
 	$(BIN)/python -m tests.service.api_outline
 
-bench: $(READY)  ## Measure gain apart from inheritance: four students, three seeds (about 40 minutes on 2 cores)
+# Each takes at most some minutes; together they take 15 on 2 cores. They follow each other: times need a quiet machine.
+SHORT := fgd_loss waiting demo_seeds comparison diagnosing dispatching
+
+bench: $(READY)  ## Run the short benchmarks one after another (about 15 minutes on 2 cores)
+	set -e; for name in $(SHORT); do echo "-- $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+bench-inheritance: $(READY)  ## Measure gain apart from inheritance: four students, three seeds (about 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.inheritance
 
 bench-sweeps: $(READY)  ## Compare searchers with random search, ASHA with no scheduler, a sweep with plain Ray Tune

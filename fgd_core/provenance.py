@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def record_provenance(folder: Path) -> Iterator[ProvenanceRecorded | ArtifactSav
     written = write_atomically(folder / CODE_CHANGES, lambda file: file.write(changes)) if changes else None
     code = CodeVersion(
         version=package_version(),
-        sha256=_digest_of_code(),
+        sha256=digest_of_code(),
         revision=revision,
         changes_sha256=written.sha256 if written is not None else None,
     )
@@ -46,7 +47,9 @@ def package_version() -> str:
         return "not installed"
 
 
-def _digest_of_code() -> str:
+@cache
+def digest_of_code() -> str:
+    """Return the SHA-256 of all source files of fgd."""
     digest = hashlib.sha256()
     for path in _files():
         digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes() + b"\0")

@@ -32,6 +32,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Tests measure what they claim, and leave nothing in the user's folders.
+os.environ["FGD_CACHE"] = "off"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 RAY_GROUPS = {
     "tests/end_to_end/": "end_to_end",
@@ -41,6 +44,16 @@ RAY_GROUPS = {
     "tests/client/test_demo": "ray",
 }
 """Beginning of a test's id -> group whose tests share a process."""
+SLOW = (
+    "tests/test_export.py",
+    "tests/training/test_compiling.py",
+    "tests/training/test_no_compiler.py",
+    "tests/service/test_openapi_fuzz.py",
+    "tests/workers/test_entry_point.py",
+    "tests/workers/test_start_trace.py",
+    "tests/methods/test_embedding.py",
+)
+"""Modules with tests of ten seconds and more."""
 # A busy machine answers later than httpx's five seconds; a test that is about a timeout gives its own.
 vars(httpx._config.DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 240.0))
 
@@ -73,14 +86,15 @@ def _shares_fixtures(module: str) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the groups that take longest, so that no process has to run one of them alone at the end."""
+    """Begin with what takes longest, so that no process has to run it alone at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: _rank(item.nodeid))
 
 
 def _rank(nodeid: str) -> int:
     ranks = {"end_to_end": 0, "ray": 1}
-    return ranks.get(_ray_group(nodeid) or "", 2 if _shares_fixtures(_module(nodeid)) else 3)
+    by_module = 2 if _shares_fixtures(_module(nodeid)) else 3 if _module(nodeid) in SLOW else 4
+    return ranks.get(_ray_group(nodeid) or "", by_module)
 
 
 # While modules are imported, garbage collection looks at ever more objects, and finds nothing to free.

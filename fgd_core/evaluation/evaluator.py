@@ -87,12 +87,16 @@ class Evaluator:
 
         Several ranks detect together, and rank 0 scores; all return the same.
         """
-        self._lock.yield_device()
-        detections = self._detect(detector)
+        detections = self.detections(detector)
         scores = from_first(lambda: self._score(detector, detections))
         if is_first():
             self._keep_if_best(detector, scores, detections)
         return scores
+
+    def detections(self, detector: Detector) -> Mapping[int, ImageDetections]:
+        """Detect the objects of all images, by image id; of several ranks, only rank 0 gets them."""
+        self._lock.yield_device()
+        return self._detect(detector)
 
     def _score(self, detector: Detector, detections: Mapping[int, ImageDetections]) -> Scores:
         scores = coco_scores(self._dataset, detections)

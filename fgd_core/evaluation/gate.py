@@ -6,6 +6,7 @@ from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
 from fgd_core.errors import TeacherError
+from fgd_core.evaluation.gate_sample import TeacherAp
 from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.spec.events import TeacherChecked
 from fgd_core.spec.kinds.teacher import Teacher
@@ -18,7 +19,7 @@ def score_teacher(
     *,
     classes: Sequence[str],
     data_fingerprint: str,
-    measure: Callable[[Detector, Sequence[str]], float | None],
+    measure: Callable[[Detector, Sequence[str], float | None], TeacherAp],
 ) -> TeacherChecked:
     """Score the teacher on the classes that it shares with the data.
 
@@ -26,7 +27,8 @@ def score_teacher(
         detector: the teacher's detector at the input scale of the distillation.
         classes: of the data, in the order of labels.
         data_fingerprint: of the validation split.
-        measure: a detector with the data's labels, and the classes to score -> their AP; None without objects.
+        measure: a detector with the data's labels, the classes to score, and the AP that they must reach, if one is
+            known -> their AP. It may be that of a sample only if the sample shows that it reaches this limit.
     Raises:
         TeacherError: the teacher has none of the data's classes.
     """
@@ -39,14 +41,20 @@ def score_teacher(
             only_in_checkpoint=[*sorted(common.unused)[:10]],
             only_in_data=[*sorted(common.fresh)[:10]],
         )
-    ap = measure(RelabelledDetector(detector, dict(common.pairs), len(classes)), common.found)
     record = teacher.record
     recorded_ap = record.scores.ap if record.scores is not None else None
     same_data = record.data_fingerprint == data_fingerprint
     if settings.expected_ap is not None:
         recorded_ap, same_data = settings.expected_ap, True
-    judged = list(common.found) if common.fresh else []
-    return TeacherChecked(ap=ap, recorded_ap=recorded_ap, same_data=same_data, classes_judged=judged)
+    limit = recorded_ap - settings.max_ap_drop if recorded_ap is not None and same_data else None
+    found = measure(RelabelledDetector(detector, dict(common.pairs), len(classes)), common.found, limit)
+    return TeacherChecked(
+        ap=found.ap,
+        sample=found.sample,
+        recorded_ap=recorded_ap,
+        same_data=same_data,
+        classes_judged=list(common.found) if common.fresh else [],
+    )
 
 
 def check_teacher(settings: Teacher, checked: TeacherChecked) -> None:

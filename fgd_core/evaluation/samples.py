@@ -101,7 +101,7 @@ def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
     """Join pictures (3, H, W) uint8 in a grid."""
     grid = make_grid(torch.stack([*pictures]), nrow=columns, padding=4, pad_value=255)
     file = io.BytesIO()
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=4)
     return file.getvalue()
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import onnx
 import torch
+from onnxscript.optimizer import fold_constants_ir, remove_unused_nodes
 from torch.export import Dim, ExportedProgram
 
 from fgd_core.errors import ExportError
@@ -60,6 +61,8 @@ def write_onnx(path: Path, program: ExportedProgram, description: ExportDescript
             translated = torch.onnx.export(
                 program,
                 dynamo=True,
+                # Rewriting patterns takes more than half of an export, and runtimes do it when they load the file.
+                optimize=False,
                 opset_version=OPSET,
                 verbose=False,
                 custom_translation_table={SUPPRESSED: suppressed_in_onnx},
@@ -73,6 +76,8 @@ def write_onnx(path: Path, program: ExportedProgram, description: ExportDescript
             cause=str(error)[:500],
         ) from error
     assert translated is not None
+    fold_constants_ir(translated.model)
+    remove_unused_nodes(translated.model)
     model = translated.model_proto
     # The exporter notes for each operator from which lines of which files it comes: as much again as a small detector.
     for part in (model.graph, *model.functions):

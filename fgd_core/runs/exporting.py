@@ -45,9 +45,11 @@ class _Format(NamedTuple):
     open: Callable[[Path], Engine]
 
 
+# In this order: translating a program to ONNX uses up its sizes that are only known when it runs, and PyTorch could
+# then not decompose it again.
 _FORMATS: dict[ExportFormat, _Format] = {
-    "onnx": _Format(ONNX, "application/onnx", write_onnx, OnnxEngine),
     "torch_export": _Format(PROGRAM, "application/zip", write_program, open_program),
+    "onnx": _Format(ONNX, "application/onnx", write_onnx, OnnxEngine),
 }
 
 
@@ -82,7 +84,7 @@ def export(spec: ExportSpec, context: RunContext) -> RunFinished:
     export = _Export(spec, context, dataset, checkpoint, description)
     program = trace(DetectionGraph(detector, normalises=spec.normalise, postprocesses=spec.postprocess), description)
     eager = CheckpointEngine(detector, description, torch.device("cpu"))
-    files = [export.write(form, program, eager) for form in spec.formats]
+    files = [export.write(form, program, eager) for form in _FORMATS if form in spec.formats]
     files += [export.write_int8()] if spec.int8 else []
     export.write_card(files)
     return RunFinished(outcome="succeeded")

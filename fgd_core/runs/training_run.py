@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import JsonValue
 
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.pictures import Pictured
@@ -19,11 +20,14 @@ from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.digests import weights_digest
 from fgd_core.detectors.weights.sources import LoadedTeacher, load_first_weights, load_teacher
 from fgd_core.errors import SpecError
+from fgd_core.evaluation.ap_cache import remembered_ap
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.gate import check_teacher, score_teacher
+from fgd_core.evaluation.gate_sample import TeacherAp, estimate_ap, sample_of
 from fgd_core.evaluation.relabelled import mean_ap
 from fgd_core.evaluation.worst_images import ShownTeacher
 from fgd_core.export.model_card import MODEL_CARD, model_card
+from fgd_core.provenance import digest_of_code
 from fgd_core.ranks import copy_from_first, from_first, is_first, world_size
 from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
 from fgd_core.spec.data import IMAGE
@@ -164,7 +168,7 @@ class TrainingRun:
             rescaled,
             classes=self.classes,
             data_fingerprint=self.val_data.fingerprint,
-            measure=lambda detector, classes: self._teacher_ap(settings, detector, classes),
+            measure=lambda detector, classes, limit: self._teacher_ap(settings, detector, classes, limit),
         )
         self.context.emit(checked.model_copy(update={"number": number}))
         check_teacher(settings, checked)
@@ -198,17 +202,30 @@ class TrainingRun:
     def _num_batches(self, epochs: int | None) -> int | None:
         return None if epochs is None else epochs * self.loader.steps_per_epoch
 
-    def _teacher_ap(self, settings: Teacher, teacher: Detector, classes: Sequence[str]) -> float | None:
-        """Return the mean AP over the data's classes that the teacher knows."""
-
-        def measure() -> float | None:
-            with self._evaluator("the teacher", self._seen_by(settings)) as evaluator:
-                return mean_ap(evaluator.scores(teacher), classes)
-
-        if self.sharing is None:
-            return measure()
+    def _teacher_ap(
+        self, settings: Teacher, teacher: Detector, classes: Sequence[str], limit: float | None
+    ) -> TeacherAp:
+        """Return the mean AP over the data's classes that the teacher knows; see `score_teacher`."""
         seen = [settings.picture] if settings.picture is not None else []
-        return self.sharing.ap(self._key_of_teacher(settings, self.val_data.fingerprint, *seen), measure)
+        key = self._key_of_teacher(settings, self.val_data.fingerprint, *seen, digest_of_code(), str(limit))
+
+        def measure() -> JsonValue:
+            return remembered_ap(key, lambda: self._measured(settings, teacher, classes, limit).model_dump())
+
+        return TeacherAp.of(measure() if self.sharing is None else self.sharing.ap(key, measure))
+
+    def _measured(self, settings: Teacher, teacher: Detector, classes: Sequence[str], limit: float | None) -> TeacherAp:
+        """Measure the AP on a sample, or on the whole split where the sample leaves doubt."""
+        dataset = self._seen_by(settings)
+        sample = sample_of(dataset)
+        if sample is not None:
+            with self._evaluator("the teacher, on a sample", sample) as evaluator:
+                detections = evaluator.detections(teacher)
+            found = from_first(lambda: estimate_ap(sample, detections, classes))
+            if found.is_surely_above(limit):
+                return found
+        with self._evaluator("the teacher", dataset) as evaluator:
+            return TeacherAp(ap=mean_ap(evaluator.scores(teacher), classes))
 
     def _seen_by(self, settings: Teacher) -> DetectionDataset:
         """Return the validation split with the pictures that a teacher sees.

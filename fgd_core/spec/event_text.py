@@ -17,6 +17,7 @@ from fgd_core.spec.control_events import (
 )
 from fgd_core.spec.event_state import Event
 from fgd_core.spec.events import (
+    ApSample,
     ArtifactSaved,
     CheckpointSaved,
     DataChecked,
@@ -269,8 +270,13 @@ def _describe_preparation(
             over = f" over {', '.join(event.classes_judged)}" if event.classes_judged else ""
             recorded = number(event.recorded_ap, ".3f")
             which = f"teacher {event.number}" if event.number > 1 else "teacher"
-            return f"{which} checked: AP {number(event.ap, '.3f')}{over}, its checkpoint records {recorded}"
+            sampled = f" ({_sample(event.sample)})" if event.sample is not None else ""
+            return f"{which} checked: AP {number(event.ap, '.3f')}{sampled}{over}, its checkpoint records {recorded}"
     return event.sentence()
+
+
+def _sample(sample: ApSample) -> str:
+    return f"{sample.low:.3f} to {sample.high:.3f}, from {sample.num_images} images"
 
 
 def _finding(finding: Finding) -> str:

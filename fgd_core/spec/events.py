@@ -194,11 +194,23 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+class ApSample(Fact):
+    """How an AP was estimated from a sample of a split's images."""
+
+    num_images: int
+    low: float
+    """The lower end of the 95 % interval of the AP on the whole split."""
+    high: float
+    """The upper end."""
+
+
 class TeacherChecked(Fact):
     """The teacher has been scored before the first step."""
 
     kind: Literal["teacher_checked"] = "teacher_checked"
     ap: float | None
+    sample: ApSample | None = None
+    """The sample that `ap` was measured on; None if it was the whole split."""
     recorded_ap: float | None
     same_data: bool
     """True if `recorded_ap` was measured on the same validation split, or is the AP that the spec expects on it."""

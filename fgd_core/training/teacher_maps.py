@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from fgd_core.data.loading import Batch, ComingBatches
@@ -52,11 +53,12 @@ class TeacherSharing(Protocol):
     """Shares a teacher's work between runs. Where sharing is not possible, the work is done here; no call fails because
     of it."""
 
-    def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
+    def ap(self, key: str, measure: Callable[[], JsonValue]) -> JsonValue:
         """Return the teacher's AP: the value that another run measured for this key, or else the result of `measure`.
 
         Args:
             key: identifies everything that determines the AP.
+            measure: returns the AP as JSON.
         """
         ...
 

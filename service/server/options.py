@@ -36,7 +36,8 @@ _NOT_SHOWN = ("database.url", "database", "loggers")
 _OF_OTHERS = frozenset(
     {
         *("FGD_SERVER", "FGD_TOKEN", "FGD_TOKEN_FILE"),
-        *("FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM", "FGD_ATTEMPT_TOKEN", "FGD_SCRATCH", "FGD_RAY_HEAD"),
+        *("FGD_URL", "FGD_ATTEMPT_ID", "FGD_ATTEMPT_CLAIM", "FGD_ATTEMPT_TOKEN", "FGD_SCRATCH", "FGD_CACHE"),
+        "FGD_RAY_HEAD",
         *("FGD_RUN_ROOTS", "FGD_RUN_JOBS"),
         *("FGD_IMAGE", "FGD_RAY_IMAGE", "FGD_BIND", "FGD_HOST_PORT", "FGD_DATA", "FGD_SECRETS_DIR"),
         *("FGD_CLUSTER_NETWORK_DRIVER",),

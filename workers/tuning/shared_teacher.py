@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from fgd_core.data.loading import Batch, ComingBatches
@@ -75,7 +76,7 @@ class TrialTeacher:
         except OSError as error:
             self._turn_off(error)
 
-    def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
+    def ap(self, key: str, measure: Callable[[], JsonValue]) -> JsonValue:
         deadline_s = time.monotonic() + _PATIENCE_FOR_AP * self._shared.patience_s
         while self._store is not None and time.monotonic() < deadline_s:
             with ExitStack() as claim:
@@ -86,7 +87,7 @@ class TrialTeacher:
                     self._turn_off(error)
                     break
                 if found:
-                    return float(found[0]) if isinstance(found[0], int | float) else None
+                    return found[0]
                 if is_ours:
                     ap = measure()
                     with suppress(OSError):  # the next trial then measures the AP, too

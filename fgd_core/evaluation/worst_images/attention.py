@@ -117,7 +117,7 @@ def _map(name: str, values: Tensor, top: float | None = None) -> AttentionMap:
     brightest = max(_top(values) if top is None else top, 1e-9)
     share = (values / brightest).clamp(0, 1).double().numpy()
     file = io.BytesIO()
-    Image.fromarray(_coloured(share)).save(file, "PNG", optimize=True)
+    Image.fromarray(_coloured(share)).save(file, "PNG", compress_level=4)
     return AttentionMap(name=name, png=base64.b64encode(file.getvalue()).decode())
 
 

@@ -66,5 +66,5 @@ def _table(images: Sequence[ShownImage], columns: Mapping[str, _Cell]) -> bytes:
             if picture is not None:
                 canvas.paste(picture, (column * cell_px, _HEADING_PX + row * cell_px))
     file = io.BytesIO()
-    canvas.save(file, "PNG", optimize=True)
+    canvas.save(file, "PNG", compress_level=4)
     return file.getvalue()

@@ -38,7 +38,7 @@ class ChainState(Fact):
     """The settings that the rest depends on; see `_identity`."""
     ordered: TeachersOrdered | None = None
     """None until all teachers are checked."""
-    teacher_aps: dict[str, float | None] = {}
+    teacher_aps: dict[str, JsonValue] = {}
     """By everything that determines the AP; see `TeacherSharing`."""
     finished: dict[str, FinishedStage] = {}
     """By the name of the stage."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from fgd_core.data.loading import ComingBatches
 from fgd_core.detectors.base import Detector
 from fgd_core.ranks import from_first
@@ -156,7 +158,7 @@ class RecordedAps:
 
     record: ChainRecord
 
-    def ap(self, key: str, measure: Callable[[], float | None]) -> float | None:
+    def ap(self, key: str, measure: Callable[[], JsonValue]) -> JsonValue:
         """Return the recorded AP, or measure and record it."""
         known, recorded = self.record.state.teacher_aps, from_first(lambda: key)  # ranks may be on unlike machines
         if recorded not in known:

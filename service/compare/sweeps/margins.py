@@ -12,13 +12,13 @@ The promise: if no searched values differ from no distillation, at most 2.5 % of
 """
 
 from collections.abc import Sequence
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Literal, TypeAlias
 
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import Margin, Standing
 from service.compare.sweeps.configurations import BASELINES
-from service.compare.sweeps.welch import CONFIDENCE, Difference, Sample, sample, t_quantile, welch
+from service.compare.sweeps.welch import CONFIDENCE, Difference, Sample, sample, t_quantile, variance, welch
 
 SIGNIFICANT = 0.05
 """Two-sided: 2.5 % on either side."""
