@@ -187,33 +187,51 @@ def _read_images(entries: Sequence[Fields], findings: Findings) -> tuple[list[Id
     ids: list[Id] = []
     images: list[ImageEntry] = []
     for place, entry in enumerate(entries):
-        odd: set[str] = set()
-        image_id, file_name = read_id(entry.get("id"), odd), _file_name(entry, odd)
-        if image_id is None or file_name is None:
-            findings.add("malformed_image", f"images[{place}]: {show_fields(entry, 'id', 'file_name')}")
-            continue
-        if isinstance(image_id, int) and not fits_int64(image_id):
-            odd.add("id_beyond_64_bits")
-        sides = (entry.get("width"), entry.get("height"))
-        width, height = (read_side(side, odd) for side in sides)
-        for problem in sorted(odd):
-            findings.add(problem, file_name)
-        size_px = (width, height) if width is not None and height is not None else None
-        has_bad_size = size_px is None and sides != (None, None)
-        if has_bad_size:
-            findings.add("malformed_size", f"{file_name}: {sides[0]!r} x {sides[1]!r}")
-        path = entry.get("path")
-        ids.append(image_id)
-        images.append(
-            ImageEntry(
-                image_id=image_id if isinstance(image_id, int) and fits_int64(image_id) else 0,
-                file_name=file_name,
-                size_px=size_px,
-                has_bad_size=has_bad_size,
-                original_path=path if isinstance(path, str) else "",
-            )
-        )
+        plain = _plain_image(entry)
+        image_id, image = (plain.image_id, plain) if plain is not None else _read_image(place, entry, findings)
+        if image_id is not None and image is not None:
+            ids.append(image_id)
+            images.append(image)
     return ids, images
+
+
+def _plain_image(entry: Fields) -> ImageEntry | None:
+    """Return the entry of an image that needs no conversion and no finding; None for others. Quick, for most images."""
+    image_id, name, width, height = entry.get("id"), entry.get("file_name"), entry.get("width"), entry.get("height")
+    if type(image_id) is not int or type(name) is not str or type(width) is not int or type(height) is not int:
+        return None
+    is_readable = name.isascii() and name.isprintable() and not name.isspace() and name != ""
+    if not (is_readable and fits_int64(image_id) and 0 < width < 2**31 and 0 < height < 2**31):
+        return None
+    path = entry.get("path")
+    return ImageEntry(image_id, name, (width, height), original_path=path if isinstance(path, str) else "")
+
+
+def _read_image(place: int, entry: Fields, findings: Findings) -> tuple[Id | None, ImageEntry | None]:
+    """Read an image in any form; None if it must be left out, which is then reported."""
+    odd: set[str] = set()
+    image_id, file_name = read_id(entry.get("id"), odd), _file_name(entry, odd)
+    if image_id is None or file_name is None:
+        findings.add("malformed_image", f"images[{place}]: {show_fields(entry, 'id', 'file_name')}")
+        return None, None
+    if isinstance(image_id, int) and not fits_int64(image_id):
+        odd.add("id_beyond_64_bits")
+    sides = (entry.get("width"), entry.get("height"))
+    width, height = (read_side(side, odd) for side in sides)
+    for problem in sorted(odd):
+        findings.add(problem, file_name)
+    size_px = (width, height) if width is not None and height is not None else None
+    has_bad_size = size_px is None and sides != (None, None)
+    if has_bad_size:
+        findings.add("malformed_size", f"{file_name}: {sides[0]!r} x {sides[1]!r}")
+    path = entry.get("path")
+    return image_id, ImageEntry(
+        image_id=image_id if isinstance(image_id, int) and fits_int64(image_id) else 0,
+        file_name=file_name,
+        size_px=size_px,
+        has_bad_size=has_bad_size,
+        original_path=path if isinstance(path, str) else "",
+    )
 
 
 def _file_name(entry: Fields, odd: set[str]) -> str | None:

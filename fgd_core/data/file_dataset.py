@@ -12,9 +12,9 @@ from fgd_core.data import image_files, plausibility
 from fgd_core.data.annotations import Annotations, ObjectTable
 from fgd_core.data.cache import ImageCache
 from fgd_core.data.findings import Findings, refusal_of
-from fgd_core.data.flat_samples import Columns, FlatSamples
+from fgd_core.data.flat_samples import Columns, FlatSamples, count_columns
 from fgd_core.data.packed import pack
-from fgd_core.data.samples import Category, Sample, Split, count
+from fgd_core.data.samples import Category, Sample, Split
 from fgd_core.data.usable_boxes import UsableBoxes, usable_boxes, with_usable_masks
 from fgd_core.data.usable_images import UsableImages, usable_images
 from fgd_core.data.usable_keypoints import with_usable_keypoints
@@ -44,7 +44,8 @@ def join_contents(annotations: Annotations, findings: Findings, *, split: Split,
     boxes = with_usable_keypoints(boxes, annotations, images, findings)
     plausibility.report_similar_names(annotations.categories, findings)
     samples = FlatSamples(_join(images, boxes, annotations.objects))
-    return Contents(annotations.categories, samples, count(split, annotations.categories, samples, findings.report()))
+    checked = count_columns(split, annotations.categories, samples, findings.report())
+    return Contents(annotations.categories, samples, checked)
 
 
 class FileDataset:

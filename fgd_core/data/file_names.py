@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
@@ -23,7 +23,8 @@ class Match:
 
 def relative_name(folder: Path, file_name: str) -> str | None:
     """Return `file_name` relative to `folder`; it may contain the folder's path. None if it leads out of the folder."""
-    if not Path(file_name).is_absolute() and ".." not in Path(file_name).parts:
+    named = PurePath(file_name)
+    if not named.is_absolute() and (".." not in file_name or ".." not in named.parts):
         return file_name
     root = Path(os.path.normpath(folder.absolute()))
     path = Path(os.path.normpath(root / file_name))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -13,7 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from fgd_core import confined
+from fgd_core.data import jpeg_headers
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, find_fault
+from fgd_core.data.processes import map_in_processes, may_fork, num_cores
 from fgd_core.errors import DataError
 from fgd_core.prediction.pixels import DECODE_ERRORS, FORMATS, READABLE_MODES, SIXTEEN_BIT, rgb
 from fgd_core.stopping import Stopped, stoppable
@@ -37,8 +40,10 @@ _SWAP_SIDES = (5, 6, 7, 8)
 # The last bytes of a complete file. Some cameras append more, so a file with another end is decoded to be sure.
 _TRAILERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"}
 
-_THREADS = 16
+_READERS = 16
+_MIN_PROCESSES = 4
 _FILES_PER_TASK = 256
+_MANY_FILES = 8192
 
 _MAX_16_BIT_FILES = 16
 _DARK_BELOW = 64
@@ -73,11 +78,17 @@ class Header:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
-    """Return the header of each file, or what is wrong with it. Decodes pixels only if the file seems incomplete."""
+    """Return the header of each file, or what is wrong with it. Decodes pixels only if the file seems incomplete.
+
+    Many readers wait for the disk together. Of many files, they are processes: threads would wait for each other.
+    """
     tasks = [paths[start : start + _FILES_PER_TASK] for start in range(0, len(paths), _FILES_PER_TASK)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    if len(paths) >= _MANY_FILES and may_fork():
+        processes = min(_READERS, max(_MIN_PROCESSES, num_cores()))
+        return [*chain.from_iterable(map_in_processes(_read_headers, tasks, processes=processes))]
+    with ThreadPoolExecutor(_READERS) as pool:
         try:
-            return [header for headers in stoppable(pool.map(_read_headers, tasks)) for header in headers]
+            return [*chain.from_iterable(stoppable(pool.map(_read_headers, tasks)))]
         except Stopped:
             # Otherwise the pool would first read all other files.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -137,11 +148,20 @@ def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
 def _read_header(path: Path) -> Header | Unusable:
     try:
         with confined.opened(path) as file:
-            return _header_in(file, path.suffix.lower())
+            return _plain_header(file) or _header_in(file, path.suffix.lower())
     except (FileNotFoundError, NotADirectoryError):
         return Unusable("missing_image", "a broken link" if path.is_symlink() else "")
     except OSError as error:
         return Unusable("unreadable_image", error.strerror or "")
+
+
+def _plain_header(file: BinaryIO) -> Header | None:
+    """Read the header of a plain and complete JPEG file; None for others, which Pillow must read."""
+    size = jpeg_headers.plain_size(file.read(jpeg_headers.HEAD_BYTES))
+    if size is not None and _has_trailer(file, "JPEG"):
+        return Header(*size, orientation=_UPRIGHT)
+    file.seek(0)
+    return None
 
 
 def _header_in(file: BinaryIO, suffix: str) -> Header | Unusable:

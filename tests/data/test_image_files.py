@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from coco_folder import CocoFolder, finding
 from PIL import Image
 
 from fgd_core.data import image_files
+from fgd_core.data.image_faults import Unusable
+from fgd_core.data.image_files import Header
+from fgd_core.data.jpeg_headers import HEAD_BYTES, plain_size
 from fgd_core.errors import DataError
 
 RED = (255, 0, 0)
@@ -278,3 +282,52 @@ def test_headers_are_in_the_order_of_the_files(tmp_path: Path) -> None:
     headers = image_files.read_headers([*paths, tmp_path / "none.png"])
     found = [h.width if isinstance(h, image_files.Header) else h.problem for h in headers]
     assert found == [*range(1, 701), "missing_image"]
+
+
+class TestPlainJpegFiles:
+    """Their headers are read without Pillow, and must be the same."""
+
+    @pytest.mark.parametrize(
+        ("mode", "options", "is_plain"),
+        [
+            ("RGB", {}, True),
+            ("RGB", {"progressive": True, "quality": 30}, True),
+            ("RGB", {"subsampling": "4:1:1", "comment": b"a note"}, True),
+            ("L", {"optimize": True}, True),
+            ("RGB", {"icc_profile": b"profile"}, False),
+            ("CMYK", {}, False),
+        ],
+    )
+    def test_have_the_header_that_pillow_reads(
+        self, tmp_path: Path, mode: str, options: dict[str, Any], is_plain: bool
+    ) -> None:
+        path = tmp_path / "a.jpg"
+        Image.new(mode, (37, 21)).save(path, **options)
+        assert (plain_size(path.read_bytes()[:HEAD_BYTES]) is not None) == is_plain
+        (header,) = image_files.read_headers([path])
+        assert header == Header(width=37, height=21, orientation=1)
+
+    def test_with_an_orientation_are_left_to_pillow(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jpg"
+        image = Image.new("RGB", (37, 21))
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif)
+        assert image_files.read_headers([path]) == [Header(width=37, height=21, orientation=6)]
+
+    def test_that_end_early_or_are_damaged_are_found(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jpg"
+        Image.new("RGB", (37, 21)).save(path)
+        whole = path.read_bytes()
+        for content in (whole[:-40], whole[:300], whole[:2]):
+            path.write_bytes(content)
+            (found,) = image_files.read_headers([path])
+            assert isinstance(found, Unusable)
+
+    def test_are_read_in_order_by_many_processes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(image_files, "_MANY_FILES", 1)
+        sizes = [(1 + number % 7, 1 + number % 11) for number in range(600)]
+        for number, size in enumerate(sizes):
+            Image.new("L", size).save(tmp_path / f"{number}.jpg")
+        headers = image_files.read_headers([tmp_path / f"{number}.jpg" for number in range(600)])
+        assert [(header.width, header.height) for header in headers if isinstance(header, Header)] == sizes

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fgd_core.data import opening_cache
 from fgd_core.data.opening_cache import MappedSamples
-from fgd_core.data.samples import DetectionDataset, Sample
+from fgd_core.data.samples import DetectionDataset, Sample, count
 from fgd_core.errors import DataError
 
 
@@ -61,6 +61,7 @@ class TestContents:
             assert dataset.categories == read.categories
             assert dataset.checked == read.checked
             assert dataset.checked.findings
+            assert dataset.checked == count("train", dataset.categories, [*dataset.samples], dataset.checked.findings)
         assert [_fields(each) for each in mapped.samples[-2:]] == [*map(_fields, read.samples)][-2:]
         with pytest.raises(IndexError):
             mapped.samples[3]
