@@ -4,27 +4,25 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from service.jobs import admission, confinement
+from service.jobs import confinement
+from service.jobs.admission_facts import Facts
 from service.jobs.cluster import Capacity
 from service.jobs.confinement import Places
+from service.jobs.named_paths import NamedPath, PathKind
 from service.settings import Settings
 
 
-async def facts(
-    paths: Sequence[admission.NamedPath], settings: Settings, capacity: Capacity | None = None
-) -> admission.Facts:
+async def facts(paths: Sequence[NamedPath], settings: Settings, capacity: Capacity | None = None) -> Facts:
     """Return the facts that admission needs about some paths. It reads the disk only if the runs share this machine."""
     of_jobs = settings.jobs_of_others
     named = [item.path for item in paths if confinement.malformed(item.loc, item.path) is None]
     if not settings.local_cluster or not named:
-        return admission.Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
+        return Facts(capacity=capacity, places=_places(settings.data_roots, of_jobs, {}))
     return await asyncio.to_thread(_on_disk, named, of_jobs, settings, capacity)
 
 
-def _on_disk(
-    named: Sequence[str], of_jobs: Path | None, settings: Settings, capacity: Capacity | None
-) -> admission.Facts:
-    return admission.Facts(
+def _on_disk(named: Sequence[str], of_jobs: Path | None, settings: Settings, capacity: Capacity | None) -> Facts:
+    return Facts(
         capacity=capacity,
         paths={path: _kind(path) for path in named},
         places=_places(
@@ -51,7 +49,7 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def _kind(path: str) -> admission.PathKind | None:
+def _kind(path: str) -> PathKind | None:
     try:
         if Path(path).is_dir():
             return "folder"

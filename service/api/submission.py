@@ -18,7 +18,8 @@ from service.api.access import Principal
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
 from service.errors import IdempotencyKeyReusedError
-from service.jobs import admission
+from service.jobs import admission, checkpoint_admission, named_paths
+from service.jobs.admission_facts import Facts, NamedData, NeededJob
 from service.jobs.keypoint_admission import keypoints_found
 from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, datasets, jobs, views
@@ -43,7 +44,7 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
     spec, named = await _resolve_data(services, spec)
     capacity = await services.capacity.recent()
     facts = replace(
-        await spec_paths.facts(admission.paths(spec), services.settings, capacity),
+        await spec_paths.facts(named_paths.paths(spec), services.settings, capacity),
         named_data=named.pop(data_of(spec)[0], None),
         more_named=named,
         tune_searchers=services.settings.tune_searchers,
@@ -75,7 +76,7 @@ def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
     return spec.model_copy(update={"project": principal.project_for(named) or spec.project})
 
 
-async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, dict[str, admission.NamedData]]:
+async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, dict[str, NamedData]]:
     """Look up the data sets that a spec names: (spec with the data that a run needs, facts about the names by path).
 
     It replaces what the spec holds there: a client may have sent it, or it may be out of date.
@@ -87,19 +88,19 @@ async def _resolve_data(services: Services, spec: JobSpec) -> tuple[JobSpec, dic
     return (with_data(spec, found) if facts else spec), facts
 
 
-async def _resolved(services: Services, project: str, data: Registered) -> tuple[Registered, admission.NamedData]:
+async def _resolved(services: Services, project: str, data: Registered) -> tuple[Registered, NamedData]:
     async with services.database.reading() as session:
         row = await datasets.named(session, project, data.name)
         known = [] if row is not None else await datasets.names(session, project)
         made_by = await datasets.deriving_job(session, row) if row is not None else None
     if row is None:
-        return data.model_copy(update={"resolved": None}), admission.NamedData(known=known)
+        return data.model_copy(update={"resolved": None}), NamedData(known=known)
     fingerprints = Fingerprints.model_validate(row.fingerprints) if row.fingerprints is not None else None
     resolved = Resolved.model_validate({"dataset_id": row.id, "data": row.data, "fingerprints": fingerprints})
     error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
     refused_for = error.message if error is not None and error.code == "data" else None
     has_keypoints = keypoints_found(row.outcome)
-    facts = admission.NamedData(refused_for=refused_for, made_by=made_by, has_keypoints=has_keypoints)
+    facts = NamedData(refused_for=refused_for, made_by=made_by, has_keypoints=has_keypoints)
     return data.model_copy(update={"resolved": resolved}), facts
 
 
@@ -115,13 +116,13 @@ class _Request:
     """Reasons against the spec itself."""
 
 
-async def _store(services: Services, principal: Principal, request: _Request, known: admission.Facts) -> JobView:
+async def _store(services: Services, principal: Principal, request: _Request, known: Facts) -> JobView:
     async def store(session: WriteSession) -> JobView:
         earlier = await _same_request(session, request)
         if earlier is not None:
             return await views.load(session, earlier)
         spec = request.spec
-        needs = [reference for _, reference in admission.references(spec)]
+        needs = [reference for _, reference in checkpoint_admission.references(spec)]
         facts = replace(
             known,
             jobs=await _needed_jobs(session, principal, [reference.job_id for reference in needs]),
@@ -137,7 +138,7 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
             submitted_by=principal.name,
             traceparent=request.traceparent,
             needs=list(dict.fromkeys(needs)),
-            waits_for=admission.waits_for(spec, facts),
+            waits_for=checkpoint_admission.waits_for(spec, facts.jobs),
             now=services.clock(),
         )
         for dataset_id in {*_dataset_ids(spec).values()}:
@@ -169,7 +170,7 @@ async def _same_request(session: WriteSession, request: _Request) -> Job | None:
     return earlier
 
 
-async def _check(session: WriteSession, request: _Request, facts: admission.Facts) -> None:
+async def _check(session: WriteSession, request: _Request, facts: Facts) -> None:
     """Raises AdmissionError with every reason against the job."""
     spec = request.spec
     reasons = [*request.reasons, *admission.job_reasons(spec, facts)]
@@ -216,18 +217,14 @@ def _dataset_ids(spec: JobSpec) -> dict[str, str]:
     }
 
 
-async def _needed_jobs(
-    session: WriteSession, principal: Principal, job_ids: list[str]
-) -> dict[str, admission.NeededJob]:
+async def _needed_jobs(session: WriteSession, principal: Principal, job_ids: list[str]) -> dict[str, NeededJob]:
     """Return facts about those of the jobs that exist and that the principal sees."""
     found = {}
     for job_id, job in (await jobs.states(session, job_ids)).items():
         if not principal.sees(job.project):
             continue
         names = frozenset(artifact.name for artifact in await artifacts.of_job(session, job_id))
-        found[job_id] = admission.NeededJob(
-            kind=job.kind, state=job.state, artifacts=names, detector=written_detector(job.spec)
-        )
+        found[job_id] = NeededJob(kind=job.kind, state=job.state, artifacts=names, detector=written_detector(job.spec))
     return found
 
 

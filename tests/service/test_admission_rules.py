@@ -7,9 +7,12 @@ from memory_cluster import TWO_CORES
 from pydantic import ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC
-from service.jobs.admission import Facts, NeededJob, paths, reasons, waits_for
+from service.jobs.admission import reasons
+from service.jobs.admission_facts import Facts, NeededJob
+from service.jobs.checkpoint_admission import waits_for
 from service.jobs.cluster import Capacity, Node, NodeType
 from service.jobs.confinement import Places
+from service.jobs.named_paths import paths
 from service.settings import Settings
 
 COCO = {
@@ -67,7 +70,7 @@ class TestChains:
     def test_a_chain_waits_for_the_jobs_of_all_its_teachers(self) -> None:
         spec = JOB_SPEC.validate_python(chain_spec({"checkpoint": "job:a/best"}, {"checkpoint": "job:b/last"}))
         known = {name: NeededJob("train", "running", frozenset()) for name in ("a", "b")}
-        assert waits_for(spec, Facts(jobs=known)) == ["a", "b"]
+        assert waits_for(spec, known) == ["a", "b"]
 
     def test_its_best_checkpoint_can_be_named_and_it_has_no_last_one(self) -> None:
         known = {"abc": NeededJob("chain", "running", frozenset())}
@@ -119,8 +122,8 @@ class TestReferences:
 
     def test_a_job_waits_for_an_unfinished_job_that_it_refers_to(self) -> None:
         spec = JOB_SPEC.validate_python(evaluate_spec("job:abc/best"))
-        assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "running", frozenset())})) == ["abc"]
-        assert waits_for(spec, Facts(jobs={"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))})) == []
+        assert waits_for(spec, {"abc": NeededJob("train", "running", frozenset())}) == ["abc"]
+        assert waits_for(spec, {"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))}) == []
 
 
 class TestPaths:
@@ -275,7 +278,7 @@ class TestSeveralTeachers:
     def test_the_job_waits_for_each(self) -> None:
         job = NeededJob("train", "running", frozenset())
         spec = JOB_SPEC.validate_python(self.spec(checkpoint="job:b/best"))
-        assert waits_for(spec, Facts(jobs={"b": job})) == ["b"]
+        assert waits_for(spec, {"b": job}) == ["b"]
 
 
 class TestTrainingOptions:

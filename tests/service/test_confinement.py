@@ -15,7 +15,8 @@ from memory_cluster import MemoryCluster
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.readable import JOBS, ROOTS
 from service.api import spec_paths
-from service.jobs.admission import paths, reasons
+from service.jobs.admission import reasons
+from service.jobs.named_paths import paths
 from service.settings import Settings
 
 pytestmark = pytest.mark.one_database

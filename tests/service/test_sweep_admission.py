@@ -15,7 +15,8 @@ from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.methods import METHOD_TYPES, PRESETS, AnyMethod
 from fgd_core.spec.training import AdamW
-from service.jobs.admission import Facts, NeededJob, reasons, trial_reasons
+from service.jobs.admission import reasons, trial_reasons
+from service.jobs.admission_facts import Facts, NeededJob
 from service.jobs.sweep_admission import EarlierSweep
 from service.jobs.sweep_space import MAX_VALUES, as_stored
 

@@ -14,7 +14,7 @@ from fgd_core.spec.views import JobView
 from service.api import audit_notes, cursors, responses, spec_paths, stored_files, submission
 from service.api.access import Principal, Reader, Submitter
 from service.api.deps import Services, ServicesDep
-from service.jobs import admission
+from service.jobs import admission, data_admission, named_paths
 from service.jobs.lifecycle import OVER
 from service.reports.dataset_page import render_dataset
 from service.storage import threads
@@ -38,9 +38,9 @@ async def create(services: ServicesDep, principal: Submitter, response: Response
     """Register a data set under a name. The server does not read its files; `check_dataset` does."""
     project = principal.project_for(new.project) or "default"
     audit_notes.about(project=project, name=new.name)
-    paths = list(admission.data_paths(new.data, "data"))
+    paths = list(named_paths.data_paths(new.data, "data"))
     facts = await spec_paths.facts(paths, services.settings)
-    admission.check(list(admission.path_reasons(paths, facts)))
+    admission.check(list(data_admission.path_reasons(paths, facts)))
     async with services.database.writing() as session:
         row = await datasets.insert_dataset(
             session,
