@@ -19,6 +19,7 @@ Row = TypeVar("Row")
 
 _POSITION = re.compile(r"^(-?\d{1,19}) ([A-Za-z0-9_-]{0,32}) (\d{1,9})$", re.ASCII)
 _MAX_TRANSACTION_ID = 2**63 - 1
+_MAX_DIGITS = 18
 
 
 def encode(created_at: datetime, item_id: str) -> str:
@@ -48,6 +49,26 @@ def decode(cursor: str) -> tuple[datetime, str]:
     except (ValueError, binascii.Error) as error:
         raise invalid("query.cursor", cursor, "omit it to get the first page") from error
     return created_at, item_id
+
+
+def encode_number(number: int) -> str:
+    """Encode an item of a list that is sorted by number."""
+    return _encode(str(number))
+
+
+def decode_number(cursor: str) -> int:
+    """Decode what `encode_number` wrote.
+
+    Raises:
+        SpecError: `encode_number` did not write this.
+    """
+    try:
+        number = _decode(cursor)
+    except (ValueError, binascii.Error):
+        number = ""
+    if not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):
+        raise invalid("query.cursor", cursor, "omit it to get the first page")
+    return int(number)
 
 
 def encode_position(position: Position) -> str:

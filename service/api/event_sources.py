@@ -66,7 +66,7 @@ class AllEvents:
             _message(placed.position, placed.event, cursors.encode_position(placed.position), placed.project)
             for placed in found.events
         ]
-        return Batch(messages, found.end, has_more=len(messages) == BATCH)
+        return Batch(messages, found.end, has_more=found.has_more)
 
     async def page_after(self, cursor: Position) -> Page[Position]:
         return _page(await self.batch_after(cursor))

@@ -19,6 +19,7 @@ from service.clock import Clock
 from service.jobs.cluster import Capacity
 from service.metrics import Metrics
 from service.settings import Settings
+from service.store import job_counts
 from service.store.session import Database
 from service.store.tables import Attempt, Job
 
@@ -36,7 +37,7 @@ _UNKNOWN = float("nan")
 class _Sample(NamedTuple):
     """Values of the whole system at one time."""
 
-    jobs: Mapping[tuple[str, str], int]
+    jobs: Mapping[tuple[JobState, str], int]
     """(state, kind) -> number of jobs."""
     oldest_queued_s: float
     silent_runs: int
@@ -130,10 +131,7 @@ class MetricsSampler:
 
 
 async def _read(session: AsyncSession, now: datetime, silent_after: timedelta) -> _Sample:
-    by_state = select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind)
-    jobs: dict[tuple[str, str], int] = {(state, kind): count for state, kind, count in await session.execute(by_state)}
-    waits_since = func.coalesce(Job.queued_at, Job.created_at)
-    oldest = await session.scalar(select(waits_since).where(Job.state == "queued").order_by(waits_since).limit(1))
+    oldest = await session.scalar(select(func.min(Job.queued_at)).where(Job.state == "queued"))
     last_reports = (
         select(func.coalesce(Attempt.heartbeat_at, Attempt.created_at))
         .join(Job, Job.current_attempt_id == Attempt.id)
@@ -141,7 +139,7 @@ async def _read(session: AsyncSession, now: datetime, silent_after: timedelta) -
     )
     silent = [now - reported_at for reported_at in await session.scalars(last_reports)]
     return _Sample(
-        jobs=jobs,
+        jobs=await job_counts.by_kind(session),
         oldest_queued_s=max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0,
         silent_runs=sum(each > silent_after for each in silent),
         oldest_heartbeat_s=max((each.total_seconds() for each in silent), default=0.0),

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import ColumnElement, and_, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.events import StoredEvent
+from service.store.statements import unindexed
 from service.store.tables import Event, Job
 
 
@@ -26,6 +27,13 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(-1, "", 0)
+EXAMINED = 10_000
+"""The most events that one read examines for a condition that no index answers."""
+_PLACE = (Event.transaction_id, Event.job_id, Event.sequence)
+# For SQLite to read the events of the named jobs, and not those of all jobs in this order.
+_BY_JOB = (unindexed(Event.transaction_id), *_PLACE[1:])
+# For SQLite to read the events in their order, and not those of all jobs of a project.
+_PROJECT = unindexed(Job.project)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,10 @@ class Filter:
     kinds: Sequence[str] = ()
     only_project: str | None = None
     """The only project that the reader may see, regardless of `projects`; None for all."""
+
+    def has_only_conditions_without_index(self) -> bool:
+        """Return whether a read could examine the events of all jobs in vain."""
+        return not self.job_ids and bool(self.projects or self.kinds or self.only_project is not None)
 
     def takes(self, project: str, job_id: str, kind: str) -> bool:
         """Return whether the filter selects an event."""
@@ -66,6 +78,8 @@ class Slice:
     events: list[Placed]
     end: Position
     """`events` has all selected events up to here, and no event will ever appear before it."""
+    has_more: bool
+    """Whether events behind `end` can be read at once."""
 
 
 async def now(session: AsyncSession) -> Position:
@@ -82,33 +96,45 @@ async def is_ahead(session: AsyncSession, position: Position) -> bool:
 
 
 async def since(session: AsyncSession, position: Position, wanted: Filter, *, limit: int) -> Slice:
-    """Return the complete events behind `position`, in order."""
+    """Return complete events behind `position`, in order: at most `limit`, and those of a limited number of events."""
     # Horizon first, rows second: all transactions below the horizon are over, so the second query sees their rows.
     horizon = await _horizon(session)
-    query = (
-        select(Event, Job.project)
-        .join(Job, Job.id == Event.job_id)
-        .where(
-            tuple_(Event.transaction_id, Event.job_id, Event.sequence) > tuple_(*position),
-            Event.transaction_id < horizon,
-        )
-        .order_by(Event.transaction_id, Event.job_id, Event.sequence)
-        .limit(limit)
-    )
-    choices = ((Event.job_id, wanted.job_ids), (Job.project, wanted.projects), (Event.kind, wanted.kinds))
-    query = query.where(*(column.in_(values) for column, values in choices if values))
-    if wanted.only_project is not None:
-        query = query.where(Job.project == wanted.only_project)
+    place = _PLACE if not wanted.job_ids else _BY_JOB
+    behind = and_(tuple_(*place) > tuple_(*position), place[0] < horizon)
+    last = None
+    if wanted.has_only_conditions_without_index():
+        last = await _last_examined(session, behind)
+    query = select(Event, Job.project).join(Job, Job.id == Event.job_id).where(behind, *_conditions(wanted))
+    if last is not None:
+        query = query.where(tuple_(*place) <= tuple_(*last))
     found = [
         Placed(
             Position(row.transaction_id, row.job_id, row.sequence),
             project,
             StoredEvent.model_validate(row, from_attributes=True),
         )
-        for row, project in await session.execute(query)
+        for row, project in await session.execute(query.order_by(*place).limit(limit))
     ]
-    end = found[-1].position if len(found) == limit else max(position, Position(horizon, "", 0))
-    return Slice(found, end)
+    if len(found) == limit:
+        return Slice(found, found[-1].position, has_more=True)
+    if last is not None:
+        return Slice(found, last, has_more=True)
+    return Slice(found, max(position, Position(horizon, "", 0)), has_more=False)
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    choices = ((Event.job_id, wanted.job_ids), (_PROJECT, wanted.projects), (Event.kind, wanted.kinds))
+    found: list[ColumnElement[bool]] = [column.in_(values) for column, values in choices if values]
+    if wanted.only_project is not None:
+        found.append(_PROJECT.in_([wanted.only_project]))
+    return found
+
+
+async def _last_examined(session: AsyncSession, behind: ColumnElement[bool]) -> Position | None:
+    """Return the position up to which one read examines the events; None if fewer are left."""
+    query = select(*_PLACE).where(behind).order_by(*_PLACE).offset(EXAMINED - 1).limit(1)
+    row = (await session.execute(query)).one_or_none()
+    return Position(*row) if row is not None else None
 
 
 async def _horizon(session: AsyncSession) -> int:

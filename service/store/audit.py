@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
+from service.store import newest_first
 from service.store.json_values import JsonObject
+from service.store.newest_first import Listing, Page
 from service.store.statements import core
 from service.store.tables import AuditEntry, table_of
 from service.store.write_session import WriteSession
@@ -42,18 +44,18 @@ async def page(
     target: str | None,
     before_id: int | None,
     limit: int,
-) -> list[AuditEntry]:
-    """Return a page of entries, newest first.
+) -> Page[AuditEntry]:
+    """Return a page of entries, newest first. It may have fewer than `limit` although more follow: see `newest_first`.
 
     Args:
         target: a text that the entry's target contains.
         before_id: only entries with a lower id.
     """
     wanted = {AuditEntry.actor: actor, AuditEntry.action: action, AuditEntry.project: project}
-    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
-    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
-    if target is not None:
-        query = query.where(AuditEntry.target.contains(target, autoescape=True))
-    if before_id is not None:
-        query = query.where(AuditEntry.id < before_id)
-    return list(await session.scalars(query))
+    equal = [column == value for column, value in wanted.items() if value is not None]
+    within = [AuditEntry.target.contains(target, autoescape=True)] if target is not None else []
+    # The first one by its index, which all three columns have.
+    listing = Listing(table=AuditEntry, key=(AuditEntry.id,), lanes=equal[:1], others=[*equal[1:], *within])
+    return await newest_first.read(
+        session, listing, before=(before_id,) if before_id is not None else None, limit=limit
+    )

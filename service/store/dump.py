@@ -16,7 +16,7 @@ _CHUNK_ROWS = 2_000
 # Leases belong to the control planes that ran during the backup; they mean nothing to later ones. The positions of
 # loggers hold transaction numbers; without them the loggers read all events again, and copy no point twice. Triggers
 # count the jobs while they are loaded.
-_LEFT_OUT_TABLES = frozenset({"leases", "logger_positions", "job_counts"})
+_LEFT_OUT_TABLES = frozenset({"leases", "logger_positions", "job_counts", "job_kind_counts"})
 # Transaction numbers are valid only in the database that assigned them; elsewhere they might be far in the future.
 _LEFT_OUT_COLUMNS = frozenset({("events", "transaction_id")})
 

@@ -1,12 +1,11 @@
 """Stores jobs, and changes their states by guarded moves."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import ConflictError
@@ -139,46 +138,6 @@ async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job
         return {}
     rows = await session.scalars(select(Job).where(Job.id.in_(wanted)))
     return {job.id: job for job in rows}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Selects jobs; an empty field selects all."""
-
-    states: Sequence[JobState] = ()
-    kinds: Sequence[str] = ()
-    projects: Sequence[str] = ()
-    text: str = ""
-    """A part of the name or the beginning of the id, case-insensitive."""
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    only_project: str | None = None
-    """The only project that the reader may see, regardless of `projects`; None for all."""
-
-
-async def page(session: WriteSession, wanted: Filter, *, before: tuple[datetime, str] | None, limit: int) -> list[Job]:
-    """Return a page of jobs, newest first.
-
-    Args:
-        before: (created_at, id) of the last job of the previous page.
-    """
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-    choices = ((Job.state, wanted.states), (Job.kind, wanted.kinds), (Job.project, wanted.projects))
-    query = query.where(*(column.in_(values) for column, values in choices if values))
-    if wanted.only_project is not None:
-        query = query.where(Job.project == wanted.only_project)
-    if wanted.text:
-        query = query.where(
-            or_(Job.name.icontains(wanted.text, autoescape=True), Job.id.istartswith(wanted.text, autoescape=True))
-        )
-    if wanted.created_after is not None:
-        query = query.where(Job.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        query = query.where(Job.created_at < wanted.created_before)
-    if before is not None:
-        created_at, job_id = before
-        query = query.where(or_(Job.created_at < created_at, (Job.created_at == created_at) & (Job.id < job_id)))
-    return list(await session.scalars(query))
 
 
 async def waits(session: WriteSession, job_id: str) -> bool:

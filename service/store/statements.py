@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from typing import TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Interval,
+    SQLColumnExpression,
     Table,
     Text,
     bindparam,
@@ -24,6 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.store.tables import Base, Event, UtcDateTime
 from service.store.write_session import WriteConnection, WriteSession
+
+T = TypeVar("T")
 
 CHANGED_JOBS = "changed_jobs"
 """Key in a session's `info`: the ids of the jobs whose readers are woken after the commit."""
@@ -77,6 +81,11 @@ def replacing(statement: sqlite.Insert | postgresql.Insert, names: Sequence[str]
     keys = [column.name for column in statement.table.primary_key]
     values = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+def unindexed(column: SQLColumnExpression[T]) -> ColumnElement[T]:
+    """Return a column as an expression, so that SQLite, which has no statistics, does not choose its index."""
+    return func.coalesce(column, column)
 
 
 async def read_consistently(session: AsyncSession) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.events import JobState
 from service.jobs.lifecycle import is_over
+from service.store.newest_first import behind
 from service.store.tables import Event, Job, Webhook, WebhookDelivery
 from service.store.write_session import WriteSession
 
@@ -152,9 +153,8 @@ async def deliveries(
     Args:
         before: (created_at, id) of the last delivery of the previous page.
     """
-    row = WebhookDelivery
-    query = select(row).where(row.webhook_id == webhook_id).order_by(row.created_at.desc(), row.id.desc()).limit(limit)
+    key = (WebhookDelivery.created_at, WebhookDelivery.id)
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
     if before is not None:
-        created_at, delivery_id = before
-        query = query.where(or_(row.created_at < created_at, (row.created_at == created_at) & (row.id < delivery_id)))
-    return list(await session.scalars(query))
+        query = query.where(behind(key, before))
+    return list(await session.scalars(query.order_by(*(column.desc() for column in key)).limit(limit)))

@@ -38,6 +38,16 @@ class TestCounts:
         assert (await plane.http.delete(f"/v1/jobs/{gone}")).status_code == 204
         await assert_counted(plane)
 
+    async def test_each_kind_has_its_own(self, plane: ControlPlane) -> None:
+        await plane.started_job()
+        await submit_alike(plane, "ours", 2)
+        async with plane.services.database.reading() as session:
+            counts = await job_counts.by_kind(session)
+        assert {key: number for key, number in counts.items() if number} == {
+            ("running", "train"): 1,
+            ("queued", "train"): 2,
+        }
+
     async def test_they_are_the_same_after_the_shards_are_merged(self, plane: ControlPlane) -> None:
         await submit_alike(plane, "ours", 2)
         await plane.tick()
@@ -76,6 +86,7 @@ class TestPlans:
         [
             *("/v1/queue", "/v1/projects", "/v1/projects/ours", "/v1/jobs", "/v1/jobs?project=none"),
             *("/v1/jobs?kind=export", "/v1/jobs?state=failed", "/v1/jobs?created_after=2027-01-01T00:00:00Z"),
+            *("/v1/jobs?q=no-job", "/v1/jobs?state=queued&state=failed", "/v1/jobs?project=ours&kind=train&q=x"),
         ],
     )
     async def test_a_read_scans_no_table_of_jobs(self, plane: ControlPlane, path: str) -> None:
@@ -94,7 +105,7 @@ class TestPlans:
                 steps = [row[3] for row in plan]
                 # An index in the order of the list is read until the page is full.
                 scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
-                assert [step for step in scans if "USING INDEX ix_jobs_created_at_id" not in step] == [], statement
+                assert [step for step in scans if "INDEX ix_jobs_created_at_id" not in step] == [], statement
 
 
 class TestPreview:

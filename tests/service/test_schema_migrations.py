@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import migrations
+from migrations.rebuilding import altering
 from service.errors import SchemaTooNewError
 from service.store import migrate
 
@@ -157,6 +161,26 @@ class TestWithRows:
 
 
 UPGRADE = "import sys; from service.store import migrate; migrate.upgrade(sys.argv[1])"
+
+
+class TestTriggersOfJobs:
+    def test_altering_the_table_keeps_them(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/fgd.db"
+        migrate.upgrade(url)
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            names = text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'jobs' ORDER BY name")
+            before = list(connection.scalars(names))
+            with Operations.context(MigrationContext.configure(connection)), altering("jobs") as batch:
+                batch.alter_column("message", new_column_name="text")
+            assert list(connection.scalars(names)) == before
+        engine.dispose()
+        assert {name.rpartition("_")[0] for name in before} == {"job_counts", "job_kind_counts", "job_search"}
+
+    def test_every_later_migration_keeps_them(self) -> None:
+        folder = Path(migrations.__path__[0]) / "versions"
+        later = [path for path in folder.glob("0*.py") if path.name > "0011"]
+        assert [path.name for path in later if 'batch_alter_table("jobs"' in path.read_text()] == []
 
 
 class TestConcurrentServers:

@@ -28,26 +28,23 @@ async def list_audit_entries(
     limit: cursors.Limit = 50,
     cursor: cursors.Cursor = None,
 ) -> AuditPage:
-    """List all requests to change something, newest first, including refused ones. Reports of runs are not listed."""
+    """List all requests to change something, newest first, including refused ones. Reports of runs are not listed.
+
+    A page examines a limited number of entries. With several conditions it may have fewer entries than `limit`, or
+    none, although more follow: the list ends where `next_cursor` is null.
+    """
     async with services.database.reading() as session:
-        rows = await audit.page(
+        found = await audit.page(
             session,
             actor=actor,
             action=action,
             project=project,
             target=target,
-            before_id=_before_id(cursor) if cursor is not None else None,
-            limit=limit + 1,
+            before_id=cursors.decode_number(cursor) if cursor is not None else None,
+            limit=limit,
         )
-    shown, next_cursor = cursors.page(rows, limit, lambda row: (row.at, str(row.id)))
-    return AuditPage(items=[_view(row) for row in shown], next_cursor=next_cursor)
-
-
-def _before_id(cursor: str) -> int:
-    _, entry_id = cursors.decode(cursor)
-    if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= 18):
-        raise cursors.invalid("query.cursor", cursor, "omit it to get the first page")
-    return int(entry_id)
+    next_cursor = cursors.encode_number(*found.end) if found.end is not None else None
+    return AuditPage(items=[_view(row) for row in found.rows], next_cursor=next_cursor)
 
 
 def _view(row: AuditEntry) -> AuditEntryView:

@@ -95,7 +95,8 @@ async def stream_events(
     """Stream the events of all jobs that the token may see as server-sent events, without end.
 
     The events of each job are in order. The stream begins after `Last-Event-ID`, or else after `after`; without both it
-    sends new events only. With `Accept: application/json`, the response is one page of events instead.
+    sends new events only. With `Accept: application/json`, the response is one page of events instead. It examines
+    a limited number of events, so it may have fewer than `limit` although more follow `next_cursor`.
     """
     wanted = Filter(job_ids=job_id or (), projects=project or (), kinds=kind or (), only_project=principal.project)
     position = await _position(services, after, last_event_id)

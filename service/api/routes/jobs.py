@@ -12,7 +12,7 @@ from fgd_core.spec.views import JobPage, JobView
 from service.api import cursors, submission
 from service.api.access import JobId, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
-from service.store import attempts, jobs, views
+from service.store import attempts, job_list, views
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -71,8 +71,12 @@ async def list_jobs(
     limit: cursors.Limit = 50,
     cursor: cursors.Cursor = None,
 ) -> JobPage:
-    """List jobs, newest first."""
-    wanted = jobs.Filter(
+    """List jobs, newest first.
+
+    A page examines a limited number of jobs. With several conditions it may have fewer jobs than `limit`, or none,
+    although more follow: the list ends where `next_cursor` is null.
+    """
+    wanted = job_list.Filter(
         states=state or [],
         kinds=kind or [],
         projects=project or [],
@@ -83,10 +87,10 @@ async def list_jobs(
     )
     before = cursors.decode(cursor) if cursor is not None else None
     async with services.database.reading() as session:
-        rows = await jobs.page(session, wanted, before=before, limit=limit + 1)
-        shown, next_cursor = cursors.page(rows, limit, lambda job: (job.created_at, job.id))
-        by_job = await attempts.of_jobs(session, [job.id for job in shown])
-    return JobPage(items=[views.summary(job, by_job.get(job.id, [])) for job in shown], next_cursor=next_cursor)
+        found = await job_list.page(session, wanted, before=before, limit=limit)
+        by_job = await attempts.of_jobs(session, [job.id for job in found.rows])
+    items = [views.summary(job, by_job.get(job.id, [])) for job in found.rows]
+    return JobPage(items=items, next_cursor=cursors.encode(*found.end) if found.end is not None else None)
 
 
 @router.get("/{job_id}", operation_id="get_job")

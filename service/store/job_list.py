@@ -1,0 +1,99 @@
+"""Reads the list of jobs, newest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from fgd_core.spec.events import JobState
+from service.store import job_search, newest_first
+from service.store.newest_first import Key, Listing, Page, behind
+from service.store.statements import unindexed
+from service.store.tables import Job
+from service.store.write_session import WriteSession
+
+_MAX_LANES = 16
+_KEY = (Job.created_at, Job.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Selects jobs; an empty field selects all."""
+
+    states: Sequence[JobState] = ()
+    kinds: Sequence[str] = ()
+    projects: Sequence[str] = ()
+    text: str = ""
+    """A part of the name or the beginning of the id, case-insensitive."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    only_project: str | None = None
+    """The only project that the reader may see, regardless of `projects`; None for all."""
+
+
+async def page(session: WriteSession, wanted: Filter, *, before: Key | None, limit: int) -> Page[Job]:
+    """Return a page of jobs, newest first.
+
+    A text is first searched in the newest jobs, and then through its index. The page may have fewer jobs than `limit`
+    although more follow: see `newest_first`.
+
+    Args:
+        before: the `end` of the previous page; None for the first page.
+    """
+    listing = _listing(wanted)
+    newest = await newest_first.read(session, listing, before=before, limit=limit)
+    num_missing = limit - len(newest.rows)
+    if not wanted.text or newest.end is None or num_missing == 0:
+        return newest
+    found = await job_search.candidates(session, wanted.text)
+    if found is None:
+        return newest
+    is_older = behind(_KEY, newest.end)
+    keys = await _keys(session, [Job.id.in_(found), is_older, *listing.conditions()], limit=num_missing + 1)
+    rows = [*newest.rows, *await newest_first.rows_of(session, listing, keys[:num_missing])]
+    return Page(rows=rows, end=keys[num_missing - 1] if len(keys) > num_missing else None)
+
+
+def _listing(wanted: Filter) -> Listing[Job]:
+    only = [wanted.only_project] if wanted.only_project is not None else []
+    # Projects first: there are few states, and each may have most of the jobs.
+    choices: list[tuple[InstrumentedAttribute[str], list[str]]] = [
+        (choice, list(dict.fromkeys(values)))
+        for choice, values in (
+            (Job.project, only),
+            (Job.project, wanted.projects),
+            (Job.kind, wanted.kinds),
+            (Job.state, wanted.states),
+        )
+        if values
+    ]
+    by_index = next((choice for choice in choices if len(choice[1]) <= _MAX_LANES), None)
+    return Listing(
+        table=Job,
+        key=_KEY,
+        lanes=[by_index[0] == value for value in by_index[1]] if by_index is not None else [],
+        ranges=_ranges(wanted),
+        others=[
+            *(choice[0].in_(choice[1]) for choice in choices if choice is not by_index),
+            *([job_search.matches(wanted.text)] if wanted.text else []),
+        ],
+    )
+
+
+def _ranges(wanted: Filter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.created_after is not None:
+        found.append(Job.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        found.append(Job.created_at < wanted.created_before)
+    return found
+
+
+async def _keys(session: WriteSession, which: Sequence[ColumnElement[bool]], *, limit: int) -> list[Key]:
+    """Return the keys of the newest jobs that meet conditions, of which another index answers one."""
+    # With an index in this order, SQLite would read the jobs one by one until the page is full.
+    newest = unindexed(Job.created_at).desc()
+    query = select(*_KEY).where(*which).order_by(newest, Job.id.desc()).limit(limit)
+    return [tuple(row) for row in await session.execute(query)]
