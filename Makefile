@@ -68,7 +68,7 @@ chaos: $(READY)  ## Kill every part while 30 jobs run, and check that each job e
 chaos-sweep: $(READY)  ## Kill the driver of a sweep five times, and check that the result equals an undisturbed sweep
 	$(BIN)/python tests/end_to_end/killed_sweep.py
 
-bench-growth: $(READY)  ## Measure how the control plane slows down from 10,000 to 100,000 jobs (about 5 minutes)
+bench-growth: $(READY)  ## Measure how the control plane slows down with what is stored: jobs, files, trials (about 10 minutes)
 	$(BIN)/python -m benchmarks.control_plane.growth
 
 bench-control-plane: $(READY) $(MLFLOW)/.ready  ## Compare the control plane with MLflow's tracking server (needs the network once)

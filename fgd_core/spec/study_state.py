@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from fgd_core.spec.event_state import Event, read_event
+from pydantic import Field, TypeAdapter, ValidationError
+
+from fgd_core.spec.base import Fact
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.results import ErrorReport, RunResult
 from fgd_core.spec.sweep_report import TrialPoint, TrialSegment, TrialState, TrialView
-from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
+from fgd_core.spec.trials import TrialEnded, TrialStarted, Verdict
 
 KINDS = ("trial_started", "trial_reported", "trial_ended")
 """The kinds of events that `fold_trials` reads; a reader of the store may leave out all others."""
@@ -30,22 +32,64 @@ def fold_trials(events: Iterable[StoredEvent], directions: Sequence[Direction], 
         directions: of the objectives; at least one.
         is_over: whether the sweep has ended; trials that still run are then lost.
     """
-    trials: dict[int, _Trial] = {}
-    for stored in events:
-        event = _read(stored)
-        match event:
-            case TrialStarted():
-                trials.setdefault(event.trial, _Trial(first=event)).start(event, stored.at, stored.attempt)
-            case TrialReported() if event.trial in trials:
-                trials[event.trial].report(event, stored.at, len(directions))
-            case TrialEnded() if event.trial in trials:
-                trials[event.trial].end(event, stored.at)
-    return [trials[number].view(directions, is_over=is_over) for number in sorted(trials)]
+    study = StudyFold(directions)
+    study.add(events)
+    return study.trials(is_over=is_over)
+
+
+class StudyFold:
+    """The trials of a sweep after some of its events; more events can be added later.
+
+    Args:
+        directions: of the objectives; at least one.
+    """
+
+    def __init__(self, directions: Sequence[Direction]) -> None:
+        self._directions = directions
+        self._trials: dict[int, _Trial] = {}
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Continue with later events, as described at `fold_trials`."""
+        for stored in events:
+            event = _read(stored)
+            match event:
+                case TrialStarted():
+                    trial = self._trials.setdefault(event.trial, _Trial(first=event))
+                    trial.start(event, stored.at, stored.attempt)
+                case _Reported() if event.trial in self._trials:
+                    self._trials[event.trial].report(event, stored.at, len(self._directions))
+                case TrialEnded() if event.trial in self._trials:
+                    self._trials[event.trial].end(event, stored.at)
+
+    def trials(self, *, is_over: bool) -> list[TrialView]:
+        """Return the trials, by number.
+
+        Args:
+            is_over: whether the sweep has ended; trials that still run are then lost.
+        """
+        return [self._trials[number].view(self._directions, is_over=is_over) for number in sorted(self._trials)]
 
 
 def better(value: float, other: float, direction: Direction) -> bool:
     """Return whether `value` is strictly better than `other`."""
     return value > other if direction == "maximize" else value < other
+
+
+class _Reported(Fact):
+    """The fields of a `TrialReported` that are folded. Its scores are most of it, and reading them most of the time."""
+
+    kind: Literal["trial_reported"]
+    trial: int
+    segment: int = 0
+    epoch: int
+    objectives: list[float | None]
+    train_s: float
+    verdict: Verdict = "continue"
+    rung: int | None = None
+
+
+_Folded: TypeAlias = Annotated[TrialStarted | _Reported | TrialEnded, Field(discriminator="kind")]
+_FOLDED: TypeAdapter[_Folded] = TypeAdapter(_Folded)
 
 
 @dataclass
@@ -61,8 +105,11 @@ class _Trial:
     busy_until: datetime | None = None
     """`busy_s` counts up to this moment; None while no segment runs."""
     attempt: int | None = None
+    views: dict[bool, TrialView] = field(default_factory=dict)
+    """The view by `is_over`, until the next event."""
 
     def start(self, event: TrialStarted, at: datetime, attempt: int | None) -> None:
+        self.views.clear()
         self.attempt = attempt
         before = self.segments.get(event.segment)
         self.segments[event.segment] = TrialSegment(
@@ -77,7 +124,8 @@ class _Trial:
         self.epoch = max(event.from_epoch, self.epoch) if event.goes_on_from is None else event.from_epoch
         self.busy_until = at
 
-    def report(self, event: TrialReported, at: datetime, num_objectives: int) -> None:
+    def report(self, event: _Reported, at: datetime, num_objectives: int) -> None:
+        self.views.clear()
         known = self.points.get(event.epoch)
         self.points[event.epoch] = TrialPoint(
             epoch=event.epoch,
@@ -92,6 +140,7 @@ class _Trial:
         self._be_busy(at)
 
     def end(self, event: TrialEnded, at: datetime) -> None:
+        self.views.clear()
         self.ended = event
         self.result = event.result or self.result
         self.checkpoint = event.checkpoint or self.checkpoint
@@ -100,6 +149,11 @@ class _Trial:
         self.busy_until = None
 
     def view(self, directions: Sequence[Direction], *, is_over: bool) -> TrialView:
+        if is_over not in self.views:
+            self.views[is_over] = self._view(directions, is_over=is_over)
+        return self.views[is_over]
+
+    def _view(self, directions: Sequence[Direction], *, is_over: bool) -> TrialView:
         reports = [self.points[epoch] for epoch in sorted(self.points)]
         best, objectives = _best(reports, self.ended, directions)
         newest = self.segments[max(self.segments)]
@@ -172,5 +226,11 @@ def _as_many(objectives: Sequence[float | None], count: int) -> list[float | Non
     return numbers + [None] * (count - len(numbers))
 
 
-def _read(stored: StoredEvent) -> Event | None:
-    return read_event(stored) if stored.kind in KINDS else None
+def _read(stored: StoredEvent) -> _Folded | None:
+    """Return the event; None if it is about something else or cannot be read."""
+    if stored.kind not in KINDS:
+        return None
+    try:
+        return _FOLDED.validate_python(stored.data)
+    except ValidationError:
+        return None

@@ -10,6 +10,8 @@ from fastapi import Depends, Request
 from service.api.browser_sessions import BrowserSessions
 from service.api.event_streams import EventStreams
 from service.api.log_reader import LogReader
+from service.api.studies import Studies
+from service.api.sweep_reports import SweepReports
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Statistics
@@ -45,6 +47,8 @@ class Services:
     logs: LogReader
     housekeeping: HousekeepingTask
     statistics: Statistics
+    studies: Studies
+    sweep_reports: SweepReports
     tracing: Tracing
     metrics: Metrics
     measuring: MetricsSampler

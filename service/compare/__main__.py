@@ -10,7 +10,7 @@ import sys
 from fgd_core.errors import NotComparableError, SpecError
 from service.compare.assembly import compare
 from service.compare.request import REQUEST, Answer, CompareRequest, Refused, Request
-from service.compare.sweeps.report import fold
+from service.compare.sweeps.report import assemble
 
 
 def answer(request: Request) -> Answer:
@@ -18,7 +18,8 @@ def answer(request: Request) -> Answer:
     try:
         if isinstance(request, CompareRequest):
             return Answer(comparison=compare(request))
-        return Answer(sweep_report=fold(request.job, request.events, now=request.now))
+        report = assemble(request.job, request.trials, now=request.now)
+        return Answer(sweep_report=report.model_copy(update={"trials": []}))
     except (NotComparableError, SpecError) as error:
         return Answer(refused=Refused(code=error.code, message=error.message, details=error.details))
 

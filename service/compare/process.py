@@ -56,13 +56,12 @@ class Statistics:
         """Make the report on a sweep.
 
         Raises:
-            SpecError: an older version stored the sweep's spec, and it cannot be read.
             FgdError: the process died, or took longer than ten minutes.
         """
         async with self._reporting:
             found = (await _answer(request)).sweep_report
         assert found is not None
-        return found
+        return found.model_copy(update={"trials": request.trials})
 
 
 async def _answer(request: Request) -> Answer:

@@ -8,8 +8,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.comparison import Comparison
-from fgd_core.spec.events import StoredEvent
-from fgd_core.spec.sweep_report import SweepReport
+from fgd_core.spec.sweep_report import SweepReport, TrialView
 from fgd_core.spec.views import JobView
 
 
@@ -45,7 +44,7 @@ class SweepReportRequest(Command):
 
     kind: Literal["sweep_report"] = "sweep_report"
     job: JobView
-    events: list[StoredEvent]
+    trials: list[TrialView]
     now: datetime
 
 
@@ -66,4 +65,5 @@ class Answer(Command):
 
     comparison: Comparison | None = None
     sweep_report: SweepReport | None = None
+    """Without its trials, which the request has."""
     refused: Refused | None = None

@@ -15,7 +15,6 @@ def render_comparison(comparison: Comparison, *, generated_at: datetime) -> str:
         "comparison.html",
         forest_charts(comparison),
         styles=["report.css", "comparison.css"],
-        scripts=["report.js"],
         title=f"{first} against {second}",
         first=first,
         second=second,

@@ -36,7 +36,6 @@ def render_html(report: Report, images: Mapping[str, bytes], files: Files | None
         meanings=MEANINGS,
         confusions={job.job_id: frequent_confusions(job) for job in report.jobs},
         styles=["report.css"],
-        scripts=["report.js"],
         title=" · ".join(job.name for job in report.jobs),
         report=report,
         columns=columns,

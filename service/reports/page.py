@@ -1,11 +1,12 @@
 """The parts of each page: templates from this folder, styles, and plotly's script."""
 
 import base64
+import gzip
 import hashlib
 import importlib.resources
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from service.reports.drawing import Chart
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("packed.js", "report.js")
 
 
 @cache
@@ -42,11 +44,20 @@ PLOTLY_STYLE = Markup("/* plotly looks for this element before it creates its ow
 
 
 @cache
-def plotly_js() -> Markup:
+def plotly_js() -> str:
     """Read plotly's script from its package."""
     # Read as a file, because importing plotly takes a second.
-    script = importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
-    return Markup(script.replace("</script", "<\\/script"))
+    return importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
+
+
+@cache
+def _packed_plotly() -> Markup:
+    return packed(plotly_js())
+
+
+def packed(text: str) -> Markup:
+    """Compress a text for a script element of another type, which `packed.js` reads: gzip in base64."""
+    return Markup(base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode())
 
 
 @cache
@@ -74,22 +85,30 @@ def source_of(text: str) -> str:
 
 
 def render_charts(
-    name: str, charts: Sequence[Chart], *, styles: Sequence[str], scripts: Sequence[str], **values: object
+    name: str,
+    charts: Sequence[Chart],
+    *,
+    styles: Sequence[str],
+    scripts: Sequence[str] = (),
+    labels: Mapping[int, str] | None = None,
+    **values: object,
 ) -> str:
     """Render a page with charts that opens offline. Its security policy forbids every request to the network.
 
     Args:
         name: of the template.
-        styles, scripts: names of files in this folder.
+        styles, scripts: names of files in this folder; a script that the charts need is there already.
+        labels: texts under the pointer, by the values in `customdata` of traces that have no text of their own.
         values: what else the template needs.
     """
-    style, code = Markup().join(map(trusted, styles)), [trusted(script) for script in scripts]
+    style, code = Markup().join(map(trusted, styles)), [trusted(script) for script in (*_SCRIPTS, *scripts)]
+    content = {"charts": {chart.name: chart.figure for chart in charts}, "labels": labels or {}}
     return template(name).render(
         policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), *code]),
         plotly_styles=plotly_styles(),
-        plotly_js=plotly_js(),
+        plotly_js=_packed_plotly(),
         charts=charts,
-        figures=in_script({chart.name: chart.figure for chart in charts}),
+        figures=packed(as_json(content)),
         scripts=code,
         style=style,
         **values,
@@ -101,7 +120,6 @@ def as_yaml(spec: BaseModel) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def in_script(value: Any) -> Markup:
-    """Write JSON that cannot end its script element, whatever the name of a job."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+def as_json(value: Any) -> str:
+    """Write JSON that each browser can read."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,7 +1,6 @@
 "use strict";
-// Draws the figures in the colours of the page: light, dark, and black on white for the printer.
+// Draws each figure when it comes into view, in the colours of the page: light, dark, and black on white for the printer.
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const axes = (layout) => Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
 
@@ -23,27 +22,67 @@
   };
 
   // Not as attributes: the page's policy lets in no styles but its own.
-  for (const chart of document.querySelectorAll("[data-height-px]")) {
+  const charts = [...document.querySelectorAll("[data-height-px]")];
+  for (const chart of charts) {
     chart.style.height = `${chart.dataset.heightPx}px`;
   }
 
-  const draw = (isDark) => Promise.all(Object.entries(figures).map(([name, figure]) =>
-    Plotly.react(document.getElementById(name), figure.data, themed(figure.layout, isDark), {
-      responsive: true, displayModeBar: false,
-    })));
+  let loading = null;
+  let content = null;
+  const load = async () => {
+    const [script, figures] = await Promise.all([unpacked("plotly"), unpacked("figures")]);
+    const element = document.createElement("script");
+    element.textContent = script;
+    document.head.append(element);
+    element.remove();
+    content = JSON.parse(figures);
+  };
+  const loaded = () => (loading ??= load());
 
-  draw(dark.matches).then(() => { document.body.dataset.drawn = String(Object.keys(figures).length); });
-  dark.addEventListener("change", () => draw(dark.matches));
+  // The text under the pointer of a trial is stored once, although the trial is in several figures.
+  const labelled = (trace) => trace.customdata && !trace.text && trace.hovertemplate?.includes("%{text}")
+    ? { ...trace, text: [trace.customdata].flat().map((key) => content.labels[key]) }
+    : trace;
+
+  const drawn = new Set();
+  const draw = async (chart, isDark = dark.matches) => {
+    const figure = content.charts[chart.id];
+    await Plotly.react(chart, figure.data.map(labelled), themed(figure.layout, isDark), {
+      responsive: true, displayModeBar: false,
+    });
+    drawn.add(chart);
+    document.body.dataset.drawn = String(drawn.size);
+  };
+
+  const show = (chart) => loaded().then(() => draw(chart)).catch((error) => {
+    chart.textContent = `This browser cannot draw the chart: ${error.message}`;
+  });
+  const MARGIN_PX = 400;
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      seen.unobserve(target);
+      show(target);
+    }
+  }, { rootMargin: `${MARGIN_PX}px` });
+  for (const chart of charts) {
+    // What is in view at once does not wait for the first frame.
+    if (chart.getBoundingClientRect().top < window.innerHeight + MARGIN_PX) show(chart);
+    else seen.observe(chart);
+  }
+  // The printer does not wait, so plotly must be there before.
+  if (charts.length) (window.requestIdleCallback ?? setTimeout)(() => loaded().catch(() => {}));
+
+  dark.addEventListener("change", () => drawn.forEach((chart) => draw(chart)));
 
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((element) => { element.open = true; });
-    draw(false);
+    if (content) charts.forEach((chart) => draw(chart, false));
   });
   window.addEventListener("afterprint", () => {
     opened.forEach((element) => { element.open = false; });
-    draw(dark.matches);
+    drawn.forEach((chart) => draw(chart));
   });
 
   for (const button of document.querySelectorAll("button[data-copies]")) {

@@ -19,6 +19,10 @@ ORIGIN_COLOURS: Mapping[str, str] = {"plain": PINK, "published": GREEN}
 
 MAX_DRAWN = 300
 """The most lines in a chart; the best are drawn."""
+MAX_MARKS = 1_000
+"""The most trials with a mark in a chart."""
+
+_LABEL = "%{text}<extra></extra>"
 
 Group: TypeAlias = Literal["completed", "stopped", "still running", "failed or lost"]
 
@@ -76,6 +80,50 @@ def metric(report: SweepReport) -> str:
 def shown(report: SweepReport, value: float | None) -> str:
     """Write a value of the first objective."""
     return "–" if value is None else metric_value(report.spec.objectives[0].metric, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The trials of a chart of marks."""
+
+    trials: Sequence[TrialView]
+    """In their own order."""
+    words: str
+    """For the caption: which trials are left out; empty if none is."""
+
+
+def sample(report: SweepReport, trials: Sequence[TrialView]) -> Sample:
+    """Choose the trials that have a mark: the best ones, and of the others every k-th by their value.
+
+    Args:
+        trials: each has a value.
+    """
+    if len(trials) <= MAX_MARKS:
+        return Sample(trials=trials, words="")
+    ranked = best_first(report, trials)
+    rest, room = ranked[MAX_DRAWN:], MAX_MARKS - MAX_DRAWN
+    chosen = [*ranked[:MAX_DRAWN], *(rest[index * len(rest) // room] for index in range(room))]
+    return Sample(
+        trials=sorted(chosen, key=lambda trial: trial.trial),
+        words=f" {MAX_MARKS:,} of {len(trials):,} trials are drawn: the best {MAX_DRAWN}, and evenly chosen others.",
+    )
+
+
+def labelled(trials: Sequence[TrialView], *, first: str = "") -> dict[str, Any]:
+    """Let the page show the label of each trial under the pointer, behind `first`; `labels` has the texts."""
+    return {"customdata": [trial.trial for trial in trials], "hovertemplate": f"{first}{_LABEL}"}
+
+
+def labels(report: SweepReport, charts: Sequence[Chart]) -> dict[int, str]:
+    """The label of each trial that a chart shows."""
+    shown_trials = {
+        trial
+        for chart in charts
+        for trace in chart.traces
+        if _LABEL in trace.get("hovertemplate", "")
+        for trial in trace["customdata"]
+    }
+    return {trial.trial: label(report, trial) for trial in report.trials if trial.trial in shown_trials}
 
 
 def label(report: SweepReport, trial: TrialView) -> str:

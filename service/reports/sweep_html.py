@@ -8,8 +8,8 @@ from pydantic import JsonValue
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.alternative_text import alternative_tables
 from service.jobs.metric_text import metric_name, metric_value, origin_text, standing_text, value_text
-from service.reports.page import as_yaml, render_charts
-from service.reports.sweep_charts import SweepChart, shown
+from service.reports.page import as_json, as_yaml, packed, render_charts
+from service.reports.sweep_charts import SweepChart, labels, shown
 from service.reports.sweep_progress_figures import cost, curves, front, rungs
 from service.reports.sweep_space_figures import contour, importance, parallel, slices
 
@@ -27,6 +27,11 @@ class Cell:
     key: float | str
     """The table is sorted by it, numbers before text."""
 
+    @property
+    def packed(self) -> JsonValue:
+        """The text, with the key only if the key is another one."""
+        return self.text if self.key == self.text else [self.text, self.key]
+
 
 def render_sweep_html(report: SweepReport) -> str:
     """Render the page."""
@@ -34,15 +39,17 @@ def render_sweep_html(report: SweepReport) -> str:
     paths = list(dict.fromkeys(path for trial in report.trials for path in trial.values))
     spec = report.recommendation.spec if report.recommendation is not None else None
     winner = next((t for t in report.trials if report.standings and t.trial == report.standings[0].trial), None)
+    charts = sweep_charts(report)
     return render_charts(
         "sweep.html",
-        sweep_charts(report),
+        charts,
         styles=["report.css", "sweep.css"],
-        scripts=["report.js", "sweep.js"],
+        scripts=["sweep.js"],
+        labels=labels(report, charts),
         report=report,
         winner=winner,
         headings=headings(report, paths),
-        rows=[(trial, cells(report, trial, paths, ranks=ranks)) for trial in report.trials],
+        rows=packed(as_json([_row(report, trial, paths, ranks) for trial in report.trials])),
         standings=[(each, standing_text(each, report.spec.objectives[0])) for each in report.standings[:10]],
         alternatives=alternative_tables(report),
         shown=lambda value: shown(report, value),
@@ -58,6 +65,18 @@ def render_sweep_html(report: SweepReport) -> str:
 def sweep_charts(report: SweepReport) -> list[SweepChart]:
     """Draw the charts that have data."""
     return [drawn for chart in CHARTS if (drawn := chart(report)) is not None]
+
+
+def _row(
+    report: SweepReport, trial: TrialView, paths: Sequence[str], ranks: Mapping[int, int]
+) -> Mapping[str, JsonValue]:
+    """Return a row of the table of trials as `sweep.js` reads it."""
+    is_winner = bool(report.standings) and trial.trial == report.standings[0].trial
+    return {
+        "trial": trial.trial,
+        "look": f"state-of-{trial.state}{' winner' if is_winner else ''}",
+        "cells": [cell.packed for cell in cells(report, trial, paths, ranks=ranks)],
+    }
 
 
 def headings(report: SweepReport, paths: Sequence[str]) -> list[str]:

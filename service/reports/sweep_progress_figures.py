@@ -11,6 +11,7 @@ from service.reports.sweep_charts import (
     BLUE,
     GREY,
     MAX_DRAWN,
+    MAX_MARKS,
     ORANGE,
     ORIGIN_COLOURS,
     RED,
@@ -19,8 +20,10 @@ from service.reports.sweep_charts import (
     baseline_lines,
     baseline_words,
     group,
-    label,
+    labelled,
     metric,
+    sample,
+    searched,
     shown,
 )
 
@@ -116,7 +119,12 @@ def cost(report: SweepReport) -> SweepChart | None:
 def front(report: SweepReport) -> SweepChart | None:
     """The first objective against each other one."""
     objectives = report.spec.objectives
-    whole = [standing for standing in report.standings if standing.is_on_front is not None]
+    on_front = [str(standing.trial) for standing in report.standings if standing.is_on_front]
+    whole = [each for each in report.standings if each.is_on_front is not None]
+    # Best first, so that the others are an even part of the order.
+    dominated = [each for each in whole if not each.is_on_front]
+    step = max(1, -(-len(dominated) // MAX_MARKS))
+    drawn = [*(each for each in whole if each.is_on_front), *dominated[::step]]
     if len(objectives) < 2 or not whole:
         return None
     count = len(objectives) - 1
@@ -134,7 +142,7 @@ def front(report: SweepReport) -> SweepChart | None:
             "anchor": f"x{number}",
         }
         for name, is_on, color in (("dominated", False, GREY), ("on the front", True, ORANGE)):
-            here = [each for each in whole if each.is_on_front is is_on and each.objectives[index] is not None]
+            here = [each for each in drawn if each.is_on_front is is_on and each.objectives[index] is not None]
             here.sort(key=lambda each, at=index: each.objectives[at] or 0.0)  # type: ignore[misc]
             if here:
                 traces.append(
@@ -150,13 +158,14 @@ def front(report: SweepReport) -> SweepChart | None:
                         showlegend=index == 1,
                     )
                 )
-    on_front = [str(standing.trial) for standing in whole if standing.is_on_front]
+    more = f" One in {step} dominated configurations is drawn." if step > 1 else ""
     return SweepChart(
         name="front",
         title="Pareto front",
         caption=(
             "One mark per configuration, at its means over seeds. No configuration is better than one on the front in "
             "every objective; choose by what matters to you. With one seed, neighbours on the front may be swapped."
+            f"{more}"
         ),
         traces=traces,
         layout=layout(400, **axes),
@@ -171,8 +180,9 @@ def rungs(report: SweepReport) -> SweepChart | None:
         return None
     direction = report.spec.objectives[0].direction
     at: dict[str, list[tuple[float, float, TrialView]]] = {name: [] for name in _RUNG_LOOKS}
+    chosen = sample(report, searched(report))
     for index, rung in enumerate(report.stopping.rungs):
-        for trial, value in judged_at(report.trials, rung.rung, rung.epoch, direction):
+        for trial, value in judged_at(chosen.trials, rung.rung, rung.epoch, direction):
             stopped = trial.state == "stopped" and trial.epoch == rung.epoch
             on = continued_after(trial, rung.epoch)
             name = "continued, or completed" if on else "stopped here" if stopped else "ended otherwise"
@@ -183,8 +193,7 @@ def rungs(report: SweepReport) -> SweepChart | None:
             [x for x, _, _ in points],
             [y for _, y, _ in points],
             marker=_RUNG_LOOKS[name][1],
-            text=[label(report, trial) for _, _, trial in points],
-            hovertemplate="%{y:.3f} here<br>%{text}<extra></extra>",
+            **labelled([trial for _, _, trial in points], first="%{y:.3f} here<br>"),
         )
         for name, points in at.items()
         if points
@@ -199,7 +208,7 @@ def rungs(report: SweepReport) -> SweepChart | None:
         caption=(
             f"The best {metric(report)} of each trial when it reached a rung. The scheduler decides when a trial "
             "arrives and knows only the trials before it. A late trial is judged more strictly, so a cross may be "
-            "above a circle."
+            f"above a circle.{chosen.words}"
         ),
         traces=traces,
         layout=layout(

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
@@ -20,10 +21,11 @@ from service.reports.sweep_charts import (
     best_first,
     group,
     is_log,
-    label,
+    labelled,
     metric,
     on_axis,
     place,
+    sample,
     searched,
     shade,
     short,
@@ -37,6 +39,18 @@ MIN_FOR_CONTOUR = 10
 _GRID = 32
 _REACH = 0.22
 """The map is drawn up to this distance from the nearest trial, as a part of a side."""
+_KERNEL = 0.12
+"""The standard deviation of the weights, as a part of a side."""
+_CELLS = 16
+
+
+class _Point(NamedTuple):
+    """A trial, or the mean of trials near each other; x and y are from 0 to 1 inside of the space."""
+
+    x: float
+    y: float
+    value: float
+    weight: int = 1
 
 
 def parallel(report: SweepReport) -> SweepChart | None:
@@ -126,7 +140,8 @@ def importance(report: SweepReport) -> SweepChart | None:
 def slices(report: SweepReport) -> SweepChart | None:
     """One panel per dimension: its values against the objective."""
     dimensions = _most_important(report)[:MAX_SLICES]
-    trials = searched(report)
+    chosen = sample(report, searched(report))
+    trials = chosen.trials
     if not trials or not dimensions:
         return None
     columns = min(3, len(dimensions))
@@ -161,7 +176,7 @@ def slices(report: SweepReport) -> SweepChart | None:
                         xaxis=f"x{number}",
                         yaxis=f"y{number}",
                         marker=mark,
-                        **_labelled(report, here),
+                        **labelled(here),
                     )
                 )
     return SweepChart(
@@ -169,7 +184,7 @@ def slices(report: SweepReport) -> SweepChart | None:
         title="One dimension at a time",
         caption=(
             f"The best {metric(report)} of each trial against one of its values. The other values differ, too, so "
-            f"another dimension can cause a trend.{baseline_words(report)}"
+            f"another dimension can cause a trend.{baseline_words(report)}{chosen.words}"
         ),
         traces=traces,
         layout=layout(
@@ -187,12 +202,15 @@ def contour(report: SweepReport) -> SweepChart | None:
     if len(pair) < 2 or len(compared) < MIN_FOR_CONTOUR:
         return None
     (x_path, x_dimension), (y_path, y_dimension) = pair
-    points = [
-        (x, y, value)
-        for trial, value in compared
-        if (x := place(x_dimension, trial.values[x_path])) is not None
-        and (y := place(y_dimension, trial.values[y_path])) is not None
-    ]
+    points = _gathered(
+        [
+            _Point(x, y, value)
+            for trial, value in compared
+            if (x := place(x_dimension, trial.values[x_path])) is not None
+            and (y := place(y_dimension, trial.values[y_path])) is not None
+        ]
+    )
+    chosen = sample(report, [trial for trial, _ in compared])
     sides = [index / (_GRID - 1) for index in range(_GRID)]
     trace = {
         "type": "contour",
@@ -209,11 +227,11 @@ def contour(report: SweepReport) -> SweepChart | None:
     }
     marks = markers(
         "trials",
-        [trial.values[x_path] for trial, _ in compared],
-        [trial.values[y_path] for trial, _ in compared],
+        [trial.values[x_path] for trial in chosen.trials],
+        [trial.values[y_path] for trial in chosen.trials],
         marker={"color": "#1a1c1f", "size": 7, "line": {"color": "#ffffff", "width": 1.5}},
         showlegend=False,
-        **_labelled(report, [trial for trial, _ in compared]),
+        **labelled(chosen.trials),
     )
     return SweepChart(
         name="contour",
@@ -221,7 +239,7 @@ def contour(report: SweepReport) -> SweepChart | None:
         caption=(
             f"The two most important dimensions: the best value up to epoch {common_epoch(searched(report))}, smoothed "
             "between trials (dots) and blank far from all trials. The other values differ between dots, so a hill "
-            "around a single dot means nothing."
+            f"around a single dot means nothing.{chosen.words}"
         ),
         traces=[trace, marks],
         layout=layout(
@@ -248,15 +266,9 @@ def _parallel_line(report: SweepReport, trial: TrialView, low: float, high: floa
         marker={"size": 5},
         opacity=0.95 if trial.state == "completed" else 0.6,
         connectgaps=False,
-        text=label(report, trial),
-        hovertemplate="%{text}<extra></extra>",
         showlegend=False,
+        **labelled([trial] * (len(dimensions) + 1)),
     )
-
-
-def _labelled(report: SweepReport, trials: Sequence[TrialView]) -> dict[str, Any]:
-    """The text under the pointer of each trial."""
-    return {"text": [label(report, trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
 
 
 def _colour_scale(report: SweepReport, low: float, high: float) -> Trace:
@@ -291,13 +303,36 @@ def _compared(report: SweepReport, paths: Sequence[str]) -> list[tuple[TrialView
     ]
 
 
-def _smoothed(x: float, y: float, points: Sequence[tuple[float, float, float]]) -> float | None:
+def _gathered(points: Sequence[_Point]) -> Sequence[_Point]:
+    """Replace the points of each cell of a grid by their mean, if they are many.
+
+    A cell is half as wide as the kernel that smooths them, so the map hardly changes.
+    """
+    if len(points) <= _CELLS**2:
+        return points
+    cells: dict[tuple[int, int], list[_Point]] = {}
+    for point in points:
+        cells.setdefault((int(point.x * _CELLS), int(point.y * _CELLS)), []).append(point)
+    return [
+        _Point(
+            x=fmean(point.x for point in together),
+            y=fmean(point.y for point in together),
+            value=fmean(point.value for point in together),
+            weight=len(together),
+        )
+        for together in cells.values()
+    ]
+
+
+def _smoothed(x: float, y: float, points: Sequence[_Point]) -> float | None:
     """The mean of the trials' values, weighted by nearness; None far from all trials."""
-    squares = [(x - at_x) ** 2 + (y - at_y) ** 2 for at_x, at_y, _ in points]
+    squares = [(x - point.x) ** 2 + (y - point.y) ** 2 for point in points]
     if min(squares) > _REACH**2:
         return None
-    weights = [math.exp(-square / (2 * 0.12**2)) for square in squares]
-    return sum(w * value for w, (_, _, value) in zip(weights, points, strict=True)) / sum(weights)
+    weights = [
+        point.weight * math.exp(-square / (2 * _KERNEL**2)) for square, point in zip(squares, points, strict=True)
+    ]
+    return sum(w * point.value for w, point in zip(weights, points, strict=True)) / sum(weights)
 
 
 def _value_at(dimension: Dimension, at: float) -> float:

@@ -17,6 +17,8 @@ from service.api.deps import Services
 from service.api.event_streams import EventStreams
 from service.api.log_reader import LogReader
 from service.api.routes import ROUTERS
+from service.api.studies import Studies
+from service.api.sweep_reports import SweepReports
 from service.api.token_check import TokenCheck
 from service.clock import Clock
 from service.compare.process import Statistics
@@ -125,6 +127,7 @@ def _services(settings: Settings, cluster: Cluster, database: Database, clock: C
     tokens = TokenCheck(database, clock)
     # Called late: it may have to write into the home, which may not exist yet.
     mint = cache(lambda: token_mint(settings))
+    statistics, studies = Statistics(), Studies()
     folders = {"home": settings.home} | ({"storage": storage.folder} if storage.folder is not None else {})
     return Services(
         settings=settings,
@@ -140,7 +143,9 @@ def _services(settings: Settings, cluster: Cluster, database: Database, clock: C
         streams=EventStreams(database, settings, metrics),
         logs=LogReader(database, storage, cluster, settings),
         housekeeping=HousekeepingTask(database, storage, settings, clock),
-        statistics=Statistics(),
+        statistics=statistics,
+        studies=studies,
+        sweep_reports=SweepReports(statistics, studies, clock),
         tracing=tracing.from_environment(),
         metrics=metrics,
         measuring=MetricsSampler(database, capacity, settings, clock, metrics, folders=folders),

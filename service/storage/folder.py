@@ -59,27 +59,12 @@ class FolderStorage(Storage):
         return StoredFile(path, status.st_size, _modified_at(status)) if status is not None else None
 
     def listing(self, folder: str = "") -> list[StoredFile]:
-        root = self._root / folder
+        top = os.fspath(self._root / folder)
         found = []
-
-        def refuse(cause: OSError) -> None:
-            # An empty listing makes a run start from the beginning, so a failed listing must raise.
-            if not isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
-                raise errors.from_os_error("read", self.uri_of(folder), cause) from cause
-
-        top = os.fspath(root)
-        # As texts: paths as objects would take most of the time, and housekeeping lists the folders of all ended jobs.
-        for path, _, names in os.walk(top, onerror=refuse):
-            prefix = f"{path[len(top) + 1 :]}/" if path != top else ""
-            for name in names:
-                try:
-                    status = os.lstat(f"{path}/{name}")
-                except FileNotFoundError:
-                    continue
-                where = f"{prefix}{name}"
-                # Attempts share a checkpoint through hard links: each link counts for its share of the bytes.
-                size_bytes = status.st_size // max(1, status.st_nlink)
-                found.append(StoredFile(where, size_bytes, _modified_at(status)))
+        for path, status in _files(top):
+            # Attempts share a checkpoint through hard links: each link counts for its share of the bytes.
+            size_bytes = status.st_size // max(1, status.st_nlink)
+            found.append(StoredFile(path[len(top) + 1 :], size_bytes, _modified_at(status)))
         return found
 
     def folder_names(self, folder: str) -> list[str]:
@@ -228,3 +213,25 @@ def _stored_digest(descriptor: int) -> str | None:
     except (OSError, AttributeError, ValueError):
         return None
     return sha256 if is_valid else None
+
+
+def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each file below a folder. Paths are texts, and each folder is read once: housekeeping reads a million.
+
+    Raises:
+        StorageError: a folder exists and cannot be read. An empty listing would make a run start from the beginning.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    except OSError as cause:
+        raise errors.from_os_error("read", folder, cause) from cause
+    for entry in found:
+        if entry.is_dir():
+            if not entry.is_symlink():
+                yield from _files(entry.path)
+            continue
+        with suppress(FileNotFoundError):
+            yield entry.path, entry.stat(follow_symlinks=False)

@@ -12,8 +12,9 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTH_PX = 1200
+_TALL_PX = 16_000
 
-# Waits for the charts, then records plotly's data and the position of each.
+# Waits for the charts and the table of trials, then records plotly's data and the position of each.
 _READ_BACK = """
 const boxOf = ({ left, top, width, height }) => [left + scrollX, top + scrollY, width, height];
 const chartOf = (element) => ({
@@ -23,8 +24,10 @@ const chartOf = (element) => ({
   box: boxOf(element.getBoundingClientRect()),
 });
 const readBack = () => {
-  if (document.querySelector(".chart") && !document.body.dataset.drawn) { setTimeout(readBack, 50); return; }
   const drawn = [...document.querySelectorAll(".chart")];
+  const table = document.getElementById("trials");
+  const isReady = Number(document.body.dataset.drawn ?? 0) >= drawn.length && (!table || table.dataset.rows);
+  if (!isReady) { setTimeout(readBack, 50); return; }
   const charts = Object.fromEntries(drawn.map((element) => [element.id, chartOf(element)]));
   const height = document.documentElement.scrollHeight;
   const found = { charts, height, extra: (EXTRA)() };
@@ -50,8 +53,13 @@ class Opened:
     console: list[str]
 
 
+def dumped(path: Path, folder: Path, *, height_px: int = _TALL_PX) -> str:
+    """Return the document after its scripts have run, in a window in which all charts are in view."""
+    return _chromium(folder, path, "--dump-dom", height_px=height_px).stdout
+
+
 def open_page(page: str, folder: Path, *, extra: str = "() => null") -> Opened:
-    """Open a page, and wait until its charts are drawn.
+    """Open a page in a window in which all charts are in view, and wait until they are drawn.
 
     Args:
         extra: a JavaScript function that is called once the charts are drawn.
@@ -82,18 +90,18 @@ def screenshot(page: str, folder: Path, *, height_px: int) -> Path:
     """Return a PNG of the whole page."""
     path, image = folder / "page.html", folder / "page.png"
     path.write_text(page)
-    _chromium(folder, path, f"--screenshot={image}", f"--window-size={WIDTH_PX},{height_px}")
+    _chromium(folder, path, f"--screenshot={image}", height_px=height_px)
     return image
 
 
-def _chromium(folder: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def _chromium(folder: Path, path: Path, *options: str, height_px: int = _TALL_PX) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM is not None
     return subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
             # All requests of the browser itself fail, because no name resolves.
-            *("--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={WIDTH_PX},900"),
-            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", *options, path.as_uri()),
+            *("--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={WIDTH_PX},{height_px}"),
+            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=60000", *options, path.as_uri()),
         ],
         capture_output=True,
         text=True,

@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from fgd_core.spec.dimensions import Choice, Condition, Dimension, LogUniform, Uniform
-from fgd_core.spec.events import StoredEvent
+from fgd_core.spec.events import OVER, StoredEvent
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport, RunResult, Scores
 from fgd_core.spec.search import Asha, RunAll
+from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.trials import StudyEvent, TrialEnded, TrialReported, TrialStarted
-from service.compare.sweeps.report import fold
+from service.compare.sweeps.report import assemble
 from tests.reports.recorded_jobs import BEGIN, distill_spec, scores, view
 
 EPOCHS = 9
@@ -164,8 +165,11 @@ def finish(study: Study, trial: int, ap: float) -> None:
 
 def sweep_report(study: Study, *, state: str = "succeeded", **changes: Any) -> SweepReport:
     events = study.events()
-    job = view("s1", sweep_spec(**changes), events, state=state)
-    return fold(job, events, now=BEGIN + timedelta(hours=1))
+    spec = sweep_spec(**changes)
+    job = view("s1", spec, events, state=state)
+    directions = [objective.direction for objective in spec.objectives]
+    trials = fold_trials(events, directions, is_over=job.state in OVER)
+    return assemble(job, trials, now=BEGIN + timedelta(hours=1))
 
 
 METHOD_SPACE: dict[str, Dimension] = {

@@ -1,7 +1,6 @@
 """The page of a comparison: a real browser draws its forest plots, and it requests nothing from the network."""
 
 import re
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from service.compare.request import CompareRequest, RunFile
 from service.reports.comparison_page import render_comparison
 from service.reports.forest import forest_charts
 from tests.compare.evaluations import DrawnDataset, detections, evidence
-from tests.reports.browser import with_script
-from tests.reports.test_report_page import CHROMIUM, EVIL, REQUEST_RECORDER
+from tests.reports.browser import CHROMIUM, dumped, with_script
+from tests.reports.test_report_page import EVIL, REQUEST_RECORDER
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +73,7 @@ class TestForest:
     def test_a_browser_draws_all_classes_and_requests_nothing(self, comparison: Comparison, tmp_path: Path) -> None:
         path = tmp_path / "comparison.html"
         path.write_text(with_script(page(comparison), REQUEST_RECORDER, before="<title>"))
-        assert CHROMIUM is not None
-        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-        folder = f"--user-data-dir={tmp_path / 'profile'}"
-        dom = subprocess.run(
-            [CHROMIUM, *options, folder, "--virtual-time-budget=10000", "--dump-dom", path.as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=True,
-        ).stdout
+        dom = dumped(path, tmp_path)
         assert re.findall(r'<html[^>]* data-asked="([^"]*)"', dom) == [""]
         assert f'data-drawn="{len(forest_charts(comparison))}"' in dom
         drawn = [row.change for row in (*comparison.scores, *comparison.classes)]

@@ -4,9 +4,8 @@ import html
 import io
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from service.reports.distillation_ratios import ratio_rows
 from service.reports.figures import charts
 from service.reports.html import render_html
 from service.reports.worst_images import gallery, wanted_files
-from tests.reports.browser import with_script
+from tests.reports.browser import CHROMIUM, dumped, with_script
 from tests.reports.recorded_jobs import (
     BEGIN,
     STUDENT,
@@ -38,7 +37,6 @@ from tests.reports.recorded_jobs import (
     worst_images,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PICTURE = '<img alt="Validation images'
 EVIL = "</script><img src=x onerror=document.title='broken'>"
 
@@ -217,18 +215,7 @@ class TestInBrowser:
         path = folder / "report.html"
         page = render_html(report_on(*demo_jobs(), an_evil_job()), {"t1": a_png()})
         path.write_text(with_script(page, REQUEST_RECORDER, before="<title>"))
-        assert CHROMIUM is not None
-        done = subprocess.run(
-            [
-                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-                *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", path.as_uri()),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=True,
-        )
-        return done.stdout
+        return dumped(path, folder)
 
     def test_the_page_requests_nothing_and_its_policy_blocks_nothing(self, dom: str) -> None:
         (asked,) = re.findall(r'<html[^>]* data-asked="([^"]*)"', dom)
@@ -241,6 +228,12 @@ class TestInBrowser:
             (part,) = [part for part in parts if part.startswith(f'{chart.name}"')]
             assert "<svg" in part, chart.name
         assert re.search(r'<body[^>]* data-drawn="\d+"', dom)
+
+    def test_a_chart_that_is_not_in_view_is_not_drawn(self, tmp_path: Path) -> None:
+        path = tmp_path / "report.html"
+        path.write_text(render_html(report_on(*demo_jobs()), {}))
+        found = re.search(r'<body[^>]* data-drawn="(\d+)"', dumped(path, tmp_path, height_px=900))
+        assert 0 < int(found[1] if found else 0) < len(charts(report_on(*demo_jobs())))
 
     def test_hostile_text_does_not_run(self, dom: str) -> None:
         assert "<title>broken" not in dom

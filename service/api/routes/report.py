@@ -2,38 +2,35 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
-from fgd_core.spec import study_state
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
 from service.api import responses, stored_files
-from service.api.access import JobId, Principal, Reader, visible_job
-from service.api.deps import ServicesDep
+from service.api.access import JobId, Reader, visible_job
+from service.api.deps import Services, ServicesDep
+from service.api.sweep_reports import Form, Version
 from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
 from service.reports.csv import render_csv
 from service.reports.html import render_html
-from service.reports.sweep_csv import render_sweep_csv
-from service.reports.sweep_html import render_sweep_html
 from service.reports.worst_images import wanted_files
 from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
-from service.store import curves, events
+from service.store import attempts, curves, events
 from service.store.statements import read_consistently
-from service.store.views import load
+from service.store.tables import Attempt, Job
+from service.store.views import load, run_page
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])
-
-Form = Literal["json", "html", "csv"]
 
 MAX_POINTS = 300
 """Points per curve; a chart has fewer pixels."""
@@ -68,34 +65,47 @@ async def get_report(
     runs; it cannot be combined with other jobs. Jobs that were evaluated on different validation data are refused.
     """
     wanted = form or responses.preferred(accept, _FORMS, default="json")
-    job_ids = list(dict.fromkeys([job_id, *(others or [])]))
     async with services.database.reading() as session:
         await read_consistently(session)
-        views = [_with_permanent_link(await _view(session, principal, each), services.settings) for each in job_ids]
-        sweep = next((view for view in views if view.kind == "sweep"), None)
+        rows = [await visible_job(session, principal, each) for each in dict.fromkeys([job_id, *(others or [])])]
+        sweep = next((row for row in rows if row.kind == "sweep"), None)
         if sweep is not None:
-            _check_alone(sweep, views)
-            stored = await events.every(session, sweep.job_id, study_state.KINDS)
+            _check_alone(sweep, rows)
+            version, found = await _find_sweep_report(session, services, sweep, wanted)
         else:
-            folded = [await _fold(session, view) for view in views]
+            folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
     if sweep is not None:
-        request = SweepReportRequest(job=sweep, events=stored, now=services.clock())
-        return await asyncio.to_thread(_sweep_response, await services.statistics.sweep_report(request), wanted)
+        text = found if isinstance(found, str) else await services.sweep_reports.make(version, found)
+        return _sweep_response(text, sweep.id, wanted)
     check_comparable(folded)
     report = Report(generated_at=services.clock(), jobs=folded)
     return await threads.run(_job_response, report, services.storage, wanted)
 
 
-async def _view(session: AsyncSession, principal: Principal, job_id: str) -> JobView:
-    return await load(session, await visible_job(session, principal, job_id))
+async def _find_sweep_report(
+    session: AsyncSession, services: Services, job: Job, wanted: Form
+) -> tuple[Version, str | SweepReportRequest]:
+    """Return a kept report, or what a new one is made of if something about the sweep has changed since."""
+    url = _dashboard_url(await attempts.of_job(session, job.id), services.settings)
+    version = Version(job.id, job.version, job.last_sequence, url, wanted)
+    kept = services.sweep_reports.kept(version)
+    if kept is not None:
+        return version, kept
+    view = await _view(session, job, services.settings)
+    return version, await services.sweep_reports.request(session, job, view)
 
 
-def _with_permanent_link(view: JobView, settings: Settings) -> JobView:
-    """Make the dashboard link use the server's external address, if it has one: reports are passed on."""
-    if settings.external_url is None or view.dashboard_url is None:
-        return view
-    url = links.run_page(settings.external_url, view.attempts[-1].submission_id)
-    return view.model_copy(update={"dashboard_url": url})
+async def _view(session: AsyncSession, job: Job, settings: Settings) -> JobView:
+    view = await load(session, job)
+    return view.model_copy(update={"dashboard_url": _dashboard_url(await attempts.of_job(session, job.id), settings)})
+
+
+def _dashboard_url(tried: Sequence[Attempt], settings: Settings) -> str | None:
+    """Return the address of the newest run's page: the server's external one, if known, as reports are passed on."""
+    url = run_page(tried[-1]) if tried else None
+    if url is None or settings.external_url is None:
+        return url
+    return links.run_page(settings.external_url, tried[-1].submission_id)
 
 
 async def _fold(session: AsyncSession, job: JobView) -> JobReport:
@@ -104,11 +114,11 @@ async def _fold(session: AsyncSession, job: JobView) -> JobReport:
     return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
 
 
-def _check_alone(sweep: JobView, views: Sequence[JobView]) -> None:
-    if len(views) > 1:
+def _check_alone(sweep: Job, jobs: Sequence[Job]) -> None:
+    if len(jobs) > 1:
         raise SpecError(
-            f"job {sweep.job_id} is a sweep, and its report cannot show other jobs; omit `with`, or compare the jobs",
-            job_id=sweep.job_id,
+            f"job {sweep.id} is a sweep, and its report cannot show other jobs; omit `with`, or compare the jobs",
+            job_id=sweep.id,
         )
 
 
@@ -121,13 +131,13 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-def _sweep_response(report: SweepReport, wanted: Form) -> Response:
+def _sweep_response(text: str, job_id: str, wanted: Form) -> Response:
     match wanted:
         case "html":
-            return responses.html_page(render_sweep_html(report))
+            return responses.html_page(text)
         case "csv":
-            return Response(render_sweep_csv(report), media_type="text/csv", headers=_attachment(report.job_id))
-    return Response(responses.as_json(report, "trials"), media_type="application/json")
+            return Response(text, media_type="text/csv", headers=_attachment(job_id))
+    return Response(text, media_type="application/json")
 
 
 def _attachment(job_id: str) -> dict[str, str]:

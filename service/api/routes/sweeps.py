@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import NotFoundError, SpecError
-from fgd_core.spec import study_state
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.sweep_report import TrialList, TrialView
@@ -18,9 +17,8 @@ from fgd_core.spec.trials import BudgetRaised, MoreBudget, NewTrial, TrialAsked,
 from fgd_core.spec.views import JobView
 from service.api import audit_notes, responses
 from service.api.access import JobId, Principal, Reader, Submitter, visible_job
-from service.api.deps import ServicesDep
+from service.api.deps import Services, ServicesDep
 from service.jobs import admission, sweep_control, sweep_space
-from service.jobs.lifecycle import is_over
 from service.reports.trials_csv import render_trials_csv
 from service.store import attempts, events, jobs, views
 from service.store.statements import read_consistently
@@ -55,7 +53,7 @@ async def list_trials(
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
-        trials = TrialList(items=await _trials(session, job, spec), last_sequence=job.last_sequence)
+        trials = TrialList(items=await _trials(services, session, job, spec), last_sequence=job.last_sequence)
     if (form or responses.preferred(accept, _FORMS, default="json")) == "csv":
         text = await asyncio.to_thread(render_trials_csv, job_id, trials.items, spec.objectives)
         headers = {"Content-Disposition": f'attachment; filename="trials-{job_id}.csv"'}
@@ -69,7 +67,7 @@ async def get_trial(services: ServicesDep, principal: Reader, job_id: JobId, tri
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
-        return _find(await _trials(session, job, spec), trial)
+        return _find(await _trials(services, session, job, spec), trial)
 
 
 @router.post("/{job_id}/trials", status_code=202, operation_id="add_trial")
@@ -94,7 +92,7 @@ async def stop_trial(services: ServicesDep, principal: Submitter, job_id: JobId,
     audit_notes.about(trial=trial)
     async with services.database.writing() as session:
         job, spec = await _sweep(session, principal, job_id, lock=True)
-        found = _find(await _trials(session, job, spec), trial)
+        found = _find(await _trials(services, session, job, spec), trial)
         sweep_control.check_stoppable(job.state, found)
         requested = TrialStopAsked(trial=trial, by=principal.name)
         await events.append(session, job_id, None, [(services.clock(), requested)])
@@ -151,17 +149,15 @@ async def _sweep(
     return job, spec
 
 
-async def _trials(session: AsyncSession, job: Job, spec: SweepSpec) -> list[TrialView]:
-    stored = await events.every(session, job.id, study_state.KINDS)
-    directions, ended = [objective.direction for objective in spec.objectives], is_over(job.state)
+async def _trials(services: Services, session: AsyncSession, job: Job, spec: SweepSpec) -> list[TrialView]:
+    trials = await services.studies.trials(session, job, spec)
     pages = {attempt.number: views.run_page(attempt) for attempt in await attempts.of_job(session, job.id)}
-
-    def fold() -> list[TrialView]:
-        trials = study_state.fold_trials(stored, directions, is_over=ended)
-        return [trial.model_copy(update={"dashboard_url": pages.get(trial.attempt or 0)}) for trial in trials]
-
-    # The fold of a large sweep takes seconds; the event loop must serve other requests meanwhile.
-    return await asyncio.to_thread(fold)
+    return [
+        trial.model_copy(update={"dashboard_url": pages[trial.attempt]})
+        if trial.attempt is not None and pages.get(trial.attempt) is not None
+        else trial
+        for trial in trials
+    ]
 
 
 def _find(trials: Sequence[TrialView], number: int) -> TrialView:

@@ -1,13 +1,10 @@
-"""The report on a sweep: a fold over its stored events."""
+"""The report on a sweep, from its folded trials."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from fgd_core.errors import SpecError
-from fgd_core.spec import study_state
-from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
@@ -26,23 +23,17 @@ _OF_JOB = {"job_id", "name", "state", "created_at", "started_at", "ended_at", "d
 """The fields that the report has in common with the job."""
 
 
-def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> SweepReport:
-    """Fold the events of a sweep, also while it runs, into its report.
+def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> SweepReport:
+    """Assemble the report on a sweep, also while it runs.
 
     Args:
-        events: the sweep's events, at least those of `study_state.KINDS`, oldest first.
-    Raises:
-        SpecError: an older version stored the spec, and it cannot be read.
+        job: the sweep; its spec is valid.
+        trials: all trials, by number.
     """
     spec = job.spec
-    if not isinstance(spec, SweepSpec):
-        raise SpecError(
-            f"an older version stored the spec of sweep {job.job_id}, and no report can be made of it; submit it again",
-            job_id=job.job_id,
-        )
+    assert isinstance(spec, SweepSpec)
     is_over = job.state in OVER
     directions = [objective.direction for objective in spec.objectives]
-    trials = study_state.fold_trials(events, directions, is_over=is_over)
     ranked = standings(trials, directions, is_over=is_over)
     speeds = speed_warning(trials, spec.objectives)
     if speeds is not None:
@@ -67,7 +58,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], *, now: datetime) -> Sweep
         failures=failures(trials),
         spent=spent(trials, job.attempts, gpus=spec.resources.all_gpus, now=now),
         best_so_far=best_so_far(trials, directions[0]),
-        trials=trials,
+        trials=[*trials],
     )
     return report.model_copy(update={"verdict": verdict(report, speeds)})
 

@@ -1,7 +1,7 @@
 """Ranks the configurations of a sweep, and compares the winner with the others."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from fgd_core.spec.study_state import Direction
@@ -77,16 +77,18 @@ def pareto_front(points: Sequence[Sequence[float | None]], directions: Sequence[
     A point that lacks an objective is not on the front, and dominates no other.
     """
     signs = [1 if direction == "maximize" else -1 for direction in directions]
-    whole: Mapping[int, list[float]] = {
+    whole = {
         index: [sign * value for sign, value in zip(signs, point, strict=True) if value is not None]
         for index, point in enumerate(points)
         if None not in point
     }
-    return {
-        index
-        for index, point in whole.items()
-        if not any(
-            all(theirs >= ours for theirs, ours in zip(other, point, strict=True)) and other != point
-            for other in whole.values()
-        )
-    }
+    front: list[int] = []
+    # In this order only an earlier point can dominate a later one, and if any does, one on the front does.
+    for index in sorted(whole, key=lambda index: whole[index], reverse=True):
+        if not any(_dominates(whole[other], whole[index]) for other in front):
+            front.append(index)
+    return set(front)
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))

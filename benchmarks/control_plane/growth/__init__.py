@@ -1,0 +1,1 @@
+"""How reads, ticks, housekeeping, backups and reports grow with what is stored."""
