@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
+from service.jobs.cluster import Capacity, Node
 from service.server.app import create_app
 from service.server.serving import Server
 from service.settings import Settings
@@ -40,7 +41,7 @@ def served_apart(home: Path) -> Iterator[Apart]:
     """
     with socket.create_server(("127.0.0.1", 0)) as listening, (home / "server.log").open("w") as log:
         descriptor, port = listening.fileno(), listening.getsockname()[1]
-        command = [sys.executable, "-m", "tests.service.served_apart", str(home), str(descriptor)]
+        command = [sys.executable, "-m", "tests.service.served_apart", str(home), str(descriptor), "2"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT, pass_fds=[descriptor]
         ) as process:
@@ -50,10 +51,11 @@ def served_apart(home: Path) -> Iterator[Apart]:
                 process.terminate()
 
 
-def _serve(home: Path, descriptor: int) -> None:
+def _serve(home: Path, descriptor: int, cpus: int) -> None:
     listening = socket.socket(fileno=descriptor)
     settings = Settings(home=home, port=listening.getsockname()[1], tick_s=0.2)
-    app = create_app(settings, MemoryCluster())
+    node = Node(node_id="here", cpus_total=cpus, cpus_free=cpus)
+    app = create_app(settings, MemoryCluster(Capacity((node,))))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     threading.Thread(target=_end_with_the_test, daemon=True).start()
     asyncio.run(Server(config).serve([listening]))
@@ -66,4 +68,4 @@ def _end_with_the_test() -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), int(sys.argv[2]))
+    _serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

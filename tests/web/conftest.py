@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from page_server import ADMIN_TOKEN, PageServer
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from service.web.paths import COOKIE
 from tests.reports.browser import CHROMIUM
 
 OpenPage = Callable[..., Page]
+# A busy machine answers later than in five seconds.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from service.store.tokens import TokenMint
 from tests.service.served_apart import ROOT
 
 ADMIN_TOKEN = "an-admin-token-of-32-characters-or-more"
+CPUS = 64
+"""Enough for the runs of all tests at once."""
 SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium")
 
 
@@ -42,7 +44,8 @@ class PageServer:
         """Start it; at the port that it had before, if it was killed."""
         with socket.create_server(("127.0.0.1", self.port)) as listening, (self.home / "server.log").open("a") as log:
             self.port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "tests.service.served_apart", str(self.home), str(listening.fileno())]
+            arguments = [str(self.home), str(listening.fileno()), str(CPUS)]
+            command = [sys.executable, "-m", "tests.service.served_apart", *arguments]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -49,7 +49,7 @@ class TestJob:
         run.trains(range(50, 100), total=400, loss=falling(range(50, 100)))
         run.evaluates(99, 0.25)
         assert wait_for_steps(page, "loss", 100) == list(range(100))
-        expect(page.locator(".facts")).to_contain_text("0.250")
+        expect(page.locator("dl.facts")).to_contain_text("0.250")
 
         server.kill()
         expect(page.locator(".connection")).to_have_attribute("data-state", "away")
@@ -98,7 +98,7 @@ class TestJob:
         job_id = server.submit("to be cancelled", priority=-100)
         first, second = open_page(f"/jobs/{job_id}"), open_page("/?q=to+be+cancelled")
         expect(second.locator("tbody .state")).to_be_visible()
-        first.get_by_role("button", name="Cancel").click()
+        first.get_by_role("button", name="Cancel", exact=True).click()
         for page in (first, second):
             expect(page.locator("main .state").first).to_contain_text("cancel")
         assert server.get(f"/v1/jobs/{job_id}")["state"] in ("cancelling", "cancelled")
@@ -121,14 +121,14 @@ class TestSignIn:
     def test_a_reader_can_cancel_nothing(self, server: PageServer, open_page: OpenPage) -> None:
         job_id = server.submit("not for readers", priority=-100)
         page = open_page(f"/jobs/{job_id}", token=server.token("read"))
-        button = page.get_by_role("button", name="Cancel")
+        button = page.get_by_role("button", name="Cancel", exact=True)
         expect(button).to_be_disabled()
         expect(button).to_have_attribute("title", "needs a token with the role submit; yours has the role read")
         status = page.evaluate(f"fetch('/v1/jobs/{job_id}/cancel', {{ method: 'POST' }}).then((a) => a.status)")
         assert status == 403
         page.goto(f"{server.url}/?q=not+for+readers")
         page.locator("tbody input").click()
-        expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+        expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_disabled()
 
 
 class TestJobs:
@@ -161,13 +161,13 @@ class TestJobs:
     def test_back_and_forward_restore_what_was_shown(self, server: PageServer, open_page: OpenPage) -> None:
         server.submit("a way back", priority=-100)
         page = open_page("/?q=way+back")
-        page.get_by_role("button", name="waiting").click()
+        page.get_by_role("button", name="active").click()
         page.get_by_role("link", name="a way back").click()
         expect(page.locator("h1")).to_have_text("a way back")
         page.go_back()
-        expect(page.get_by_role("button", name="waiting")).to_have_attribute("aria-pressed", "true")
+        expect(page.get_by_role("button", name="active")).to_have_attribute("aria-pressed", "true")
         page.go_back()
-        expect(page.get_by_role("button", name="waiting")).to_have_attribute("aria-pressed", "false")
+        expect(page.get_by_role("button", name="active")).to_have_attribute("aria-pressed", "false")
         expect(page.get_by_label("Search by name or id")).to_have_value("way back")
         page.go_forward()
         page.go_forward()

@@ -5,7 +5,7 @@ import { changed } from "../core/list.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
-import { problemNotice } from "../ui/parts.js";
+import { tried } from "../ui/parts.js";
 import { attemptsPart } from "./job_attempts.js";
 import { CurvesPart } from "./job_curves.js";
 import { FACTS, factsPart, readFacts } from "./job_facts.js";
@@ -30,7 +30,10 @@ class JobPage {
   #job = new Store(/** @type {Job | null} */ (null));
   /** By sequence. @type {Store<Map<number, Event>>} */
   #facts = new Store(new Map());
-  #problem = h("div");
+  /** What an action was refused for; stays until the next one. */
+  #refusal = h("div");
+  /** Why the newest reading failed. */
+  #trouble = h("div");
 
   /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(jobId, query, life) {
@@ -41,7 +44,7 @@ class JobPage {
     this.#log = new LogPart(jobId, life);
     this.#read = coalesced(() => this.#tried(() => this.#readJob()), READ_MS, life);
     const [head, attempts, facts, files] = ["head", "attempts", "facts", "files"].map((className) => h("section", { className }));
-    this.element = h("article", { className: "job" }, this.#problem, head, this.#curves.element, h("div", { className: "beside" }, h("div", {}, facts, attempts, files), this.#log.element));
+    this.element = h("article", { className: "job" }, this.#trouble, this.#refusal, head, this.#curves.element, h("div", { className: "beside" }, h("div", {}, facts, attempts, files), this.#log.element));
     this.#job.watch((job) => job && this.#show(job, head, attempts, files), life);
     this.#facts.watch((events) => fill(facts, factsPart([...events.values()])), life);
     this.#follow();
@@ -93,7 +96,7 @@ class JobPage {
   /** @param {Job} job @param {HTMLElement} head @param {HTMLElement} attempts @param {HTMLElement} files */
   #show(job, head, attempts, files) {
     document.title = `${job.name} (${job.state}) – fgd`;
-    const act = (/** @type {Promise<Job>} */ request) => this.#tried(async () => this.#job.set(await request));
+    const act = (/** @type {Promise<Job>} */ request) => tried(this.#refusal, this.#life, async () => this.#job.set(await request));
     headPart(head, job, act);
     fill(attempts, attemptsPart(job));
     fill(files, filesPart(job));
@@ -102,12 +105,7 @@ class JobPage {
   }
 
   /** @param {() => Promise<void>} work */
-  async #tried(work) {
-    try {
-      await work();
-      fill(this.#problem);
-    } catch (error) {
-      if (!this.#life.aborted) fill(this.#problem, problemNotice(error));
-    }
+  #tried(work) {
+    return tried(this.#trouble, this.#life, work);
   }
 }

@@ -19,7 +19,7 @@ export class LogPart {
   /** Where the next stream begins; 0 attempts: at the start. */
   #next = { attempt: 0, offset: 0 };
   #text = document.createTextNode("");
-  #pre = h("pre", { tabIndex: 0, "aria-label": "Log" });
+  #pre = h("pre", { tabIndex: 0, role: "region", "aria-label": "Log" });
   #follows = h("input", { type: "checkbox", checked: true });
 
   /** @param {string} jobId @param {AbortSignal} life */

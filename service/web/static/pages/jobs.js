@@ -7,7 +7,7 @@ import { missingRole } from "../core/session.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
-import { announce, problemNotice } from "../ui/parts.js";
+import { announce, problemNotice, tried } from "../ui/parts.js";
 import { VirtualTable } from "../ui/table.js";
 import { filterBar, filterOf } from "./jobs_filter.js";
 import { COLUMNS, sorted } from "./jobs_columns.js";
@@ -34,7 +34,10 @@ class JobsPage {
   /** @type {Set<string>} */
   #picked = new Set();
   #changes = new Store(0);
-  #problem = h("div");
+  /** What an action was refused for; stays until the next one. */
+  #refusals = h("div");
+  /** Why the newest reading failed. */
+  #trouble = h("div");
   #count = h("p", { className: "faint", "aria-live": "polite" });
   #buttons = ACTIONS.map((action) => h("button", { type: "button", on: { click: () => this.#act(action) } }, action.label));
   #filterText = "";
@@ -51,7 +54,7 @@ class JobsPage {
     this.#refresh = coalesced(() => this.#tried(() => this.#list.refresh()), REFRESH_MS, life);
     this.#readQueue = coalesced(() => this.#tried(() => this.#loadQueue()), QUEUE_MS, life);
     this.element = h(
-      "section", { className: "jobs" }, h("h1", {}, "Jobs"), filterBar(query, life), this.#problem,
+      "section", { className: "jobs" }, h("h1", {}, "Jobs"), filterBar(query, life), this.#trouble, this.#refusals,
       h("div", { className: "bar", role: "group", "aria-label": "Selected jobs" }, this.#buttons, this.#count), this.#table.element,
     );
     this.#showPicked(this.#picked);
@@ -174,20 +177,15 @@ class JobsPage {
       if (answer.status === "fulfilled") this.#list.put(answer.value);
       else problems.push(answer.reason);
     }
-    fill(this.#problem, problems.map(problemNotice));
+    fill(this.#refusals, problems.map(problemNotice));
     announce(`${action.label}: ${ids.length - problems.length} of ${ids.length} done`);
     this.#table.clearSelection();
     this.#changed();
   }
 
   /** @param {() => Promise<void>} work */
-  async #tried(work) {
-    try {
-      await work();
-      fill(this.#problem);
-    } catch (error) {
-      if (!this.#life.aborted && !(error instanceof DOMException)) fill(this.#problem, problemNotice(error));
-    }
+  #tried(work) {
+    return tried(this.#trouble, this.#life, work);
   }
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 import { Problem } from "../core/api.js";
-import { h } from "./html.js";
+import { fill, h } from "./html.js";
 
 /** Colour groups of the states; the word is always there too. @type {Record<string, string>} */
 const GROUPS = {
@@ -27,6 +27,22 @@ export function problemNotice(error) {
     h("p", {}, error instanceof Error ? error.message : String(error)),
     reasons.length > 0 && h("ul", {}, reasons.map(({ loc, message }) => h("li", {}, h("code", {}, loc), " ", message))),
   );
+}
+
+/**
+ * Run `work`, and show in `place` why it failed; nothing if it succeeded or its page has ended.
+ * @param {HTMLElement} place
+ * @param {AbortSignal} life
+ * @param {() => Promise<void>} work
+ */
+export async function tried(place, life, work) {
+  try {
+    await work();
+    fill(place);
+  } catch (error) {
+    const isEnded = life.aborted || (error instanceof DOMException && error.name === "AbortError");
+    if (!isEnded) fill(place, problemNotice(error));
+  }
 }
 
 /** @param {string} text Spoken by screen readers and shown for some seconds. */
