@@ -149,6 +149,9 @@ class Method(nn.Module):
         """Compute the loss: by the name of a level of the student, or of another place such as `regions`."""
         raise NotImplementedError
 
+    def compile_losses(self) -> None:
+        """Compile the losses that run faster then on an accelerator; none by default."""
+
     def plan(self) -> Sequence[PlannedLevel]:
         """Return which levels are compared and which are left out; empty if the method compares no maps."""
         return ()

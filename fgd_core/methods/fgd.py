@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
-from fgd_core.methods.parts.attention import attention, attention_of_means, temperature_of, temperature_of_means
+from fgd_core.methods.parts.attention import attention_of_means, temperature_of, temperature_of_means
 from fgd_core.methods.parts.map_sums import compare, scan
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.scale_masks import Rounding, ScaleMasks, Size, scale_masks
@@ -71,6 +71,7 @@ class FGDLoss(nn.Module):
         self.adapter = adapter(student_channels, teacher_channels)
         self.student_context = ContextBlock(teacher_channels)
         self.teacher_context = ContextBlock(teacher_channels)
+        self._compute: Callable[[Tensor, Tensor, ScaleMasks, float], _Parts] = self._parts
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compute the loss of maps (N, C, H, W); see `compare`."""
@@ -104,9 +105,12 @@ class FGDLoss(nn.Module):
         _check_maps(student, teacher)
         adapted = self.adapter(student)
         with torch.autocast(student.device.type, enabled=False):
-            return Terms(
-                self._parts(adapted, teacher.detach(), masks, self._cell_factor(input_size))._asdict(), self.weights
-            )
+            parts = self._compute(adapted, teacher.detach(), masks, self._cell_factor(input_size))
+            return Terms(parts._asdict(), self.weights)
+
+    def compile_sums(self, backend: str = "inductor") -> None:
+        """Compile the terms, as one graph; only an accelerator runs them faster then."""
+        self._compute = torch.compile(self._parts, fullgraph=True, backend=backend)
 
     def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> _Parts:
         """Compute the terms from maps (N, C, H, W) of any precision."""
@@ -134,8 +138,8 @@ class EagerFGDLoss(FGDLoss):
         """Compute the terms from maps (N, C, H, W) of any precision."""
         with in_float32(student, teacher) as (ours, theirs):
             temperature = temperature_of(theirs) if self.temperature == "auto" else self.temperature
-            spatial_s, channel_s = attention(ours, temperature)
-            spatial_t, channel_t = attention(theirs, temperature)
+            spatial_s, channel_s = self._attention(ours, temperature)
+            spatial_t, channel_t = self._attention(theirs, temperature)
             weighed = (ours - theirs).square() * spatial_t[:, None] * channel_t[:, :, None, None]
             spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
             relation = (self.student_context(ours) - self.teacher_context(theirs)).square().sum()
@@ -145,6 +149,13 @@ class EagerFGDLoss(FGDLoss):
                 attention=(cell_factor * spatial_gap + channel_gap) / len(student),
                 relation=relation / len(student) * cell_factor,
             )
+
+    @staticmethod
+    def _attention(features: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the spatial (N, H, W) and channel (N, C) attention of a map (N, C, H, W)."""
+        magnitude = features.abs()
+        cells, channel = attention_of_means(magnitude.mean(1).flatten(1), magnitude.mean((2, 3)), temperature)
+        return cells.view(-1, *features.shape[2:]), channel
 
 
 class ContextBlock(nn.Module):
@@ -195,6 +206,11 @@ class Levels(PerLevel):
             pair.name: loss.weighed(pair.student, pair.teacher, mask, lesson.input_size)
             for pair, loss, mask in zip(pairs, losses, masks, strict=True)
         }
+
+    def compile_losses(self) -> None:
+        """Compile the losses of all levels."""
+        for loss in self.children():
+            cast(FGDLoss, loss).compile_sums()
 
 
 def _check_maps(student: Tensor, teacher: Tensor) -> None:

@@ -32,6 +32,11 @@ class MixedMethod(Method):
             for place, terms in (method(lesson) if scales[name] else resting(method, "rest")).items()
         }
 
+    def compile_losses(self) -> None:
+        """Compile the losses of all parts."""
+        for _, method in self._methods:
+            method.compile_losses()
+
     def plan(self) -> Sequence[PlannedLevel]:
         """Return the pairs that any part compares, fine to coarse, and then the levels that no part compares."""
         planned = dict.fromkeys(level for _, method in self._methods for level in method.plan())

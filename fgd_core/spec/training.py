@@ -167,8 +167,9 @@ class TrainingSpec(Command):
     """Type of the forward passes by autocast. `auto`: bfloat16 on a GPU that supports it, otherwise float32. `float16`
     scales the loss so that small gradients do not vanish; it needs a GPU."""
     compile: bool = False
-    """Whether `torch.compile` compiles the student's backbone and pyramid. The first steps then take minutes longer,
-    and each new image size may compile again; results differ by rounding."""
+    """Whether `torch.compile` compiles the student's backbone and pyramid, and on a GPU also the teacher's and the sums
+    of FGD. The first steps then take minutes longer, and each new image size may compile again; results differ by
+    rounding."""
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)

@@ -35,6 +35,9 @@ class Distillation(nn.Module):
         """Return what was decided since the last call."""
         raise NotImplementedError
 
+    def compile_parts(self) -> None:
+        """Compile what runs faster then on an accelerator; nothing by default."""
+
     @property
     def has_fixed_scale(self) -> bool:
         """Whether a user chose the scale, and it stays the same in the course of the training."""
@@ -137,6 +140,13 @@ class Distiller(Distillation):
     def take_news(self) -> list[ScaleChosen]:
         """Return the scale that was found, if that is new."""
         return self.auto_scale.take_news() if self.auto_scale is not None else []
+
+    def compile_parts(self) -> None:
+        """Compile the teacher's maps and the method's losses."""
+        for each in self._maps.values():
+            if isinstance(each, OwnTeacher):
+                each.compile_maps()
+        self.losses.compile_losses()
 
     @property
     def has_fixed_scale(self) -> bool:

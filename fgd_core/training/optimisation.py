@@ -30,6 +30,8 @@ class Optimisation:
     ) -> None:
         self._settings, self._machine = settings, machine
         features = compiled(detector.features) if settings.compile else None
+        if settings.compile and distiller is not None and machine.device.type != "cpu":
+            distiller.compile_parts()
         self._learner = shared_by_ranks(Learner(detector, distiller, features=features))
         groups = parameter_groups(settings, detector, *([distiller] if distiller is not None else []))
         self._rates = [group.rate for group in groups]

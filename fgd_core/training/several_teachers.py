@@ -57,6 +57,11 @@ class SeveralTeachers(Distillation):
             for news in distiller.take_news()
         ]
 
+    def compile_parts(self) -> None:
+        """Compile the parts of each teacher's distillation."""
+        for _, distiller, _ in self._taught:
+            distiller.compile_parts()
+
     @property
     def has_fixed_scale(self) -> bool:
         """Whether the scales of all teachers' methods are numbers without a schedule."""

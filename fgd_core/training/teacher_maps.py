@@ -36,17 +36,23 @@ class OwnTeacher:
 
     def __init__(self, teacher: Detector) -> None:
         self.teacher = teacher
+        self._compiles = False
 
     # Not in inference mode: autograd keeps no tensor of it for the gradient of a loss.
     @torch.no_grad()
     def maps(self, batch: Batch) -> Sequence[Tensor]:
         """Return the teacher's levels from fine to coarse, each (N, C, H, W)."""
-        return self._folded.features(batch.images)
+        return self._features(batch.images)
+
+    def compile_maps(self) -> None:
+        """Compile the backbone and the pyramid; the compiler runs with the first maps."""
+        self._compiles = True
 
     @cached_property
-    def _folded(self) -> Detector:
+    def _features(self) -> Callable[[Tensor], list[Tensor]]:
         # Only now, when the teacher is on its device.
-        return with_folded_norms(self.teacher)
+        features = with_folded_norms(self.teacher).features
+        return torch.compile(features) if self._compiles else features
 
 
 class TeacherSharing(Protocol):

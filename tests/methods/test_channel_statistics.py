@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgd_core.methods.parts.statistics import channel_statistics, standardised, with_statistics_of
+from fgd_core.methods.parts.statistics import (
+    channel_statistics,
+    standardised,
+    standardised_gap,
+    with_statistics_of,
+)
 
 
 def maps(seed: int, *, scale: float = 1.0, offset: float = 0.0) -> Tensor:
@@ -49,3 +54,43 @@ class TestAlignment:
         teacher, student = maps(0).requires_grad_(), maps(1).requires_grad_()
         with_statistics_of(teacher, student).square().sum().backward()
         assert teacher.grad is None and student.grad is not None
+
+
+class TestGradients:
+    """Compares the analytic gradients with those of the formulas, over more than one block."""
+
+    @staticmethod
+    def standard(features: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(features, (0, 2, 3), keepdim=True)
+        return (features - mean) / (deviation + 1e-6)
+
+    @staticmethod
+    def wide(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return 3 + 2 * torch.randn(2, 7, 210, 200, generator=generator, dtype=torch.float64)
+
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_of_a_gap_and_of_an_aligned_map_are_exact(self, layout: torch.memory_format) -> None:
+        student, teacher = (self.wide(seed).contiguous(memory_format=layout) for seed in range(2))
+        deviation, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True)
+        weights = torch.randn(student.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+        pairs = [
+            (
+                lambda own: standardised_gap(own, teacher),
+                lambda own: (self.standard(own) - self.standard(teacher)).square().mean(),
+            ),
+            (
+                lambda own: (with_statistics_of(teacher, own) * weights).sum(),
+                lambda own: ((self.standard(own) * deviation + mean) * weights).sum(),
+            ),
+        ]
+        for pair in pairs:
+            found = []
+            for compute in pair:
+                own = student.clone().requires_grad_()
+                value = compute(own)
+                value.backward()  # type: ignore[no-untyped-call]
+                assert own.grad is not None
+                found.append((value.detach(), own.grad))
+            for ours, theirs in zip(*found, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)

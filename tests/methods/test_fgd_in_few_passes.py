@@ -89,6 +89,15 @@ def test_channels_last_maps_give_the_same_and_a_gradient_of_their_layout() -> No
         torch.testing.assert_close(found[name], expected, **CLOSE)
 
 
+def test_is_one_graph_for_a_compiler_with_the_same_gradients() -> None:
+    case = drawn(1)
+    plain, compiled = (trained(FGDLoss, case, temperature=0.5) for _ in range(2))
+    compiled.compile_sums(backend="aot_eager")
+    expected, found = results(plain, case), results(compiled, case)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, **CLOSE)
+
+
 def test_maps_that_cannot_be_flattened_in_place_have_the_same_gradient() -> None:
     case = drawn(11)
     turned = case._replace(student=case.student.mT.contiguous().mT)

@@ -1,20 +1,26 @@
 """Spatial and channel attention of a feature map."""
 
+from typing import NamedTuple, Protocol
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fgd_core.methods.parts.blocks import blocks_of
+from fgd_core.methods.parts.precision import exact_type
 
 
 def attention(features: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the spatial and the channel attention of a map from its magnitudes.
+    """Compute the spatial and the channel attention of a map from its magnitudes, in one pass over the map.
 
     Args:
-        features: (N, C, H, W).
+        features: (N, C, H, W), of any precision.
         temperature: of both softmaxes; a tensor (N,) has one for each image.
     Returns:
         Spatial (N, H, W) and channel (N, C) attention, each with mean 1 over an image.
     """
-    magnitude = features.abs()
-    cells, channel = attention_of_means(magnitude.mean(1).flatten(1), magnitude.mean((2, 3)), temperature)
+    means = _Means(*_Magnitudes.apply(features))
+    cells, channel = attention_of_means(means.cells, means.channels, temperature)
     return cells.view(-1, *features.shape[2:]), channel
 
 
@@ -44,3 +50,50 @@ def temperature_of(features: Tensor) -> Tensor:
 def temperature_of_means(channels: Tensor) -> Tensor:
     """Return the temperature of `temperature_of` from the mean magnitudes of the channels (N, C): (N,)."""
     return channels.mean(1).clamp(min=torch.finfo(channels.dtype).tiny)
+
+
+class _Context(Protocol):
+    """Describes what PyTorch gives an autograd function."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class _Means(NamedTuple):
+    """Holds mean magnitudes."""
+
+    cells: Tensor
+    """(N, K)"""
+    channels: Tensor
+    """(N, C)"""
+
+
+class _Magnitudes(torch.autograd.Function):
+    """Computes the mean magnitudes of the cells and of the channels of a map in one pass, and the gradient in one."""
+
+    @staticmethod
+    def forward(ctx: _Context, features: Tensor) -> tuple[Tensor, ...]:
+        """Read a map (N, C, H, W); returns the fields of `_Means`."""
+        flat = features.flatten(2)
+        num_images, num_channels, num_cells = flat.shape
+        cells = flat.new_zeros(num_images, 1, num_cells, dtype=exact_type(features))
+        channels = cells.new_empty(num_images, num_channels, 1)
+        for (values,), (of_channels,), (of_cells,) in blocks_of([flat], [channels], [cells]):
+            magnitude = values.to(cells.dtype).abs()
+            of_cells.add_(magnitude.sum(1, keepdim=True))
+            torch.sum(magnitude, 2, keepdim=True, out=of_channels)
+        ctx.save_for_backward(features)
+        return _Means(cells[:, 0] / num_channels, channels[..., 0] / num_cells)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, *slopes: Tensor) -> Tensor:
+        """Return the gradient (N, C, H, W) from those of the fields of `_Means`."""
+        (features,) = ctx.saved_tensors
+        flat, means = features.flatten(2), _Means(*slopes)
+        gradient = torch.empty_like(flat)
+        columns, rows = means.channels[..., None] / flat.shape[2], means.cells[:, None] / flat.shape[1]
+        for (values, into), (of_channels,), (of_cells,) in blocks_of([flat, gradient], [columns], [rows]):
+            into.copy_((of_channels + of_cells).mul_(values.sgn()))
+        return gradient.view(features.shape)

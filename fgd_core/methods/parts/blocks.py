@@ -1,6 +1,6 @@
 """Cuts maps into blocks on which several operations run before the next block is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
@@ -13,16 +13,25 @@ does not depend on the number of threads, so neither does the order of the sums 
 Tensors: TypeAlias = Sequence[Tensor]
 
 
-def blocks_of(maps: Tensors, columns: Tensors, rows: Tensors = ()) -> Iterator[tuple[Tensors, Tensors, Tensors]]:
-    """Yield blocks of maps (N, C, K), with their parts of columns (N, C, 1) and of rows (N, 1, K), as views.
+Block: TypeAlias = tuple[Tensors, Tensors, Tensors]
+"""Parts of maps, of columns and of rows."""
 
-    A block holds some channels of an image, which lie one after another in memory. On other devices than a CPU, and of
-    maps in another layout, the only block is the whole batch.
+
+def blocks_of(maps: Tensors, columns: Tensors, rows: Tensors = ()) -> Iterable[Block]:
+    """Return blocks of maps (N, C, K), with their parts of columns (N, C, 1) and of rows (N, 1, K), as views.
+
+    A block holds some channels of an image, which lie one after another in memory. The only block is the whole batch on
+    other devices than a CPU, for maps in another layout, and in compiled code, whose compiler makes its own blocks.
     """
+    is_whole = maps[0].device.type != "cpu" or torch.compiler.is_compiling()
+    if is_whole or not all(each.is_contiguous() for each in maps):
+        return [(maps, columns, rows)]
+    return _in_cache(maps, columns, rows)
+
+
+def _in_cache(maps: Tensors, columns: Tensors, rows: Tensors) -> Iterator[Block]:
+    """Yield the blocks of `blocks_of`."""
     num_images, _, num_cells = maps[0].shape
-    if maps[0].device.type != "cpu" or not all(each.is_contiguous() for each in maps):
-        yield maps, columns, rows
-        return
     step = max(1, _BLOCK_VALUES // num_cells)
     for image in range(num_images):
         own = [each[image : image + 1] for each in rows]

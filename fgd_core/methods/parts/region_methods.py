@@ -159,6 +159,10 @@ class WithRegions(Method):
         """Compute the losses of the levels and of the regions."""
         return {**self.maps(lesson), **self.regions(lesson)}
 
+    def compile_losses(self) -> None:
+        """Compile the losses of the maps."""
+        self.maps.compile_losses()
+
     def plan(self) -> Sequence[PlannedLevel]:
         """Return every level of both pyramids, and whether it is compared."""
         return self.maps.plan()
