@@ -13,7 +13,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from fgd_core.errors import DataError
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.backbones import ResNet
-from fgd_core.spec.data import Shapes
+from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import CheckpointSaved, Evaluated, Resumed, RunEvent, RunFinished, WorkersStarted
 from fgd_core.spec.jobs import JobSpec
@@ -63,6 +63,7 @@ SPEC = TrainSpec(
     name="two workers",
     detector=RetinaNet(backbone=ResNet(name="resnet18", stem_width=8, blocks=(1, 1, 1, 1)), fpn_width=16),
     data=Shapes(num_train=8, num_val=4, image_size_px=64),
+    input=InputSpec(shorter_px=64, longer_px=64),
     resources=Resources(workers=2),
 )
 

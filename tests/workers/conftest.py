@@ -6,7 +6,7 @@ from small_control_plane import SmallControlPlane
 
 from fgd_core.spec.attempts import Assignment
 from fgd_core.spec.backbones import ResNet
-from fgd_core.spec.data import Shapes
+from fgd_core.spec.data import InputSpec, Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.training import TrainingSpec
@@ -22,6 +22,7 @@ def assignment(tmp_path: Path) -> Assignment:
             name="tiny",
             detector=RetinaNet(backbone=ResNet(name="resnet18", stem_width=8, blocks=(1, 1, 1, 1)), fpn_width=16),
             data=Shapes(num_train=8, num_val=4, image_size_px=64),
+            input=InputSpec(shorter_px=64, longer_px=64),
             training=TrainingSpec(epochs=1, batch_size=4),
         ),
         job_uri=(tmp_path / "job1").as_uri(),

@@ -187,7 +187,8 @@ def _busy(phase: str, assignment: Assignment, folder: Path) -> tuple[JobSpec, st
     assert execute(tiny.model_copy(update={"data": few}), context).outcome == "succeeded"
     checkpoint = str(folder / "teacher/checkpoints/best.pt")
     if phase == "evaluate":
-        return EvaluateSpec(name="evaluated", checkpoint=checkpoint, data=much_to_score), "weights_loaded", "evaluated"
+        scored = EvaluateSpec(name="evaluated", checkpoint=checkpoint, data=much_to_score, input=trained.input)
+        return scored, "weights_loaded", "evaluated"
     distilled = DistillSpec(
         name="distilled",
         student=tiny.detector,
