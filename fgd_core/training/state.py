@@ -1,10 +1,10 @@
 """The state of a training besides weights and optimiser."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Self
 
+from fgd_core.detectors.weights.checkpoint import Content
 from fgd_core.spec.results import EndReason
 from fgd_core.training.identity import RunIdentity
 
@@ -54,7 +54,7 @@ class TrainingState:
     """Everything that the state depends on; see `training.identity`. Checkpoints keep the first name of this field."""
 
     @classmethod
-    def restored(cls, saved: Mapping[str, Any], course: RunIdentity) -> Self:
+    def restored(cls, saved: Content, course: RunIdentity) -> Self:
         """Return the state that a checkpoint holds, without the fields that only older versions have.
 
         Args:
