@@ -95,8 +95,13 @@ def compared(rounds: int) -> dict[str, Cost]:
     for name, part in PARTS.items():
         calls[name] = partial(run, part.ours, students, teachers)
         calls[f"{name}, plain"] = partial(run, part.plain, students, teachers)
-    detached = [each.detach() for each in students]
-    calls["pass"] = lambda: [student - teacher for student, teacher in zip(detached, teachers, strict=True)]
+    detached, held = [each.detach() for each in students], list[Tensor]()
+
+    def one_pass() -> None:
+        # The results are held, so that each pass writes to new memory, as each gradient does.
+        held.extend(student - teacher for student, teacher in zip(detached, teachers, strict=True))
+
+    calls["pass"] = one_pass
     costs: dict[str, list[Cost]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
         for name, call in calls.items():

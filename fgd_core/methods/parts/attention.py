@@ -95,5 +95,5 @@ class _Magnitudes(torch.autograd.Function):
         gradient = torch.empty_like(flat)
         columns, rows = means.channels[..., None] / flat.shape[2], means.cells[:, None] / flat.shape[1]
         for (values, into), (of_channels,), (of_cells,) in blocks_of([flat, gradient], [columns], [rows]):
-            into.copy_((of_channels + of_cells).mul_(values.sgn()))
+            torch.mul(of_channels + of_cells, values.sgn(), out=into)
         return gradient.view(features.shape)

@@ -1,7 +1,7 @@
 """Statistics of the channels of a map, over the global batch and all cells, and what follows from them.
 
-Both functions here are analytic: each reads its maps twice in the forward pass and, but for one write, twice in the
-backward pass. PyTorch's own gradients of the same formulas move six times as much.
+The gradients are analytic, so nothing of a map's size is kept but the maps, and the maps are read once or twice in each
+direction. PyTorch's own gradients of the same formulas move six times as much.
 """
 
 from typing import NamedTuple, Protocol
@@ -40,10 +40,16 @@ def channel_statistics(features: Tensor) -> ChannelStatistics:
     num_images, num_channels, num_cells = flat.shape
     means, squares = flat.new_empty(2, num_images, num_channels, 1, dtype=exact_type(features))
     for (values,), (mean, square), _ in blocks_of([flat], [means, squares]):
-        block = values.to(mean.dtype)
-        torch.mean(block, 2, keepdim=True, out=mean)
-        torch.sum((block - mean).square_(), 2, keepdim=True, out=square)
+        distance = _centred(values, mean)
+        torch.sum(distance.square_(), 2, keepdim=True, out=square)
     return _of_all_images(means[..., 0], squares[..., 0], num_cells)
+
+
+def _centred(values: Tensor, mean: Tensor) -> Tensor:
+    """Write the means of channels (N, C, K) into `mean`, (N, C, 1), and return the distances from it."""
+    block = values.to(mean.dtype)
+    torch.mean(block, 2, keepdim=True, out=mean)
+    return block - mean
 
 
 def _of_all_images(means: Tensor, squares: Tensor, num_cells: int) -> ChannelStatistics:
@@ -88,7 +94,7 @@ def standardised_gap(student: Tensor, teacher: Tensor) -> Tensor:
 
     No gradient flows into the teacher.
     """
-    gap: Tensor = _Gap.apply(student, teacher, channel_statistics(student), channel_statistics(teacher))
+    gap: Tensor = _Gap.apply(student, teacher)
     return gap
 
 
@@ -121,71 +127,69 @@ class _Rescaled(torch.autograd.Function):
         features, *statistics, scale = ctx.saved_tensors
         own = ChannelStatistics(*statistics)
         flat, sloping = features.flatten(2), slopes.flatten(2)
-        sums = own.mean.new_empty(2, *flat.shape[:2], 1)
-        first = *sums, *_columns(len(flat), own.mean)
-        for (values, slope), (total, along, mean), _ in blocks_of([flat, sloping], first):
-            torch.sum(slope, 2, keepdim=True, out=total)
-            torch.sum((values.to(mean.dtype) - mean).mul_(slope), 2, keepdim=True, out=along)
+        total, along = own.mean.new_empty(2, *flat.shape[:2], 1)
+        first = total, along, *_columns(len(flat), own.mean)
+        for (values, slope), (its_total, its_along, mean), _ in blocks_of([flat, sloping], first):
+            torch.sum(slope, 2, keepdim=True, out=its_total)
+            torch.sum((values.to(mean.dtype) - mean).mul_(slope), 2, keepdim=True, out=its_along)
+        sums = total_over_ranks(torch.stack([total.sum(0)[:, 0], along.sum(0)[:, 0]]))  # (2, C)
         count = world_size() * len(flat) * flat.shape[2]
-        total, along = total_over_ranks(sums.sum(1)[..., 0])  # (C,) each
         factor = own.factor * scale
-        weights = factor, -factor * own.factor * own.pull * along, -factor * total / count
+        weights = factor, -factor * own.factor * own.pull * sums[1], -factor * sums[0] / count
         gradient = torch.empty_like(flat)
         columns = _columns(len(flat), own.mean, *weights)
-        for (values, slope, into), (mean, *own_weights), _ in blocks_of([flat, sloping, gradient], columns):
-            of_slope, of_distance, constant = own_weights
-            distance = (values.to(mean.dtype) - mean).mul_(of_distance).add_(constant)
-            into.copy_(distance.addcmul_(slope, of_slope))
+        for (values, slope, into), (mean, of_slope, of_distance, constant), _ in blocks_of(
+            [flat, sloping, gradient], columns
+        ):
+            pulled = torch.addcmul(constant, values.to(mean.dtype) - mean, of_distance)
+            torch.addcmul(pulled, slope, of_slope, out=into)
         return gradient.view(features.shape), None, None, None
 
 
 class _Gap(torch.autograd.Function):
-    """Computes the mean squared difference of two standardised maps."""
+    """Computes the mean squared difference of two standardised maps from the sums of their squares and products."""
 
     @staticmethod
-    def forward(
-        ctx: _Context, student: Tensor, teacher: Tensor, ours: ChannelStatistics, theirs: ChannelStatistics
-    ) -> Tensor:
+    def forward(ctx: _Context, student: Tensor, teacher: Tensor) -> Tensor:
         """Compare maps (N, C, H, W): ()."""
         flat = student.flatten(2), teacher.flatten(2)
-        sums = ours.mean.new_empty(2, *flat[0].shape[:2], 1)
-        columns = *sums, *_columns(len(student), ours.mean, ours.factor, theirs.mean, theirs.factor)
-        for (block, other), (total, along, *own), _ in blocks_of(flat, columns):
-            distance, difference = _difference(block, other, own)
-            torch.sum(distance.mul_(difference), 2, keepdim=True, out=along)
-            torch.sum(difference.square_(), 2, keepdim=True, out=total)
-        ctx.save_for_backward(student, teacher, *ours, *theirs, sums[1])
-        mean: Tensor = sums[0].sum() / student.numel()
-        return mean
+        num_images, num_channels, num_cells = flat[0].shape
+        sums = flat[0].new_empty(5, num_images, num_channels, 1, dtype=exact_type(student))
+        for (block, other), (mean, their_mean, square, their_square, product), _ in blocks_of(flat, [*sums]):
+            distance, their_distance = _centred(block, mean), _centred(other, their_mean)
+            torch.sum(distance * their_distance, 2, keepdim=True, out=product)
+            torch.sum(distance.square_(), 2, keepdim=True, out=square)
+            torch.sum(their_distance.square_(), 2, keepdim=True, out=their_square)
+        # The result is a difference of sums: float32 would round each of them to 7 digits once more.
+        means, their_means, squares, their_squares, products = sums[..., 0].double()  # (N, C) each
+        ours = _of_all_images(means, squares, num_cells)
+        theirs = _of_all_images(their_means, their_squares, num_cells)
+        apart, their_part = means - ours.mean, their_means - theirs.mean
+        own = (squares + num_cells * apart.square()).sum(0)  # (C,) of this rank, about the mean of all ranks
+        of_other = (their_squares + num_cells * their_part.square()).sum(0)
+        common = (products + num_cells * apart * their_part).sum(0)
+        factor, their_factor = ours.factor, theirs.factor
+        gap = factor.square() * own + their_factor.square() * of_other - 2 * factor * their_factor * common
+        ctx.save_for_backward(student, teacher, *ours, *theirs, factor * own - their_factor * common)
+        mean_gap: Tensor = gap.sum() / student.numel()
+        return mean_gap.to(sums.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, slope: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of the student's map (N, C, H, W) from that of the result, ()."""
         student, teacher, *statistics, along = ctx.saved_tensors
         ours, theirs = ChannelStatistics(*statistics[:3]), ChannelStatistics(*statistics[3:])
-        unit = 2 * slope / student.numel()
-        of_all = total_over_ranks(along.sum(0)[:, 0] * unit)  # (C,)
-        weights = ours.factor * unit, -ours.factor.square() * ours.pull * of_all
-        flat = student.flatten(2), teacher.flatten(2)
+        unit = 2 * slope / student.numel() * ours.factor
+        of_all = total_over_ranks(along * unit)  # (C,)
+        weights = unit * ours.factor - ours.factor * ours.pull * of_all, -unit * theirs.factor
+        flat, exact = (student.flatten(2), teacher.flatten(2)), exact_type(student)
         gradient = torch.empty_like(flat[0])
-        columns = _columns(len(student), *weights, ours.mean, ours.factor, theirs.mean, theirs.factor)
-        for (block, other, into), (of_difference, of_distance, *own), _ in blocks_of([*flat, gradient], columns):
-            distance, difference = _difference(block, other, own)
-            into.copy_(distance.mul_(of_distance).addcmul_(difference, of_difference))
-        return gradient.view(student.shape), None, None, None
-
-
-def _difference(student: Tensor, teacher: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return how far blocks (N, c, K) of a student are from its means, and the difference of both, standardised.
-
-    Args:
-        columns: means and factors of the student and of the teacher, (N, c, 1) each.
-    """
-    mean, factor, their_mean, their_factor = columns
-    distance = student.to(mean.dtype) - mean
-    other = (teacher.to(mean.dtype) - their_mean).mul_(their_factor)
-    return distance, torch.addcmul(other.neg_(), distance, factor)
+        columns = _columns(len(student), *(each.to(exact) for each in (ours.mean, theirs.mean, *weights)))
+        for (block, other, into), (mean, their_mean, weight, their_weight), _ in blocks_of([*flat, gradient], columns):
+            pulled = (other.to(exact) - their_mean).mul_(their_weight)
+            torch.addcmul(pulled, block.to(exact) - mean, weight, out=into)
+        return gradient.view(student.shape), None
 
 
 def _columns(num_images: int, *channels: Tensor) -> list[Tensor]:
