@@ -11,8 +11,11 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
+import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core import confined
 from fgd_core.data import jpeg_headers
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, find_fault
@@ -120,11 +123,10 @@ def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
         DataError: the file is missing, damaged, or has a different size.
     """
     try:
-        with confined.opened(path) as file, Image.open(file, formats=FORMATS) as image:
-            rotation = _header(image).rotation_for(size_px)
-            orientation = _orientation(image)
-            image.load()
-            pixels = rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
+        with confined.opened(path) as file:
+            plain = _decode_plain(file.read(), size_px)
+            file.seek(0)
+            pixels = _decode(file, size_px) if plain is None else plain
     except DECODE_ERRORS as error:
         raise DataError(
             "an image cannot be decoded; replace the file, or remove it from the annotations",
@@ -139,6 +141,26 @@ def decode(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
             size_annotated_px=list(size_px),
         )
     return pixels
+
+
+def _decode_plain(content: bytes, size_px: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    """Decode a plain JPEG file as (H, W, 3), a third faster than Pillow and to the same pixels; None for others."""
+    if jpeg_headers.plain_size(content[: jpeg_headers.HEAD_BYTES]) != size_px:
+        return None
+    try:
+        decoded = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    except RuntimeError:
+        return None  # Pillow says what is wrong with the file.
+    pixels: npt.NDArray[np.uint8] = decoded.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _decode(file: BinaryIO, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    with Image.open(file, formats=FORMATS) as image:
+        rotation = _header(image).rotation_for(size_px)
+        orientation = _orientation(image)
+        image.load()
+        return rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
 
 
 def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:

@@ -302,10 +302,13 @@ class TestPlainJpegFiles:
         self, tmp_path: Path, mode: str, options: dict[str, Any], is_plain: bool
     ) -> None:
         path = tmp_path / "a.jpg"
-        Image.new(mode, (37, 21)).save(path, **options)
+        pixels = np.random.default_rng(0).integers(0, 256, (21, 37, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path, **options)
         assert (plain_size(path.read_bytes()[:HEAD_BYTES]) is not None) == is_plain
         (header,) = image_files.read_headers([path])
         assert header == Header(width=37, height=21, orientation=1)
+        with Image.open(path) as decoded:
+            np.testing.assert_array_equal(image_files.decode(path, (37, 21)), np.asarray(decoded.convert("RGB")))
 
     def test_with_an_orientation_are_left_to_pillow(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jpg"
@@ -323,6 +326,8 @@ class TestPlainJpegFiles:
             path.write_bytes(content)
             (found,) = image_files.read_headers([path])
             assert isinstance(found, Unusable)
+            with pytest.raises(DataError, match="cannot be decoded"):
+                image_files.decode(path, (37, 21))
 
     def test_are_read_in_order_by_many_processes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(image_files, "_MANY_FILES", 1)
