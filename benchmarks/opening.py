@@ -32,7 +32,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from rich.console import Console
 
-from fgd_core.data import inspect_dataset, opening_cache
+from fgd_core.cache_folder import VARIABLE
+from fgd_core.data import inspect_dataset
 from fgd_core.data.coco import read_annotations
 from fgd_core.data.coco_file import read_coco
 from fgd_core.data.findings import Findings
@@ -177,7 +178,7 @@ def _annotations(num_images: int, num_boxes: int, *, with_polygons: bool) -> Ite
 def _in_own_process(work: Path, file: str, step: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.opening", "--work", str(work), "--only", file, step]
     # The caches of the library lie beside the data, wherever else they may be.
-    environment = {name: value for name, value in os.environ.items() if name != opening_cache.PLACE}
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

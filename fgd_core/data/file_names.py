@@ -23,8 +23,8 @@ class Match:
 
 def relative_name(folder: Path, file_name: str) -> str | None:
     """Return `file_name` relative to `folder`; it may contain the folder's path. None if it leads out of the folder."""
-    named = PurePath(file_name)
-    if not named.is_absolute() and (".." not in file_name or ".." not in named.parts):
+    # Of a hundred thousand names, most are plain; a `Path` of each takes a second.
+    if not os.path.isabs(file_name) and (".." not in file_name or ".." not in PurePath(file_name).parts):  # noqa: PTH117
         return file_name
     root = Path(os.path.normpath(folder.absolute()))
     path = Path(os.path.normpath(root / file_name))

@@ -80,7 +80,7 @@ class Header:
         return "keep" if size_px == (self.width, self.height) else None
 
 
-def read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
+def read_headers(paths: Sequence[Path | str]) -> list[Header | Unusable]:
     """Return the header of each file, or what is wrong with it. Decodes pixels only if the file seems incomplete.
 
     Many readers wait for the disk together. Of many files, they are processes: threads would wait for each other.
@@ -163,8 +163,8 @@ def _decode(file: BinaryIO, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
         return rgb(image.transpose(_TURNS[orientation]) if rotation == "rotate" else image)
 
 
-def _read_headers(paths: Sequence[Path]) -> list[Header | Unusable]:
-    return [_read_header(path) for path in paths]
+def _read_headers(paths: Sequence[Path | str]) -> list[Header | Unusable]:
+    return [_read_header(Path(path)) for path in paths]
 
 
 def _read_header(path: Path) -> Header | Unusable:

@@ -1,8 +1,9 @@
 """Keeps the contents of an opened split in a file of flat arrays, which later openings map into memory.
 
-The file lies in `.fgd` beside the annotations, or in the user's cache folder if nothing can be written there. It is
-used only if everything is as it was: the bytes of the annotation file, the size and times of each image, the options,
-and the code that reads them. Otherwise it is replaced, so it is always safe to delete.
+The file lies in `.fgd` beside the annotations, or in the user's cache folder if nothing can be written there, or if
+`FGD_CACHE` names a folder. It is used only if everything is as it was: the bytes of the annotation file, the size and
+times of each image, the options, and the code that reads them. Otherwise it is replaced, so it is always safe to
+delete.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from fgd_core import confined, prediction
+from fgd_core.cache_folder import VARIABLE, cache_folder
 from fgd_core.data.array_file import ArrayFile, open_arrays, write_arrays
 from fgd_core.data.file_dataset import Contents
 from fgd_core.data.file_states import States, are_known, file_states
@@ -27,8 +29,6 @@ from fgd_core.data.samples import Category
 from fgd_core.errors import StorageError
 from fgd_core.spec.events import DataChecked
 
-PLACE = "FGD_DATA_CACHE"
-"""Environment variable: the folder of all caches, or `off`. Default: beside the annotations, else the user's cache."""
 MIN_BYTES = 2**20
 """A smaller annotation file is read in a moment, and gets no cache."""
 
@@ -113,13 +113,12 @@ def _paths(source: Source) -> Iterator[Path]:
 
 
 def _places(annotations: Path) -> Iterator[Path]:
-    chosen = os.environ.get(PLACE, "")
-    if chosen and chosen != "off":
-        yield Path(chosen)
-    if not chosen:
+    folder = cache_folder()
+    if folder is None:
+        return
+    if VARIABLE not in os.environ:
         yield annotations.absolute().parent / _FOLDER
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # may have no home
-        yield Path(base) / "fgd" / "data"
+    yield folder / "data"
 
 
 def _conditions(source: Source) -> list[object]:

@@ -69,7 +69,7 @@ def _inside(entries: Sequence[ImageEntry], folder: Path, findings: Findings) -> 
 
 def _readable(entries: Sequence[ImageEntry], folder: Path, findings: Findings) -> list[tuple[ImageEntry, Header]]:
     """Return the readable images with their headers; an entry with another spelling gets the name of its file."""
-    headers = image_files.read_headers([folder / entry.file_name for entry in entries])
+    headers = image_files.read_headers([f"{folder}/{entry.file_name}" for entry in entries])
     matches = _matches(entries, headers, folder)
     matched_paths = [folder / match.file_name for match in matches.values()]
     matched_headers = dict(zip(matches, image_files.read_headers(matched_paths), strict=True))

@@ -12,6 +12,7 @@ import pytest
 from coco_folder import CocoFolder
 from PIL import Image
 
+from fgd_core.cache_folder import VARIABLE
 from fgd_core.data import opening_cache
 from fgd_core.data.opening_cache import MappedSamples
 from fgd_core.data.samples import DetectionDataset, Sample, count
@@ -21,7 +22,7 @@ from fgd_core.errors import DataError
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CocoFolder:
     """Creates a data set of three images, one without objects, whose file is large enough for a cache."""
-    monkeypatch.delenv(opening_cache.PLACE, raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     folder = CocoFolder(tmp_path / "set")
     for name in ("é.png", "2.jpg", "3.png"):
@@ -53,7 +54,7 @@ class TestContents:
     @pytest.mark.parametrize("with_masks", [False, True])
     def test_are_the_same_as_read(self, folder: CocoFolder, with_masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         written, mapped = folder.open(with_masks=with_masks), folder.reopen(with_masks=with_masks)
-        monkeypatch.setenv(opening_cache.PLACE, "off")
+        monkeypatch.setenv(VARIABLE, "off")
         read = folder.reopen(with_masks=with_masks)
         assert [_is_cached(each) for each in (written, mapped, read)] == [True, True, False]
         for dataset in (written, mapped):
@@ -172,7 +173,7 @@ class TestACache:
     def test_lies_where_the_environment_says(
         self, folder: CocoFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(opening_cache.PLACE, str(tmp_path / "chosen"))
+        monkeypatch.setenv(VARIABLE, str(tmp_path / "chosen"))
         assert _is_cached(folder.open())
         assert len([*(tmp_path / "chosen").rglob("*.safetensors")]) == 1
         assert _caches(folder) == []
