@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -37,42 +38,14 @@ def fold_trials(events: Iterable[StoredEvent], directions: Sequence[Direction], 
     return study.trials(is_over=is_over)
 
 
-class StudyFold:
-    """The trials of a sweep after some of its events; more events can be added later.
+class StudyRow(NamedTuple):
+    """A stored event of one of `KINDS`, not yet parsed."""
 
-    Args:
-        directions: of the objectives; at least one.
-    """
-
-    def __init__(self, directions: Sequence[Direction]) -> None:
-        self._directions = directions
-        self._trials: dict[int, _Trial] = {}
-
-    def add(self, events: Iterable[StoredEvent]) -> None:
-        """Continue with later events, as described at `fold_trials`."""
-        for stored in events:
-            event = _read(stored)
-            match event:
-                case TrialStarted():
-                    trial = self._trials.setdefault(event.trial, _Trial(first=event))
-                    trial.start(event, stored.at, stored.attempt)
-                case _Reported() if event.trial in self._trials:
-                    self._trials[event.trial].report(event, stored.at, len(self._directions))
-                case TrialEnded() if event.trial in self._trials:
-                    self._trials[event.trial].end(event, stored.at)
-
-    def trials(self, *, is_over: bool) -> list[TrialView]:
-        """Return the trials, by number.
-
-        Args:
-            is_over: whether the sweep has ended; trials that still run are then lost.
-        """
-        return [self._trials[number].view(self._directions, is_over=is_over) for number in sorted(self._trials)]
-
-
-def better(value: float, other: float, direction: Direction) -> bool:
-    """Return whether `value` is strictly better than `other`."""
-    return value > other if direction == "maximize" else value < other
+    sequence: int
+    at: datetime
+    attempt: int | None
+    data: str
+    """JSON."""
 
 
 class _Reported(Fact):
@@ -90,6 +63,53 @@ class _Reported(Fact):
 
 _Folded: TypeAlias = Annotated[TrialStarted | _Reported | TrialEnded, Field(discriminator="kind")]
 _FOLDED: TypeAdapter[_Folded] = TypeAdapter(_Folded)
+
+
+class StudyFold:
+    """The trials of a sweep after some of its events; more events can be added later.
+
+    Args:
+        directions: of the objectives; at least one.
+    """
+
+    def __init__(self, directions: Sequence[Direction]) -> None:
+        self._directions = directions
+        self._trials: dict[int, _Trial] = {}
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Continue with later events, as described at `fold_trials`."""
+        for stored in events:
+            if stored.kind in KINDS:
+                with suppress(ValidationError):
+                    self._add(_FOLDED.validate_python(stored.data), stored.at, stored.attempt)
+
+    def add_rows(self, rows: Iterable[StudyRow]) -> None:
+        """As `add`, several times as fast: nothing but the folded fields is ever made into objects."""
+        for row in rows:
+            with suppress(ValidationError):
+                self._add(_FOLDED.validate_json(row.data), row.at, row.attempt)
+
+    def _add(self, event: _Folded, at: datetime, attempt: int | None) -> None:
+        match event:
+            case TrialStarted():
+                self._trials.setdefault(event.trial, _Trial(first=event)).start(event, at, attempt)
+            case _Reported() if event.trial in self._trials:
+                self._trials[event.trial].report(event, at, len(self._directions))
+            case TrialEnded() if event.trial in self._trials:
+                self._trials[event.trial].end(event, at)
+
+    def trials(self, *, is_over: bool) -> list[TrialView]:
+        """Return the trials, by number.
+
+        Args:
+            is_over: whether the sweep has ended; trials that still run are then lost.
+        """
+        return [self._trials[number].view(self._directions, is_over=is_over) for number in sorted(self._trials)]
+
+
+def better(value: float, other: float, direction: Direction) -> bool:
+    """Return whether `value` is strictly better than `other`."""
+    return value > other if direction == "maximize" else value < other
 
 
 @dataclass
@@ -224,13 +244,3 @@ def _as_many(objectives: Sequence[float | None], count: int) -> list[float | Non
     """Return exactly `count` values; missing and non-finite ones are None."""
     numbers = [value if value is not None and math.isfinite(value) else None for value in objectives[:count]]
     return numbers + [None] * (count - len(numbers))
-
-
-def _read(stored: StoredEvent) -> _Folded | None:
-    """Return the event; None if it is about something else or cannot be read."""
-    if stored.kind not in KINDS:
-        return None
-    try:
-        return _FOLDED.validate_python(stored.data)
-    except ValidationError:
-        return None

@@ -7,12 +7,11 @@ from threading import Lock
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.kinds.sweep import SweepSpec
-from fgd_core.spec.study_state import KINDS, StudyFold
+from fgd_core.spec.study_state import StudyFold, StudyRow
 from fgd_core.spec.sweep_report import TrialView
 from service.jobs.lifecycle import is_over
-from service.store import events
+from service.store import studies
 from service.store.tables import Job
 
 _MAX_KEPT = 8
@@ -30,7 +29,7 @@ class Studies:
         self._kept.move_to_end(job.id)
         while len(self._kept) > _MAX_KEPT:
             self._kept.popitem(last=False)
-        new = await events.every(session, job.id, KINDS, after=study.last_sequence)
+        new = await studies.rows(session, job.id, after=study.last_sequence)
         # In a thread: the first time it takes a second, and the event loop must serve other requests meanwhile.
         return await asyncio.to_thread(study.continued, new, is_over=is_over(job.state))
 
@@ -44,9 +43,9 @@ class _Study:
         # Of threads: the thread of a cancelled request still runs while the next request begins.
         self._turn = Lock()
 
-    def continued(self, new: Sequence[StoredEvent], *, is_over: bool) -> list[TrialView]:
+    def continued(self, new: Sequence[StudyRow], *, is_over: bool) -> list[TrialView]:
         """Add events, of which another request may have added some, and return the trials."""
         with self._turn:
-            self._fold.add(event for event in new if event.sequence > self.last_sequence)
-            self.last_sequence = max([self.last_sequence, *(event.sequence for event in new)])
+            self._fold.add_rows(row for row in new if row.sequence > self.last_sequence)
+            self.last_sequence = max([self.last_sequence, *(row.sequence for row in new)])
             return self._fold.trials(is_over=is_over)

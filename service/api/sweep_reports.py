@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -64,13 +65,15 @@ class SweepReports:
             self._kept.move_to_end(version)
         return self._kept.get(version)
 
-    async def make(self, version: Version, request: SweepReportRequest) -> str:
+    async def make(self, version: Version, read: Callable[[], Awaitable[SweepReportRequest]]) -> str:
         """Make and render a report.
 
+        Args:
+            read: calls `request` in a session of its own; what it reads may be newer than `version`.
         Raises:
             FgdError: see `Statistics.sweep_report`.
         """
-        report = await self._statistics.sweep_report(request)
+        report = await self._statistics.sweep_report(read)
         text = await asyncio.to_thread(_rendered, report, version.form)
         self._kept[version] = text
         while len(self._kept) > _MAX_KEPT:

@@ -1,4 +1,4 @@
-"""Runs one computation in its own process: a request on standard input, the answer on standard output.
+"""Makes one comparison in its own process: a request on standard input, the answer on standard output.
 
 So the server loads neither NumPy nor SciPy, its event loop never waits, and a file that exhausts memory costs one
 answer and not the server.
@@ -9,17 +9,13 @@ import sys
 
 from fgd_core.errors import NotComparableError, SpecError
 from service.compare.assembly import compare
-from service.compare.request import REQUEST, Answer, CompareRequest, Refused, Request
-from service.compare.sweeps.report import assemble
+from service.compare.request import Answer, CompareRequest, Refused
 
 
-def answer(request: Request) -> Answer:
+def answer(request: CompareRequest) -> Answer:
     """Carry out a request; a refusal is part of the answer."""
     try:
-        if isinstance(request, CompareRequest):
-            return Answer(comparison=compare(request))
-        report = assemble(request.job, request.trials, now=request.now)
-        return Answer(sweep_report=report.model_copy(update={"trials": []}))
+        return Answer(comparison=compare(request))
     except (NotComparableError, SpecError) as error:
         return Answer(refused=Refused(code=error.code, message=error.message, details=error.details))
 
@@ -27,4 +23,4 @@ def answer(request: Request) -> Answer:
 if __name__ == "__main__":
     # An answer may take seconds; requests and runs have priority.
     os.nice(10)
-    sys.stdout.write(answer(REQUEST.validate_json(sys.stdin.buffer.read())).model_dump_json())
+    sys.stdout.write(answer(CompareRequest.model_validate_json(sys.stdin.buffer.read())).model_dump_json())

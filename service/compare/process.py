@@ -3,15 +3,17 @@
 import asyncio
 import os
 import sys
+from asyncio.subprocess import Process
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from fgd_core.errors import FgdError, NotComparableError, SpecError
 from fgd_core.spec.comparison import Comparison
 from fgd_core.spec.sweep_report import SweepReport
-from service.compare.request import Answer, CompareRequest, Request, SweepReportRequest
+from service.compare.request import Answer, CompareRequest, SweepReportRequest
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +46,8 @@ class Statistics:
         key = request.model_dump_json(exclude=_PATHS)
         async with self._comparing:
             if key not in self._comparisons:
-                found = (await _answer(request)).comparison
+                async with _process("service.compare") as process:
+                    found = (await _answer(process, request)).comparison
                 assert found is not None
                 self._comparisons[key] = found
             self._comparisons.move_to_end(key)
@@ -52,21 +55,25 @@ class Statistics:
                 self._comparisons.popitem(last=False)
             return self._comparisons[key]
 
-    async def sweep_report(self, request: SweepReportRequest) -> SweepReport:
+    async def sweep_report(self, read: Callable[[], Awaitable[SweepReportRequest]]) -> SweepReport:
         """Make the report on a sweep.
 
+        Args:
+            read: reads what the report is made of, while the process starts.
         Raises:
             FgdError: the process died, or took longer than ten minutes.
         """
-        async with self._reporting:
-            found = (await _answer(request)).sweep_report
+        async with self._reporting, _process("service.compare.sweeps") as process:
+            request = await read()
+            found = (await _answer(process, request)).sweep_report
         assert found is not None
         return found.model_copy(update={"trials": request.trials})
 
 
-async def _answer(request: Request) -> Answer:
+@asynccontextmanager
+async def _process(module: str) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.compare"),
+        *(sys.executable, "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -74,17 +81,22 @@ async def _answer(request: Request) -> Answer:
         env={name: value for name, value in os.environ.items() if not name.startswith(SECRETS)},
     )
     try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _answer(process: Process, request: CompareRequest | SweepReportRequest) -> Answer:
+    try:
         async with asyncio.timeout(LIMIT_S):
             output, errors = await process.communicate(request.model_dump_json().encode())
     except TimeoutError as cause:
         raise FgdError(
             f"the statistics took longer than {LIMIT_S:.0f} s; ask for fewer resamples, or compare fewer runs"
         ) from cause
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
     if process.returncode != 0:
         log.error("statistics_failed", returncode=process.returncode, stderr=errors.decode(errors="replace")[-4000:])
         raise FgdError("the process for statistics failed; the server's log says why", returncode=process.returncode)

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
-from pydantic import Field, JsonValue, TypeAdapter
+from pydantic import JsonValue
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.comparison import Comparison
@@ -46,10 +46,6 @@ class SweepReportRequest(Command):
     job: JobView
     trials: list[TrialView]
     now: datetime
-
-
-Request: TypeAlias = Annotated[CompareRequest | SweepReportRequest, Field(discriminator="kind")]
-REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 
 class Refused(Command):

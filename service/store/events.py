@@ -100,13 +100,11 @@ async def after(session: WriteSession, job_id: str, sequence: int, *, limit: int
     return await _page(session, job_id, sequence, kinds=None, limit=limit)
 
 
-async def every(
-    session: WriteSession, job_id: str, kinds: Sequence[str] | None = None, *, after: int = 0
-) -> list[StoredEvent]:
-    """Return all events of a job after a sequence, or all of some kinds, oldest first."""
+async def every(session: WriteSession, job_id: str, kinds: Sequence[str] | None = None) -> list[StoredEvent]:
+    """Return all events of a job, or all of some kinds, oldest first."""
     found: list[StoredEvent] = []
     while True:
-        page = await _page(session, job_id, found[-1].sequence if found else after, kinds=kinds, limit=PAGE)
+        page = await _page(session, job_id, found[-1].sequence if found else 0, kinds=kinds, limit=PAGE)
         found += page
         if len(page) < PAGE:
             return found

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.spec.study_state import KINDS, StudyRow
 from fgd_core.spec.trials import (
     EarlierTrial,
     StudyEntry,
@@ -56,6 +57,20 @@ async def entries(session: AsyncSession, job_id: str, *, after: int = 0) -> list
         if len(page) < PAGE:
             return found
         after = page[-1].sequence
+
+
+async def rows(session: AsyncSession, job_id: str, *, after: int) -> list[StudyRow]:
+    """Return the events after a sequence from which the trials of a sweep are folded, unparsed, in order."""
+    columns = (_EVENTS.c.sequence, _EVENTS.c.at, _EVENTS.c.attempt, cast(_EVENTS.c.data, Text))
+    query = select(*columns).where(_EVENTS.c.job_id == job_id, _EVENTS.c.kind.in_(KINDS))
+    query = query.order_by(_EVENTS.c.sequence).limit(PAGE)
+    found: list[StudyRow] = []
+    while True:
+        last = found[-1].sequence if found else after
+        page = [StudyRow._make(row) for row in await session.execute(query.where(_EVENTS.c.sequence > last))]
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
 async def _earlier(session: AsyncSession, job: Job) -> list[EarlierTrial]:

@@ -1,12 +1,14 @@
 """The fold of a sweep's events into trials."""
 
+import json
+
 import pytest
 
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.results import ErrorReport
-from fgd_core.spec.study_state import fold_trials
+from fgd_core.spec.study_state import StudyFold, StudyRow, fold_trials
 from fgd_core.spec.sweep_report import TrialView
-from tests.reports.recorded_sweeps import STEP_S, Study
+from tests.reports.recorded_sweeps import STEP_S, Study, asha_study
 
 
 def trials(study: Study, *directions: str, is_over: bool = False) -> list[TrialView]:
@@ -92,6 +94,15 @@ class TestIncompleteEvents:
             found = fold_trials(study.events()[:count], ("maximize",), is_over=False)
             assert [trial.trial for trial in found] == [0, 1][: len(found)]
         assert [trial.state for trial in trials(study)] == ["completed", "completed"]
+
+    def test_a_fold_continues_after_each_event_as_if_it_had_all(self) -> None:
+        events, continued = asha_study().events(), StudyFold(["maximize"])
+        for count, event in enumerate(events, start=1):
+            continued.add_rows([StudyRow(event.sequence, event.at, event.attempt, json.dumps(event.data))])
+            if count % 20 == 0 or count == len(events):
+                for is_over in (False, True):
+                    found = continued.trials(is_over=is_over)
+                    assert found == fold_trials(events[:count], ["maximize"], is_over=is_over)
 
     def test_unreadable_events_are_skipped(self) -> None:
         study = Study(epochs=1)

@@ -13,6 +13,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from pydantic import JsonValue
+from scipy import stats
 
 from fgd_core.spec.dimensions import Choice, Dimension, Integers, LogUniform, Uniform
 from fgd_core.spec.results import ErrorReport
@@ -314,6 +315,20 @@ class TestStopping:
             study.end(trial, "completed", 2)
         (rung,) = stopping(folded(study), "maximize", winner=2).rungs
         assert rung.correlation == pytest.approx(4 / 6)
+
+    def test_the_correlation_equals_that_of_scipy_also_with_ties(self) -> None:
+        dice = random.Random(5)
+        for size in (3, 10, 200):
+            study, pairs = Study(epochs=2), []
+            for trial in range(size):
+                first, last = (dice.randrange(8) / 10 for _ in range(2))
+                study.start(trial, {})
+                study.report(trial, 1, first, rung=0)
+                study.report(trial, 2, last)
+                study.end(trial, "completed", 2)
+                pairs.append((first, max(first, last)))
+            (rung,) = stopping(folded(study), "maximize", winner=None).rungs
+            assert rung.correlation == pytest.approx(float(stats.kendalltau(*zip(*pairs, strict=True)).statistic))
 
     def test_a_rung_at_the_last_epoch_has_no_correlation(self) -> None:
         study = Study(epochs=1)

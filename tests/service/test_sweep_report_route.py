@@ -71,6 +71,18 @@ async def test_the_table_has_a_row_for_each_trial(plane: ControlPlane, sweep: tu
     ]
 
 
+async def test_it_is_made_again_only_after_a_change(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+    job_id, run = sweep
+    first = await report_as(plane, job_id, "json")
+    plane.clock.forward(60)
+    assert (await report_as(plane, job_id, "json")).text == first.text
+    await run.reports(reported(1, 2, 0.4))
+    later = SweepReport.model_validate_json((await report_as(plane, job_id, "json")).text)
+    assert later.trials[1].objectives == [0.4]
+    listed = (await plane.http.get(f"/v1/jobs/{job_id}/trials")).json()["items"]
+    assert [trial["objectives"] for trial in listed] == [trial.objectives for trial in later.trials]
+
+
 async def test_a_sweep_that_has_not_started_has_a_report(plane: ControlPlane) -> None:
     job_id = await plane.submit(sweep_spec())
     report = (await report_as(plane, job_id, "json")).json()

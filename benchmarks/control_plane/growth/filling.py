@@ -51,7 +51,7 @@ async def fill(database: Database, num_jobs: int, *, share_ended: float) -> Fill
     for first in range(0, num_jobs, _AT_ONCE):
         jobs = queued_jobs(min(_AT_ONCE, num_jobs - first))
         for job in jobs:
-            job["queued_at"] = job["created_at"]
+            job |= {"queued_at": job["created_at"], "ended_at": None}
         ended = [job for number, job in enumerate(jobs) if number % 10 < 10 * share_ended]
         for job in ended:
             job |= {"state": "succeeded", "ended_at": job["created_at"] - _AGO}

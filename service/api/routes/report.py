@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -25,7 +26,7 @@ from service.reports.worst_images import wanted_files
 from service.settings import Settings
 from service.storage import threads
 from service.storage.base import Storage
-from service.store import attempts, curves, events
+from service.store import attempts, curves, events, jobs
 from service.store.statements import read_consistently
 from service.store.tables import Attempt, Job
 from service.store.views import load, run_page
@@ -71,28 +72,25 @@ async def get_report(
         sweep = next((row for row in rows if row.kind == "sweep"), None)
         if sweep is not None:
             _check_alone(sweep, rows)
-            version, found = await _find_sweep_report(session, services, sweep, wanted)
+            url = _dashboard_url(await attempts.of_job(session, sweep.id), services.settings)
+            version = Version(sweep.id, sweep.version, sweep.last_sequence, url, wanted)
         else:
             folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
     if sweep is not None:
-        text = found if isinstance(found, str) else await services.sweep_reports.make(version, found)
+        text = services.sweep_reports.kept(version)
+        if text is None:
+            text = await services.sweep_reports.make(version, partial(_read_sweep, services, sweep.id))
         return _sweep_response(text, sweep.id, wanted)
     check_comparable(folded)
     report = Report(generated_at=services.clock(), jobs=folded)
     return await threads.run(_job_response, report, services.storage, wanted)
 
 
-async def _find_sweep_report(
-    session: AsyncSession, services: Services, job: Job, wanted: Form
-) -> tuple[Version, str | SweepReportRequest]:
-    """Return a kept report, or what a new one is made of if something about the sweep has changed since."""
-    url = _dashboard_url(await attempts.of_job(session, job.id), services.settings)
-    version = Version(job.id, job.version, job.last_sequence, url, wanted)
-    kept = services.sweep_reports.kept(version)
-    if kept is not None:
-        return version, kept
-    view = await _view(session, job, services.settings)
-    return version, await services.sweep_reports.request(session, job, view)
+async def _read_sweep(services: Services, job_id: str) -> SweepReportRequest:
+    async with services.database.reading() as session:
+        await read_consistently(session)
+        job = await jobs.get(session, job_id)
+        return await services.sweep_reports.request(session, job, await _view(session, job, services.settings))
 
 
 async def _view(session: AsyncSession, job: Job, settings: Settings) -> JobView:
