@@ -86,7 +86,8 @@ def loss_lines(scale: Scale, device: torch.device) -> Iterator[str]:
         floor_s = seconds_to_move(fgd_loss.FLOOR, inputs, scale.rounds, device)
         yield f"| {kind} | {fgd_loss.FLOOR} maps moved | {1e3 * floor_s:.2f} | 1 |"
         losses = {"eager": fgd_loss.ours(EagerFGDLoss, device), "ours": fgd_loss.ours(FGDLoss, device)}
-        losses["ours, compiled"] = fgd_loss.ours(FGDLoss, device, compiles=True)
+        if device.type == "cuda":
+            losses["ours, compiled"] = fgd_loss.ours(FGDLoss, device, compiles=True)
         for name, loss in losses.items():
             cost_s = median_s(partial(fgd_loss.backward, loss, inputs), scale.rounds, device)
             yield f"| {kind} | {name} | {1e3 * cost_s:.2f} | {cost_s / floor_s:.2f} |"
@@ -270,7 +271,7 @@ def _spec(options: argparse.Namespace, variant: Variant, seed: int, *, teacher: 
         "head_norm": "group",
     }
     common = {
-        "name": f"{variant} {seed}",
+        "name": "-".join(map(str, (*variant, seed))),
         "data": {"type": "coco", "on_bad": "drop", **split},
         "input": size,
         "training": {
