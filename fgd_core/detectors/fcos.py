@@ -253,7 +253,7 @@ def match_locations(locations: Locations, boxes: Tensor, *, centre_radius: float
     else:
         is_candidate &= (reach > nearest) & (reach < farthest)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    least, index = torch.where(is_candidate, areas, torch.inf).min(1)
+    least, index = areas.expand_as(reach).masked_fill(~is_candidate, torch.inf).min(1)
     return index.masked_fill(least.isinf(), BACKGROUND)
 
 

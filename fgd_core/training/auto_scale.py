@@ -57,13 +57,14 @@ class AutoScale(nn.Module):
     @property
     def _factor(self) -> Tensor:
         """TARGET over the geometric mean of distillation over task (); 1 before anything was measured."""
-        return torch.where(self.count > 0, TARGET * (-self.sum_of_logs / self.count.clamp(min=1)).exp(), 1.0)
+        factor = TARGET * (-self.sum_of_logs / self.count.clamp(min=1)).exp()
+        return factor.masked_fill(self.count == 0, 1.0)
 
     def _learn(self, task: Tensor, distilled: Tensor) -> None:
         """Take in the losses () of a step; steps without a usable ratio, for example without objects, do not count."""
         log = (distilled / task).log()
         is_usable = log.isfinite()
-        self.sum_of_logs += torch.where(is_usable, log, 0)
+        self.sum_of_logs += log.masked_fill(~is_usable, 0)
         self.count += is_usable
 
     def _end(self, moment: Moment) -> None:

@@ -54,7 +54,8 @@ class Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in MAKING:
+        # `torch.where` copies a number to the device, too.
+        if name in MAKING or (name == "where" and any(isinstance(each, int | float) for each in args)):
             self.found[name] += 1
         return func(*args, **(kwargs or {}))
 
@@ -115,6 +116,7 @@ def test_a_step_of_a_two_stage_detector_reads_the_numbers_of_its_samples() -> No
         lambda: torch.ones(3)[torch.tensor([True, False, True])],
         lambda: torch.ones(3).new_tensor(2.0),
         lambda: bool(torch.ones(()) > 0),
+        lambda: torch.where(torch.ones(3) > 0, torch.ones(3), 0.0),
     ],
 )
 def test_what_waits_is_counted(call: Callable[[], object]) -> None:

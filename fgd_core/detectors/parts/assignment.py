@@ -42,7 +42,8 @@ class ThresholdMatcher:
             (N,) the index of a box, BACKGROUND or IGNORED.
         """
         best, box = overlaps.max(0)
-        matches = torch.where(best < self._low, BACKGROUND, torch.where(best < self._high, IGNORED, box))
+        # Not with `torch.where`, which copies a number to the device.
+        matches = box.masked_fill(best < self._high, IGNORED).masked_fill(best < self._low, BACKGROUND)
         return self._claimed(matches, box, overlaps)
 
     def _claimed(self, matches: Tensor, box: Tensor, overlaps: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def _correct_at_objects(logits: Tensor, classes: Tensor, losses: Tensor, gradien
     index, has_object = classes.clamp(min=0)[..., None], (classes >= 0)[..., None]
     chosen = logits.gather(2, index).to(losses.dtype)  # (N, A, 1)
     background, own = _of_background(chosen), _of_object(chosen)
-    losses += torch.where(has_object, own.loss - background.loss, 0)[..., 0]
+    losses += (own.loss - background.loss).masked_fill(~has_object, 0)[..., 0]
     kept = gradient.gather(2, index)
     gradient.scatter_(2, index, torch.where(has_object, own.slope.to(kept.dtype), kept))
 

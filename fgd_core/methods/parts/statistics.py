@@ -61,7 +61,7 @@ def _of_all_images(means: Tensor, squares: Tensor, num_cells: int) -> ChannelSta
     variance, least = total / freedom, torch.finfo(total.dtype).tiny
     deviation = variance.clamp(min=least).sqrt()
     # The gradient of the root of 0 is infinite: a channel without any activation would make every weight NaN.
-    return ChannelStatistics(mean, deviation, torch.where(variance > least, 1 / (freedom * deviation), 0))
+    return ChannelStatistics(mean, deviation, (1 / (freedom * deviation)).masked_fill(variance <= least, 0))
 
 
 def standardised(features: Tensor) -> Tensor:
