@@ -117,7 +117,7 @@ def _shifted(mask: npt.NDArray[np.uint8], by_px: int) -> npt.NDArray[np.bool_]:
 class TestCurves:
     @pytest.mark.parametrize("overlap", ["bbox", "segm"])
     @given(seed=SEEDS)
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_hotcoco_computes_what_pycocotools_computes(self, overlap: Overlap, seed: int) -> None:
         columns = Drawn(seed).columns(overlap)
         for ours, reference in zip(hotcoco_engine.curves(columns), pycocotools_engine.curves(columns), strict=True):
@@ -125,7 +125,7 @@ class TestCurves:
 
     @pytest.mark.parametrize("num_keypoints", [17, 5])
     @given(seed=SEEDS)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     def test_hotcoco_judges_keypoints_as_pycocotools_does(self, num_keypoints: int, seed: int) -> None:
         columns = Drawn(seed, num_keypoints=num_keypoints).columns("keypoints")
         for ours, reference in zip(hotcoco_engine.curves(columns), pycocotools_engine.curves(columns), strict=True):
@@ -148,7 +148,7 @@ class TestCurves:
 
 class TestMatches:
     @given(seed=SEEDS, pairs_at_once=st.sampled_from([1, 30, 1_000_000]))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_each_detection_is_right_or_ignored_where_it_is_in_pycocotools(self, seed: int, pairs_at_once: int) -> None:
         columns = Drawn(seed).columns("bbox")
         with pytest.MonkeyPatch.context() as patch:

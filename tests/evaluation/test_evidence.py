@@ -15,8 +15,9 @@ from service.compare.evidence import read
 from service.compare.precision import overall, scores
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
 
+SMALL = {"backbone": {"stem_width": 8}, "fpn_width": 16}
 SPEC = train_spec(
-    detector={"backbone": {"stem_width": 8}, "fpn_width": 16},
+    detector=SMALL,
     training={"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}},
 )
 
@@ -85,7 +86,7 @@ class TestRunsWriteEvidence:
         passes = counted_passes(monkeypatch)
         context = RecordingContext(tmp_path / "trained")
         training = {"epochs": 3, "evaluate_every": 1, "optimizer": {"learning_rate": 5e-3}}
-        finished = execute(with_data(train_spec(training=training), squares), context)
+        finished = execute(with_data(train_spec(detector=SMALL, training=training), squares), context)
         assert finished.result is not None, finished.error
         assert len(passes) == len(context.of(Evaluated)) == 3
         assert_evidence(tmp_path / "trained", context, finished.result.scores.ap)
