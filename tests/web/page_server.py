@@ -15,11 +15,12 @@ from typing import Any
 import httpx
 
 from service.store.tokens import TokenMint
-from tests.service.served_apart import ROOT
+from tests.service.served_apart import ROOT, Apart
 
 ADMIN_TOKEN = "an-admin-token-of-32-characters-or-more"
-CPUS = 64
-"""Enough for the runs of all tests at once."""
+# Runs of a test send no heartbeats.
+_NO_HEARTBEATS = {"FGD_HEARTBEAT_S": "3600", "FGD_HEARTBEAT_TIMEOUT_S": "7200"}
+_ENVIRONMENT = {"FGD_AUTH": "tokens", "FGD_ADMIN_TOKEN": ADMIN_TOKEN} | _NO_HEARTBEATS
 SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium")
 
 
@@ -34,6 +35,8 @@ class PageServer:
 
     home: Path
     port: int = 0
+    cpus: int = 64
+    """Enough for the runs of all tests at once."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,7 +47,7 @@ class PageServer:
         """Start it; at the port that it had before, if it was killed."""
         with socket.create_server(("127.0.0.1", self.port)) as listening, (self.home / "server.log").open("a") as log:
             self.port = listening.getsockname()[1]
-            arguments = [str(self.home), str(listening.fileno()), str(CPUS)]
+            arguments = [str(self.home), str(listening.fileno()), str(self.cpus)]
             command = [sys.executable, "-m", "tests.service.served_apart", *arguments]
             self._process = subprocess.Popen(
                 command,
@@ -53,7 +56,7 @@ class PageServer:
                 stderr=log,
                 cwd=ROOT,
                 pass_fds=[listening.fileno()],
-                env=os.environ | {"FGD_AUTH": "tokens", "FGD_ADMIN_TOKEN": ADMIN_TOKEN},
+                env=os.environ | _ENVIRONMENT,
             )
         self.get("/v1/whoami")
 
@@ -61,6 +64,11 @@ class PageServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def cpu_s(self) -> float:
+        """Return the processor time that the server has used so far."""
+        assert self._process is not None
+        return Apart(self.port, self._process.pid).cpu_s()
 
     def get(self, path: str, token: str = ADMIN_TOKEN, **query: Any) -> Any:
         return self.request("GET", path, token=token, params=query)

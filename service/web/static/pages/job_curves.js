@@ -12,7 +12,8 @@ import { fill, h } from "../ui/html.js";
 
 const EXTEND_MS = 500;
 const SMOOTHING = { none: 0, some: 0.6, much: 0.95 };
-const TITLES = /** @type {Record<string, string>} */ ({ task: "Task losses", distill: "Distillation losses", epoch: "Means of each epoch", val: "Validation" });
+/** @type {Record<string, string>} */
+const TITLES = { loss: "Loss", task: "Task losses", distill: "Distillation losses", epoch: "Means of each epoch", val: "Validation", learning_rate: "Learning rate", images_per_s: "Images per second" };
 const FIRST = ["loss", "val", "task", "distill"];
 
 /** The curves of a job, which grow while it runs; the address keeps how they are shown. */
@@ -162,7 +163,7 @@ function grouped(curves) {
 
 /** @param {string} group */
 function title(group) {
-  return TITLES[group] ?? group.replaceAll("_", " ");
+  return TITLES[group] ?? group;
 }
 
 /** @param {string} group */

@@ -69,6 +69,6 @@ function progressCell(job) {
 
 /** @param {Row} job */
 function leftCell(job) {
-  if (job.wait?.not_before) return `not before ${time(job.wait.not_before).slice(11)}`;
+  if (job.wait?.not_before) return h("span", { title: "the job starts at this time or later" }, `from ${time(job.wait.not_before).slice(11)}`);
   return job.state === "running" ? duration(job.progress.eta_s) : "";
 }

@@ -12,7 +12,7 @@
  * @returns {Scale}
  */
 export function linear(low, high, start, end, count) {
-  const [from, to] = low === high ? [low - 0.5, high + 0.5] : [low, high];
+  const [from, to] = low === high ? around(low) : [low, high];
   const factor = (end - start) / (to - from);
   return {
     toPixel: (value) => start + (value - from) * factor,
@@ -42,6 +42,12 @@ export function logarithmic(low, high, start, end) {
     toValue: (pixel) => 10 ** inner.toValue(pixel),
     ticks: ticks.filter((tick) => tick >= low && tick <= high),
   };
+}
+
+/** @param {number} value */
+function around(value) {
+  const margin = Math.abs(value) / 2 || 0.5;
+  return [value - margin, value + margin];
 }
 
 /** @param {number} low @param {number} high @param {number} count */
