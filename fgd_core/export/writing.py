@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 import onnx
 import torch
-from onnxscript.optimizer import fold_constants_ir, remove_unused_nodes
+from onnxscript.optimizer import fold_constants_ir
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule
 from torch.export import Dim, ExportedProgram
 
 from fgd_core.errors import ExportError
@@ -61,7 +63,7 @@ def write_onnx(path: Path, program: ExportedProgram, description: ExportDescript
             translated = torch.onnx.export(
                 program,
                 dynamo=True,
-                # Rewriting patterns takes more than half of an export, and runtimes do it when they load the file.
+                # Rewriting all patterns takes more than half of an export, and runtimes do it when they load the file.
                 optimize=False,
                 opset_version=OPSET,
                 verbose=False,
@@ -77,7 +79,8 @@ def write_onnx(path: Path, program: ExportedProgram, description: ExportDescript
         ) from error
     assert translated is not None
     fold_constants_ir(translated.model)
-    remove_unused_nodes(translated.model)
+    # Quantisation would otherwise convert to 8 bits and back between a convolution and its normalisation.
+    rewrite(translated.model, [fuse_batchnorm_into_conv_rule])
     model = translated.model_proto
     # The exporter notes for each operator from which lines of which files it comes: as much again as a small detector.
     for part in (model.graph, *model.functions):
