@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from fgd_core.stopping import stoppable
 
@@ -32,7 +32,7 @@ def map_in_processes(function: Callable[[T], R], parts: Sequence[T], *, processe
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(number, fork, _inherit, (function, parts)) as pool:
         try:
-            yield from stoppable(pool.map(_run, range(len(parts))))
+            yield from stoppable(cast("Iterator[R]", pool.map(_run, range(len(parts)))))
         except BaseException:
             # Stopped, or the caller wants no more results. Otherwise the pool would first work through all other parts.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -51,13 +51,13 @@ def may_fork() -> bool:
 
 
 # What a forked process finds in its memory.
-_inherited: list[tuple[Callable[[Any], Any], Sequence[Any]]] = []
+_inherited: list[tuple[Callable[..., object], Sequence[object]]] = []
 
 
-def _inherit(function: Callable[[Any], Any], parts: Sequence[Any]) -> None:
+def _inherit(function: Callable[..., object], parts: Sequence[object]) -> None:
     _inherited[:] = [(function, parts)]
 
 
-def _run(index: int) -> Any:
+def _run(index: int) -> object:
     function, parts = _inherited[0]
     return function(parts[index])
