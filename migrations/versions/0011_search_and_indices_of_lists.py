@@ -14,6 +14,7 @@ depends_on = None
 
 _INDICES: dict[str, tuple[str, list[str]]] = {
     "ix_jobs_state_created_at_id": ("jobs", ["state", "created_at", "id"]),
+    "ix_jobs_project_state_created_at_id": ("jobs", ["project", "state", "created_at", "id"]),
     "ix_jobs_state_queued_at": ("jobs", ["state", "queued_at"]),
     "ix_audit_entries_actor_id": ("audit_entries", ["actor", "id"]),
     "ix_audit_entries_action_id": ("audit_entries", ["action", "id"]),

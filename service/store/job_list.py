@@ -1,11 +1,12 @@
 """Reads the list of jobs, newest first."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnElement, and_, select
 
 from fgd_core.spec.events import JobState
 from service.store import job_search, newest_first
@@ -15,6 +16,8 @@ from service.store.tables import Job
 from service.store.write_session import WriteSession
 
 _MAX_LANES = 16
+_INDEXED = (("project", "state"), ("project",), ("kind",), ("state",))
+"""The columns of the indices in the order of the list: a project before a state, which may have most of the jobs."""
 _KEY = (Job.created_at, Job.id)
 
 
@@ -58,28 +61,27 @@ async def page(session: WriteSession, wanted: Filter, *, before: Key | None, lim
 
 def _listing(wanted: Filter) -> Listing[Job]:
     only = [wanted.only_project] if wanted.only_project is not None else []
-    # Projects first: there are few states, and each may have most of the jobs.
-    choices: list[tuple[InstrumentedAttribute[str], list[str]]] = [
-        (choice, list(dict.fromkeys(values)))
-        for choice, values in (
-            (Job.project, only),
-            (Job.project, wanted.projects),
-            (Job.kind, wanted.kinds),
-            (Job.state, wanted.states),
-        )
-        if values
-    ]
-    by_index = next((choice for choice in choices if len(choice[1]) <= _MAX_LANES), None)
+    named = {"project": only or wanted.projects, "kind": wanted.kinds, "state": wanted.states}
+    choices = {name: list(dict.fromkeys(values)) for name, values in named.items() if values}
+    indexed = next((names for names in _INDEXED if _num_lanes(names, choices) <= _MAX_LANES), ())
+    others = [getattr(Job, name).in_(values) for name, values in choices.items() if name not in indexed]
+    if only and wanted.projects:
+        others.append(Job.project.in_(wanted.projects))
+    if wanted.text:
+        others.append(job_search.matches(wanted.text))
+    lanes = product(*([getattr(Job, name) == value for value in choices[name]] for name in indexed))
     return Listing(
         table=Job,
         key=_KEY,
-        lanes=[by_index[0] == value for value in by_index[1]] if by_index is not None else [],
+        lanes=[and_(*lane) for lane in lanes] if indexed else [],
         ranges=_ranges(wanted),
-        others=[
-            *(choice[0].in_(choice[1]) for choice in choices if choice is not by_index),
-            *([job_search.matches(wanted.text)] if wanted.text else []),
-        ],
+        others=others,
     )
+
+
+def _num_lanes(names: Sequence[str], choices: Mapping[str, Sequence[str]]) -> float:
+    """Return how many lanes an index with these columns has; infinite if a column is not chosen."""
+    return math.prod(len(choices[name]) if name in choices else math.inf for name in names)
 
 
 def _ranges(wanted: Filter) -> list[ColumnElement[bool]]:

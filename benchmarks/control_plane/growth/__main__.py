@@ -14,6 +14,7 @@ import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from benchmarks.control_plane.engines import Engine
@@ -25,6 +26,8 @@ PARTS = ("reads", "ended_jobs", "large_sweep")
 
 
 def main() -> None:
+    # No line for each request.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", nargs="+", type=int, default=[10_000, 100_000])
     parser.add_argument("--trials", type=int, default=5_000)

@@ -134,7 +134,7 @@ def _registered(job_id: str) -> Rows:
                 "id": secrets.token_hex(6),
                 "name": f"data {number}",
                 "project": "project-1",
-                "data": {},
+                "data": {"type": "voc", "folder": "/data/voc"},
                 "created_at": now,
             }
             for number in range(_NUM_DATASETS)
@@ -142,7 +142,7 @@ def _registered(job_id: str) -> Rows:
         ModelVersion: [
             {
                 "project": "project-1",
-                "name": f"model {number}",
+                "name": f"model-{number}",
                 "version": 1,
                 "job_id": job_id,
                 "artifact": "best.pt",

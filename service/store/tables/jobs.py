@@ -18,6 +18,7 @@ class Job(Base):
         Index(None, "state", "created_at", "id"),
         Index(None, "created_at", "id"),
         Index(None, "project", "created_at", "id"),
+        Index(None, "project", "state", "created_at", "id"),
         Index(None, "kind", "created_at", "id"),
         Index(
             "ix_jobs_queue",
