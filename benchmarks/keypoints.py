@@ -93,7 +93,7 @@ def keypoint_error(path: Path, data: DataSpec) -> float:
     heads = detector.roi_heads
     assert isinstance(heads, KeypointHeads)
     samples, errors = iter(dataset.samples), []
-    for batch in evaluation_batches(dataset, checkpoint.input, batch_size=16):
+    for batch in (each.to("cpu") for each in evaluation_batches(dataset, checkpoint.input, batch_size=16)):
         pooled = heads.keypoint_roi_pool(detector.features(batch.images), batch.boxes)
         logits = heads.keypoint_predictor(heads.keypoint_head(pooled))
         for boxes, size, image_size, own in zip(

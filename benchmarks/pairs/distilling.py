@@ -55,7 +55,7 @@ def distil(
     checkpoint, _ = read_checkpoint(teacher_checkpoint)
     teacher, _ = checkpoint.build("teacher", str(teacher_checkpoint))
     dataset = open_dataset(eight_images(scene, data, work), "train", with_masks=scene is NUCLEI)
-    batch = next(TrainLoader(dataset, scene.input, batch_size=2, seed=0, workers=0).epoch(0))
+    batch = next(TrainLoader(dataset, scene.input, batch_size=2, seed=0, workers=0).epoch(0)).to("cpu")
     seed_everything(0)
     student = build_detector(settings_of(candidate, scene, values), len(dataset.categories)).train()
     distiller = Distiller(Fgd(scale=0.05), student, teacher)

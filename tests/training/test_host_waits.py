@@ -72,7 +72,7 @@ def waits(call: Callable[[], object]) -> Counter[str]:
 
 def batch() -> Batch:
     loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
-    return next(loader.epoch(0))
+    return next(loader.epoch(0)).to("cpu")
 
 
 def step_of(detector: AnyDetector, optimizer: OptimizerSpec) -> Callable[[], object]:

@@ -34,9 +34,11 @@ from fgd_core.spec.events import (
     ScaleChosen,
     Warned,
 )
+from fgd_core.spec.resources import Resources
 from fgd_core.spec.training import Ema, Sgd, StepSchedule, TrainingSpec
 from fgd_core.training.averaging import Average, Averages, ema_decay
 from fgd_core.training.distiller import Distillation
+from fgd_core.training.machine import default_loader_workers
 from fgd_core.training.optimizers import build_optimizer, learning_rate, parameter_groups
 from fgd_core.training.step import Learner, checked, training_step
 from fgd_core.training.window import StepWindow
@@ -49,7 +51,7 @@ NUM_CLASSES = len(open_dataset(SPEC.data, "train").categories)
 
 def batch() -> Batch:
     loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
-    return next(loader.epoch(0))
+    return next(loader.epoch(0)).to("cpu")
 
 
 def detector(norm: str = "batch") -> Detector:
@@ -386,3 +388,8 @@ def _poisoned_on_rank_1(folder: Path) -> list[Tensor]:
     finished = run.fit(spec.detector, detector, poison, None)
     assert finished.result is not None and finished.result.skipped_steps == 1
     return poison.seen
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "expected"), [(1, 0, 0), (8, 0, 0), (1, 1, 1), (8, 1, 7)])
+def test_loaders_follow_the_cpus_of_a_job_with_a_gpu(cpus: int, gpus: int, expected: int) -> None:
+    assert default_loader_workers(Resources(cpus=cpus, gpus=gpus)) == expected

@@ -34,7 +34,7 @@ def trained(method: Fgd | None, steps: int, optimizer_spec: AdamW | Sgd = AdamW(
     learner = Learner(student, distiller)
     optimizer = build_optimizer(optimizer_spec, [ParameterGroup([*learner.parameters()])])
     loader = TrainLoader(dataset, SPEC.input, batch_size=4, seed=0, workers=0)
-    for _, batch in zip(range(steps), loader.epoch(0), strict=False):
+    for _, batch in zip(range(steps), (batch.to("cpu") for batch in loader.epoch(0)), strict=False):
         training_step(learner, optimizer, batch, clip_norm=0.5, autocast_dtype=None, moment=Moment())
     return student.state_dict()
 
@@ -54,7 +54,7 @@ class TestDistiller:
 
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
-        batch = next(loader.epoch(0))
+        batch = next(loader.epoch(0)).to("cpu")
         distiller = Distiller(method, student, teacher, {"image": Silent()})
         total, parts = distiller(student.features(batch.images), batch, Moment())
         assert distiller.advice(batch) == []
@@ -65,7 +65,7 @@ class TestDistiller:
     def test_an_unsuitable_temperature_gets_one_advice_for_all_levels(self) -> None:
         student, teacher = build_detector(STUDENT, 8), build_detector(TEACHER, 8)
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
-        advice = Distiller(Fgd(temperature=1e-4), student, teacher).advice(next(loader.epoch(0)))
+        advice = Distiller(Fgd(temperature=1e-4), student, teacher).advice(next(loader.epoch(0)).to("cpu"))
         assert len(advice) == 1 and advice[0].count("set method.temperature to") == 1
 
     def test_with_weights_it_changes_the_student(self) -> None:
@@ -83,7 +83,7 @@ class TestDistiller:
         assert own and own.isdisjoint(id(p) for p in teacher.parameters())
         assert not any("backbone" in name or "teacher.b" in name for name in distiller.state_dict())
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
-        batch = next(loader.epoch(0))
+        batch = next(loader.epoch(0)).to("cpu")
         total, parts = distiller(student.features(batch.images), batch, Moment())
         total.backward()
         assert all(p.grad is None for p in teacher.parameters())
@@ -102,7 +102,12 @@ class TestNonFiniteLoss:
         loader = TrainLoader(open_dataset(SPEC.data, "train"), SPEC.input, batch_size=4, seed=0, workers=0)
         before = copy.deepcopy(dict(detector.named_parameters()))
         values = training_step(
-            Learner(detector), optimizer, next(loader.epoch(0)), clip_norm=35, autocast_dtype=None, moment=Moment()
+            Learner(detector),
+            optimizer,
+            next(loader.epoch(0)).to("cpu"),
+            clip_norm=35,
+            autocast_dtype=None,
+            moment=Moment(),
         )
         with pytest.raises(NonFiniteLossError) as caught:
             checked({name: value.item() for name, value in values.items()})

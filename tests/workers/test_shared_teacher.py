@@ -391,7 +391,7 @@ class TestWaiting:
         store, stats = TeacherStore("sweep", 10**7, tmp_path), SharingStats()
         with store.register_run() as position:
             maps = SharedMaps("k" * 64, own, loader, store=store, position=position, stats=stats, patience_s=1)
-            batches = loader.epoch(0)
+            batches = (batch.to("cpu") for batch in loader.epoch(0))
             with store.claim(f"{self.GROUP}.0"), pytest.raises(TimeoutError):
                 maps.maps(next(batches))
             assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
@@ -409,7 +409,7 @@ class TestWaiting:
         options: dict[str, Any] = {"store": store, "stats": stats, "patience_s": 1, "num_batches": 2}
         with store.register_run() as position:
             maps = SharedMaps("k" * 64, own, loader, position=position, **options)
-            first, second = next(loader.epoch(0)), next(loader.epoch(0, 1))
+            first, second = next(loader.epoch(0)).to("cpu"), next(loader.epoch(0, 1)).to("cpu")
             maps.maps(first)
             assert store._positions() == {self.GROUP: [1]}
             maps.maps(second)
