@@ -6,7 +6,7 @@ from `rolled_up_to` on are not valid; writing a point below `rolled_up_to` lower
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy import Select, and_, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -100,12 +100,14 @@ def extremes(series_id: int, first: int, last: int, width: int) -> Select[int, i
     )
     min_step = func.min(_POINTS.c.step).filter(_POINTS.c.value == ranges.c.lowest)
     max_step = func.min(_POINTS.c.step).filter(_POINTS.c.value == ranges.c.highest)
+    in_bucket = _POINTS.c.step.between(ranges.c.bucket * width, ranges.c.bucket * width + (width - 1))
+    # An outer join, because SQLite keeps its order: it looks the points of each bucket up by their key. For an inner
+    # join it compared each point with each bucket: 1.6 s in place of 0.06 s for 100,000 points in 500 buckets.
     return (
-        select(_POINTS.c.series_id, ranges.c.bucket, min_step, ranges.c.lowest, max_step, ranges.c.highest)
+        select(literal(series_id), ranges.c.bucket, min_step, ranges.c.lowest, max_step, ranges.c.highest)
         .select_from(ranges)
-        .join(_POINTS, _POINTS.c.step.between(ranges.c.bucket * width, ranges.c.bucket * width + (width - 1)))
-        .where(*of_curve)
-        .group_by(_POINTS.c.series_id, ranges.c.bucket, ranges.c.lowest, ranges.c.highest)
+        .outerjoin(_POINTS, and_(*of_curve, in_bucket))
+        .group_by(ranges.c.bucket, ranges.c.lowest, ranges.c.highest)
     )
 
 

@@ -4,11 +4,12 @@ import { get } from "./api.js";
 /** @typedef {import("./types.js").Series} Series */
 /** A curve: its points by increasing step. @typedef {{ name: string, steps: number[], values: number[] }} Curve */
 
-const POINTS = 1000;
+/** As many as a chart of this width can show; a zoom reads its range with as many again. */
+const POINTS = 300;
 /** Evaluations and steps are reported by different events; points so close before the newest one may come late. */
 const OVERLAP_STEPS = 20;
 /** Beyond this many points, a curve is read again in thinned form. */
-const MAX_POINTS = 6 * POINTS;
+const MAX_POINTS = 12 * POINTS;
 const END = 2 ** 53;
 
 /**
