@@ -24,7 +24,7 @@ from service.store import retention as store
 from service.store.retention import LastReceived, LongCurve, Rows
 from service.store.session import Database
 
-_PAGE_JOBS = 200
+_PAGE_JOBS = 1_000
 _MAX_SHOWN = 1000
 _POINT_BYTES = 20
 

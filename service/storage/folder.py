@@ -115,12 +115,17 @@ class FolderStorage(Storage):
     def local_path(self, path: str) -> Path | None:
         if not paths.is_plain(path):
             return None
-        place = self._root / path
-        try:
-            is_itself = place.resolve(strict=True) == self._root.resolve() / path
-            return place if is_itself and stat.S_ISREG(place.lstat().st_mode) else None
-        except (OSError, RuntimeError):
-            return None
+        place, mode = os.fspath(self._root), 0
+        # Part by part below the root, whose own path may contain links: a backup does so for each file.
+        for part in path.split("/"):
+            place = f"{place}/{part}"
+            try:
+                mode = os.lstat(place).st_mode
+            except OSError:
+                return None
+            if stat.S_ISLNK(mode):
+                return None
+        return Path(place) if stat.S_ISREG(mode) else None
 
     @contextmanager
     def local_copy(self, path: str, *, near: Path | None = None, max_bytes: int | None = None) -> Iterator[Path]:
