@@ -58,7 +58,7 @@ def batches(shapes: Shapes, epochs: int) -> list[Batch]:
     dataset = ShapesDataset(shapes, "train", with_keypoints=True)
     depth = picture_folder(shapes, DEPTH, "train", dataset.samples)
     loader = TrainLoader(dataset, INPUT, batch_size=4, seed=0, workers=0, pictures=[depth])
-    return [batch for epoch in range(epochs) for batch in loader.epoch(epoch)]
+    return [batch.to("cpu") for epoch in range(epochs) for batch in loader.epoch(epoch)]
 
 
 def test_image_and_depth_map_have_the_same_crop_and_flip() -> None:
