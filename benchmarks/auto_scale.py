@@ -66,7 +66,9 @@ def student_spec(case: Case, teacher: Path, epochs: int) -> dict[str, Any]:
     """Return the spec of a run; the scale 0 trains without distillation."""
     spec: dict[str, Any] = yaml.safe_load((SPECS / "distilled.yaml").read_text())
     setting = SETTINGS[case.setting]
-    spec["student"] |= setting.student
+    # A student of another kind has no norms of a RetinaNet's heads to set.
+    shared = {key: value for key, value in spec["student"].items() if key != "head_norm" or not setting.student}
+    spec["student"] = shared | dict(setting.student)
     spec["teacher"] = {"checkpoint": str(teacher), "gate": "keys"}
     spec["method"] = {**setting.method, "scale": case.scale}
     spec["training"] |= {"epochs": epochs, "evaluate_every": epochs}
