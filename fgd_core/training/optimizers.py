@@ -84,7 +84,7 @@ def update_unless(is_bad: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
     The optimiser must be fused.
     """
-    optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+    optimizer.found_inf = is_bad.to(torch.float32)  # type: ignore[attr-defined]
     optimizer.step()
 
 

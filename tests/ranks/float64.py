@@ -39,12 +39,17 @@ class _Float64(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         if func is Tensor.float:
             func = Tensor.double
+        if func in _FUSED:
+            kwargs = {**(kwargs or {}), "found_inf": (kwargs or {})["found_inf"].to(torch.float32)}
         found = func(*map(_wide, args), **{name: _wide(value) for name, value in (kwargs or {}).items()})
         return found.double() if func in _FROM_OUTSIDE and found.dtype is torch.float32 else found
 
 
 _FROM_OUTSIDE = {torch.from_numpy, Tensor.to}
 """Functions through which float32 numbers of NumPy and of other threads arrive."""
+
+_FUSED = {torch._fused_sgd_, torch._fused_adamw_}
+"""Updates of weights; their flag is float32 for weights of any type."""
 
 
 def _wide(value: Any) -> Any:

@@ -393,7 +393,7 @@ class TestWaiting:
             maps = SharedMaps("k" * 64, own, loader, store=store, position=position, stats=stats, patience_s=1)
             batches = (batch.to("cpu") for batch in loader.epoch(0))
             with store.claim(f"{self.GROUP}.0"), pytest.raises(TimeoutError):
-                maps.maps(next(batches))
+                maps.maps(next(batches).to("cpu"))
             assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
             assert (stats.ahead, stats.shared) == (len(ahead), 0)
             # They are the maps of the next batches.
