@@ -21,7 +21,7 @@ def normalised_pixels(pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> Tenso
         its convolutions are fastest with.
     """
     layout = torch.channels_last if pixels.is_cuda else torch.contiguous_format
-    images = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device, memory_format=layout)
+    images = torch.empty_like(pixels, dtype=torch.float32, memory_format=layout)
     for channel, (mean, deviation) in enumerate(zip(MEAN, STD, strict=True)):
         # With numbers, not with a tensor of them: the host would wait until it is on the device.
         torch.sub(pixels[:, channel], mean, out=images[:, channel]).div_(deviation)

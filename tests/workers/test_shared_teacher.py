@@ -397,7 +397,7 @@ class TestWaiting:
             assert [number for number in range(12) if store.has(self.GROUP, number)] == ahead
             assert (stats.ahead, stats.shared) == (len(ahead), 0)
             # They are the maps of the next batches.
-            for batch in batches:
+            for batch in (each.to("cpu") for each in batches):
                 assert all(map(torch.equal, maps.maps(batch), own.maps(batch)))
         assert stats.shared == len(ahead)
 
