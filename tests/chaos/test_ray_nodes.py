@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import RayCluster, Submission
 from tests.chaos.ray_nodes import RayNodes
 from tests.cluster.runs import eventually
@@ -44,5 +45,13 @@ async def test_a_run_whose_node_dies_fails_and_its_log_is_lost(ray: RayNodes) ->
         ray.add_node()
         found = await eventually(lambda: cluster.job(submission.submission_id), lambda job: job is None or job.is_over)
         assert found is not None and found.status == "FAILED"
-        assert (await cluster.logs(submission.submission_id)).size_bytes == 0
+
+        async def size_of_log() -> int | None:
+            try:
+                return (await cluster.logs(submission.submission_id)).size_bytes
+            except ClusterError:
+                # Ray knows sooner that the run has failed than that its node is dead.
+                return None
+
+        assert await eventually(size_of_log, lambda size: size is not None) == 0
         await eventually(cluster.capacity, lambda capacity: capacity.cpus_total == 1)

@@ -36,12 +36,19 @@ INPUT = InputSpec(shorter_px=64, longer_px=64, flip_probability=0.5, augment=(Ra
 Job = TypeVar("Job", TrainSpec, DistillSpec)
 
 
+class Seen(list[Tensor]):
+    """Images that a teacher and all its copies have seen: a distiller runs a copy with folded norms."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Seen":
+        return self
+
+
 class Recording(KeypointRcnn):
     """A teacher that keeps the images that it sees."""
 
     def __init__(self, settings: spec.KeypointRcnn, num_classes: int) -> None:
         super().__init__(settings, num_classes)
-        self.seen: list[Tensor] = []
+        self.seen = Seen()
 
     def features(self, images: Tensor) -> list[Tensor]:
         self.seen.append(images)
