@@ -1,4 +1,4 @@
-"""Chooses the engine of COCO's evaluation: hotcoco, or pycocotools where hotcoco is not installed.
+"""Chooses the engine of COCO's evaluation: hotcoco, or pycocotools where hotcoco is not installed or cannot work.
 
 Both compute the same precision and recall, to the bit; hotcoco is about 50 times as fast.
 """
@@ -23,5 +23,7 @@ def curves(columns: Columns) -> Curves:
     Raises:
         Stopped: the run was asked to stop; hotcoco is too fast to check.
     """
-    engine: Engine = pycocotools_engine.curves if hotcoco_engine is None else hotcoco_engine.curves
+    engine: Engine = pycocotools_engine.curves
+    if hotcoco_engine is not None and hotcoco_engine.is_usable():
+        engine = hotcoco_engine.curves
     return engine(columns)

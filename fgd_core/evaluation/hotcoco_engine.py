@@ -13,8 +13,22 @@ _Shapes: TypeAlias = list[dict[str, object] | list[list[float]]] | None
 """Run lengths or polygons, as hotcoco takes them."""
 
 
+_with_threads: set[int] = set()
+"""Ids of the processes that have started hotcoco's thread pool: this one, or one that it was forked from."""
+
+
+def is_usable() -> bool:
+    """Return whether hotcoco works in this process.
+
+    It does not in a process that was forked after an evaluation: the pool's threads are not copied, and an evaluation
+    would wait for them for ever.
+    """
+    return not _with_threads or os.getpid() in _with_threads
+
+
 def curves(columns: Columns) -> Curves:
     """Match and accumulate; see `fgd_core.evaluation.engine.curves`."""
+    _with_threads.add(os.getpid())
     # Its thread pool starts at the first evaluation, with a thread for each core of the machine unless told otherwise.
     os.environ.setdefault("RAYON_NUM_THREADS", str(torch.get_num_threads()))
     truth, found = _annotated(columns) if columns.overlap == "keypoints" else _arrays(columns)

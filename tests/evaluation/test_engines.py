@@ -1,5 +1,8 @@
 """hotcoco and our matching, held equal to pycocotools on drawn evaluations: to the bit, not to a tolerance."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import hotcoco
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,7 @@ from fgd_core.evaluation.coco import coco_scores
 from fgd_core.evaluation.columns import Columns, Overlap, columns_of
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.evaluation.matches import Matches, match
+from fgd_core.spec.results import Scores
 
 SIDE_PX = 64
 SEEDS = st.integers(0, 2**32 - 1)
@@ -144,6 +148,18 @@ class TestCurves:
         scores = coco_scores(drawn, drawn.found)
         monkeypatch.setattr(engine, "hotcoco_engine", None)
         assert coco_scores(drawn, drawn.found) == scores and scores.ap is not None
+
+    def test_a_process_that_was_forked_after_an_evaluation_evaluates_as_well(self) -> None:
+        """Without hotcoco: its threads are not in the copy, which would wait for them for ever."""
+        drawn = Drawn(3)
+        scores = coco_scores(drawn, drawn.found)
+        with ProcessPoolExecutor(1, get_context("fork")) as pool:
+            assert pool.submit(_scores_of, 3).result(60) == scores
+
+
+def _scores_of(seed: int) -> Scores:
+    drawn = Drawn(seed)
+    return coco_scores(drawn, drawn.found)
 
 
 class TestMatches:
