@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.data.coco import CocoDataset
 from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
-import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core import confined
 from fgd_core.data import jpeg_headers
 from fgd_core.data.image_faults import HEAD_BYTES, Unusable, find_fault

@@ -5,7 +5,7 @@ import os
 import sys
 from asyncio.subprocess import Process
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 LIMIT_S = 600.0
 SECRETS = ("FGD_", "AWS_", "RAY_", "OTEL_")
 """Prefixes of environment variables that the process does not get."""
+_COMPARE, _SWEEP_REPORT = ("-m", "service.compare"), ("-m", "service.compare.sweep_report")
 _MAX_CACHED = 16
 _PATHS = {side: {"__all__": {"path"}} for side in ("first", "second")}
 _ERRORS: dict[str, type[FgdError]] = {error.code: error for error in (NotComparableError, SpecError)}
@@ -46,7 +47,7 @@ class Statistics:
         key = request.model_dump_json(exclude=_PATHS)
         async with self._comparing:
             if key not in self._comparisons:
-                async with _process("service.compare") as process:
+                async with _process(_COMPARE) as process:
                     found = (await _answer(process, request)).comparison
                 assert found is not None
                 self._comparisons[key] = found
@@ -63,7 +64,7 @@ class Statistics:
         Raises:
             FgdError: the process died, or took longer than ten minutes.
         """
-        async with self._reporting, _process("service.compare.sweeps") as process:
+        async with self._reporting, _process(_SWEEP_REPORT) as process:
             request = await read()
             found = (await _answer(process, request)).sweep_report
         assert found is not None
@@ -71,9 +72,10 @@ class Statistics:
 
 
 @asynccontextmanager
-async def _process(module: str) -> AsyncIterator[Process]:
+async def _process(command: Sequence[str]) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module),
+        sys.executable,
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -19,8 +19,8 @@ from service.storage import threads
 from service.storage.base import BLOCK_BYTES, Storage
 from service.storage.choosing import storage_of
 from service.store import dump, migrate
-from service.store.json_values import JsonObject
 from service.store.session import Database
+from service.store.tables.json_values import JsonObject
 
 _RESTORING = ".restoring"
 """Exists in the storage while a restore copies files. If the restore is killed, the next one may start over."""

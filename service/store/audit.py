@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import insert
 
 from service.store import newest_first
-from service.store.json_values import JsonObject
 from service.store.newest_first import Listing, Page
 from service.store.statements import core
 from service.store.tables import AuditEntry, table_of
+from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
 
 _INSERT = insert(table_of(AuditEntry))

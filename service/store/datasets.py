@@ -14,8 +14,8 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.results import ErrorReport
 from service.jobs.lifecycle import OVER, is_over
-from service.store.json_values import storable
 from service.store.tables import Dataset, Job, JobDataset
+from service.store.tables.json_values import storable
 from service.store.write_session import WriteSession
 
 CHECK_KIND: str = CheckDataSpec.model_fields["kind"].default

@@ -8,8 +8,8 @@ from itertools import islice
 from sqlalchemy import JSON, Connection, DateTime, Integer, MetaData, Table, event, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.store.json_values import JsonObject
 from service.store.tables import Base, SchemaFloor, UtcDateTime
+from service.store.tables.json_values import JsonObject
 
 _CHUNK_ROWS = 2_000
 

@@ -10,9 +10,9 @@ from sqlalchemy import insert, select, update
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState, StoredEvent
-from service.store.json_values import JsonObject, storable
 from service.store.statements import core, mark_changed, transaction_number
 from service.store.tables import Event, Job, table_of
+from service.store.tables.json_values import JsonObject, storable
 from service.store.write_session import WriteSession
 
 # The kind becomes a field of an SSE message, in which a line break would start another field.

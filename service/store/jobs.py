@@ -21,9 +21,9 @@ from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets, can_halve
 from service.store import datasets, deletion, events, webhooks
-from service.store.json_values import JsonObject
 from service.store.statements import mark_changed
 from service.store.tables import Attempt, Job, JobDependency
+from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
 
 Columns: TypeAlias = dict[InstrumentedAttribute[Any], Any]

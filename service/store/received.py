@@ -10,7 +10,7 @@ from fgd_core.spec.attempts import EventBatch, ReportedEvent
 from fgd_core.spec.events import RUN_EVENT, MetricsLogged, RunEvent
 from fgd_core.spec.trials import TrialEvent
 from service.jobs.points import Points, points_of
-from service.store.json_values import JsonObject, storable
+from service.store.tables.json_values import JsonObject, storable
 
 _METRICS = MetricsLogged.model_fields["kind"].default
 _OF_TRIAL = TrialEvent.model_fields["kind"].default

@@ -24,11 +24,11 @@ from service.jobs.lifecycle import Reason
 from service.jobs.outcome import Step, after_run_finished
 from service.jobs.points import Points, points_of
 from service.store import artifacts, attempts, datasets, events, jobs, metrics, points_fast_path, received, runs, tokens
-from service.store.json_values import storable
 from service.store.received import ReceivedEvent
 from service.store.runs import Run
 from service.store.session import Database
 from service.store.tables import Attempt, Job
+from service.store.tables.json_values import storable
 from service.store.write_session import WriteSession
 
 # Frequent batches prove that a run is alive; each of them need not write a heartbeat.

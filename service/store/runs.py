@@ -12,9 +12,9 @@ from fgd_core.spec.events import JobState
 from service.errors import UnauthorizedError
 from service.jobs.lifecycle import ON_CLUSTER
 from service.store import attempts, jobs, tokens
-from service.store.json_values import JsonObject
 from service.store.statements import core
 from service.store.tables import Attempt, Job, table_of
+from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
 
 # Read without the ORM, which would take half of the time of a batch.

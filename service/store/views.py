@@ -7,8 +7,8 @@ from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView
 from service import links
 from service.store import artifacts, attempts, jobs
 from service.store.attempts import ran_s
-from service.store.json_values import JsonObject
 from service.store.tables import Artifact, Attempt, Job, JobDependency, columns
+from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
 
 

@@ -56,7 +56,7 @@ PROCESSES: Mapping[str, frozenset[str]] = {
     "service.client.child": frozenset({"service.client.cli"}),
     "service.client.commands.predict": frozenset({"fgd_core"}),
     "service.client.commands.weights": frozenset({"fgd_core"}),
-    "service.compare.process": frozenset({"service.compare"}),
+    "service.compare.process": frozenset({"service.compare", "service.compare.sweep_report"}),
     "service.dispatcher.growing": frozenset({"workers.demand"}),
     "service.dispatcher.local": frozenset({"ray.scripts.scripts"}),
     "service.dispatcher.submitting": frozenset({"workers"}),

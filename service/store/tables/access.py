@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.store.json_values import JsonObject
 from service.store.tables.base import Base, RowNumber
+from service.store.tables.json_values import JsonObject
 
 
 class Project(Base):

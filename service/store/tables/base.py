@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase
 
 from fgd_core.spec.events import JobState
-from service.store.json_values import JsonObject
+from service.store.tables.json_values import JsonObject
 
 
 class UtcDateTime(TypeDecorator[datetime]):

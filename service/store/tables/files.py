@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.store.json_values import JsonObject
 from service.store.tables.base import Base
+from service.store.tables.json_values import JsonObject
 
 
 class Dataset(Base):

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fgd_core.spec.events import JobState
-from service.store.json_values import JsonObject
 from service.store.tables.base import Base, index_of_few
+from service.store.tables.json_values import JsonObject
 
 
 class Job(Base):
