@@ -6,7 +6,7 @@ from sqlalchemy import func, inspect, select
 
 from service.settings import Settings
 from service.store import deletion
-from service.store.tables import Base, Job, JobCount
+from service.store.tables import Base, Job, JobCount, JobKindCount
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ async def num_rows(plane: ControlPlane) -> dict[str, int]:
             table.name: await session.scalar(select(func.count()).select_from(table)) or 0
             for table in Base.metadata.sorted_tables
         }
-        counted[JobCount.__tablename__] = await session.scalar(select(func.sum(JobCount.num_jobs))) or 0
+        for table in (JobCount, JobKindCount):
+            counted[table.__tablename__] = await session.scalar(select(func.sum(table.num_jobs))) or 0
     return {
         name: rows for name, rows in counted.items() if rows and name not in ("audit_entries", "leases", "schema_floor")
     }

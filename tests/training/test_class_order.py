@@ -37,9 +37,10 @@ class TestOutputs:
         with torch.no_grad():
             own = teacher.predict(teacher.features(given.images), given.image_sizes)
         assert isinstance(outputs, DenseOutputs) and type(outputs) is type(own)
+        # The distiller folds the teacher's norms into its convolutions, which rounds otherwise.
         for level, expected in zip(outputs.logits, own.logits, strict=True):
-            assert level.equal(expected[..., ORDER])
-        assert outputs.boxes().equal(own.boxes())
+            torch.testing.assert_close(level, expected[..., ORDER], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(outputs.boxes(), own.boxes(), rtol=1e-5, atol=1e-4)
 
     @pytest.mark.parametrize("kind", ["faster_rcnn", "cascade_rcnn"])
     def test_of_regions_have_the_background_and_the_datas_classes(self, kind: str) -> None:
