@@ -9,6 +9,7 @@ delete.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -33,6 +34,7 @@ MIN_BYTES = 2**20
 """A smaller annotation file is read in a moment, and gets no cache."""
 
 _FOLDER, _SUFFIX = ".fgd", ".safetensors"
+_ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _CATEGORIES = TypeAdapter(tuple[Category, ...])
 
 
@@ -116,8 +118,10 @@ def _places(annotations: Path) -> Iterator[Path]:
     folder = cache_folder()
     if folder is None:
         return
-    if VARIABLE not in os.environ:
-        yield annotations.absolute().parent / _FOLDER
+    beside = annotations.absolute().parent
+    # In a container, most programs run as an administrator, who may write everywhere: a read-only folder is meant so.
+    if VARIABLE not in os.environ and beside.stat().st_mode & _ANY_WRITE:
+        yield beside / _FOLDER
     yield folder / "data"
 
 

@@ -164,8 +164,15 @@ class TestACache:
         assert not _is_cached(folder.open())
         assert _caches(folder) == []
 
-    def test_lies_with_the_user_if_the_data_is_read_only(self, folder: CocoFolder, tmp_path: Path) -> None:
-        (folder.annotations_file.parent / ".fgd").write_text("in the way, also for root")
+    @pytest.mark.parametrize("why", ["read-only, also for root", "a file is in the way"])
+    def test_lies_with_the_user_if_it_cannot_lie_beside_the_data(
+        self, folder: CocoFolder, tmp_path: Path, why: str
+    ) -> None:
+        beside = folder.annotations_file.parent
+        if why == "a file is in the way":
+            (beside / ".fgd").write_text("")
+        else:
+            beside.chmod(0o555)
         assert _is_cached(folder.open())
         assert _is_cached(folder.reopen())
         assert len([*(tmp_path / "home").rglob("*.safetensors")]) == 1
