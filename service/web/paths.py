@@ -1,14 +1,17 @@
 """The addresses of the page, its files and its session."""
 
 import re
+from collections.abc import Mapping
 
 SESSION_PATH = "/v1/session"
 COOKIE = "fgd_session"
 FILES = "/web"
 """Each file is at `/web/<version>/<name>`."""
-PAGES = ("/", "/jobs/{job_id}")
-"""Addresses that show the page; its router decides what it shows there. A page of its own is a row here and a row in
-`static/app.js`."""
+PAGES: Mapping[str, str] = {
+    "/": "pages/jobs.js",
+    "/jobs/{job_id}": "pages/job.js",
+}
+"""Addresses that show the page, and the module that draws it there; `static/app.js` has the same rows."""
 
 _PAGE = re.compile("|".join(re.sub(r"{\w+}", "[^/]+", page) for page in PAGES))
 

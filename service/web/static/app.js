@@ -6,20 +6,30 @@ import { pause } from "./core/timing.js";
 import { applyTheme } from "./core/theme.js";
 import { h } from "./ui/html.js";
 import { showHeader } from "./pages/header.js";
-import { jobPage } from "./pages/job.js";
-import { jobsPage } from "./pages/jobs.js";
 import { signInPage } from "./pages/sign_in.js";
 
-/** All pages; `PAGES` in `service/web/paths.py` has the same paths. @type {import("./core/router.js").Route[]} */
+/**
+ * All pages; each module is loaded when its page is opened. `PAGES` in `service/web/paths.py` has the same rows.
+ * @type {import("./core/router.js").Route[]}
+ */
 const ROUTES = [
-  { path: /^\/$/, open: jobsPage },
-  { path: /^\/jobs\/([^/]+)$/, open: jobPage },
+  { path: /^\/$/, load: () => import("./pages/jobs.js") },
+  { path: /^\/jobs\/([^/]+)$/, load: () => import("./pages/job.js") },
 ];
 const FOREVER = new AbortController().signal;
 const RETRY_MS = 2000;
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
-const router = new Router(ROUTES, main, () => ({ title: "Not found – fgd", element: h("h1", {}, "There is no such page.") }));
+const router = new Router(ROUTES, main, {
+  unknown: () => ({ title: "Not found – fgd", element: h("h1", {}, "There is no such page.") }),
+  failed: () => ({ title: "Not loaded – fgd", element: notLoaded() }),
+});
+
+/** The server is away, or has been updated since this tab loaded its first modules. */
+function notLoaded() {
+  const reload = h("button", { type: "button", on: { click: () => location.reload() } }, "Load again");
+  return h("div", { className: "notice bad", role: "alert" }, h("p", {}, "The server did not send this page. It may be away, or it was updated."), reload);
+}
 
 function askForToken() {
   router.close();

@@ -15,7 +15,10 @@ import { Store } from "./store.js";
  * @typedef {(context: Context) => { title: string, element: HTMLElement }} Page
  */
 
-/** @typedef {{ path: RegExp, open: Page }} Route */
+/** A page and its module, which is loaded when it is opened. @typedef {{ path: RegExp, load: () => Promise<{ open: Page }> }} Route */
+
+/** The path that is shown, without the base. */
+export const place = new Store(location.pathname.slice(BASE.length));
 
 /**
  * The part of the address behind `?`: filters, sorting and whatever else a link must show again.
@@ -66,30 +69,35 @@ export class Router {
   /**
    * @param {Route[]} routes
    * @param {HTMLElement} main Holds the page.
-   * @param {Page} unknown Opens if no route matches.
+   * @param {{ unknown: Page, failed: Page }} others `unknown` opens if no route matches, `failed` if a page cannot be loaded.
    */
-  constructor(routes, main, unknown) {
+  constructor(routes, main, others) {
     this.#routes = routes;
     this.#main = main;
-    this.#unknown = unknown;
+    this.#others = others;
     addEventListener("popstate", () => this.#follow());
     document.addEventListener("click", (event) => this.#onClick(event));
   }
 
   #routes;
   #main;
-  #unknown;
+  #others;
 
-  /** Show the page of the present address anew. */
-  open() {
-    this.close();
+  /** Show the page of the present address anew. The page before stays on the screen until then. */
+  async open() {
+    this.#page?.abort();
+    const page = new AbortController();
+    this.#page = page;
     this.#path = location.pathname;
-    this.#page = new AbortController();
     this.#query = new Query();
-    const { open, parts } = this.#match(this.#path);
-    const { title, element } = open({ parts, query: this.#query, life: this.#page.signal });
+    place.set(this.#path.slice(BASE.length));
+    const { load, parts } = this.#match(place.value);
+    const { open } = await load().catch(() => ({ open: this.#others.failed }));
+    if (page.signal.aborted) return;
+    const { title, element } = open({ parts, query: this.#query, life: page.signal });
     document.title = title;
     this.#main.replaceChildren(element);
+    scrollTo(0, 0);
   }
 
   /** End the page. */
@@ -99,13 +107,13 @@ export class Router {
     this.#main.replaceChildren();
   }
 
-  /** @param {string} path */
+  /** @param {string} path Without the base. */
   #match(path) {
-    for (const { path: pattern, open } of this.#routes) {
-      const found = pattern.exec(path.slice(BASE.length));
-      if (found) return { open, parts: found.slice(1).map((part) => decodeURIComponent(part)) };
+    for (const { path: pattern, load } of this.#routes) {
+      const found = pattern.exec(path);
+      if (found) return { load, parts: found.slice(1).map((part) => decodeURIComponent(part)) };
     }
-    return { open: this.#unknown, parts: [] };
+    return { load: async () => ({ open: this.#others.unknown }), parts: [] };
   }
 
   #follow() {
@@ -127,6 +135,5 @@ export class Router {
     history.pushState(null, "", link.href);
     this.open();
     this.#main.focus({ preventScroll: true });
-    scrollTo(0, 0);
   }
 }

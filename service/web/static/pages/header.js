@@ -1,9 +1,15 @@
 // @ts-check
 import { BASE, SIGNED_OUT } from "../core/api.js";
 import { connection } from "../core/follow.js";
+import { place } from "../core/router.js";
 import { session, signOut } from "../core/session.js";
 import { switchTheme, theme, THEME_CHANGED } from "../core/theme.js";
 import { fill, h } from "../ui/html.js";
+
+/** Pages with a link in the header, in its order: address and name. */
+const PAGES = [
+  ["/", "Jobs"],
+];
 
 /** @type {Record<import("../core/follow.js").Connection, string>} */
 const CONNECTIONS = { connecting: "connecting", live: "live", away: "server away; reconnecting" };
@@ -13,11 +19,15 @@ export function showHeader(header, life) {
   const live = h("span", { className: "connection", role: "status" });
   const who = h("span", { className: "who" });
   const themes = h("button", { type: "button", on: { click: switchTheme } });
+  const links = PAGES.map(([path, name]) => h("a", { href: `${BASE}${path}` }, name));
   fill(
     header, h("a", { className: "brand", href: `${BASE}/` }, "fgd"),
-    h("nav", { "aria-label": "Pages" }, h("a", { href: `${BASE}/` }, "Jobs"), h("a", { href: `${BASE}/ray/`, target: "_blank" }, "Ray"), h("a", { href: `${BASE}/docs`, target: "_blank" }, "API")),
+    h("nav", { "aria-label": "Pages" }, links, h("a", { href: `${BASE}/ray/`, target: "_blank" }, "Ray"), h("a", { href: `${BASE}/docs`, target: "_blank" }, "API")),
     live, who, themes,
   );
+  place.watch((path) => {
+    for (const link of links) link.ariaCurrent = link.pathname === `${BASE}${path}` ? "page" : null;
+  }, life);
   connection.watch((state) => { live.textContent = CONNECTIONS[state]; live.dataset.state = state; }, life);
   session.watch((user) => fill(who, user !== null && userParts(user)), life);
   const showTheme = () => { themes.textContent = `Colours: ${theme()}`; };

@@ -21,7 +21,7 @@ const CHANGES = ["state_changed", "priority_changed", "attempt_started", "artifa
 const READ_MS = 500;
 
 /** The page of one job. @param {import("../core/router.js").Context} context */
-export function jobPage({ parts: [jobId], query, life }) {
+export function open({ parts: [jobId], query, life }) {
   return { title: `${jobId} – fgd`, element: new JobPage(jobId, query, life).element };
 }
 

@@ -22,7 +22,7 @@ const REFRESH_MS = 1000;
 const QUEUE_MS = 3000;
 
 /** The page of all jobs. @param {Context} context */
-export function jobsPage({ query, life }) {
+export function open({ query, life }) {
   return { title: "Jobs – fgd", element: new JobsPage(query, life).element };
 }
 

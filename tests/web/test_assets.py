@@ -1,0 +1,36 @@
+"""The files of the page, without a browser."""
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+
+from service.web import assets
+from service.web.paths import PAGES
+
+MAX_BYTES = 150_000
+STATIC = Path(assets.__file__).parent / "static"
+
+
+@pytest.mark.parametrize("page", sorted(set(PAGES.values())))
+def test_a_page_with_all_that_it_imports_is_small(page: str) -> None:
+    sizes = {name: len(assets.assets()[name].content) for name in assets.needed(page)}
+    assert {"app.js", "core/api.js", "style/1_base.css", page} <= set(sizes)
+    assert sum(sizes.values()) < MAX_BYTES, sizes
+
+
+def test_browser_and_server_know_the_same_pages() -> None:
+    rows = re.findall(r'path: /\^(.*)\$/, load: \(\) => import\("\./(.+)"\)', (STATIC / "app.js").read_text())
+    in_browser = {path.replace("\\/", "/").replace("([^/]+)", "{}"): module for path, module in rows}
+    assert in_browser == {re.sub(r"{\w+}", "{}", path): module for path, module in PAGES.items()}
+
+
+def test_a_page_imports_no_other_page() -> None:
+    for page in PAGES.values():
+        assert set(assets.needed(page)) & set(PAGES.values()) == {page}
+
+
+def test_packed_files_are_the_same_files() -> None:
+    for asset in assets.assets().values():
+        assert gzip.decompress(asset.packed) == asset.content
