@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
+from fgd_core.spec.dimensions import Dimension, FieldPath
 from fgd_core.spec.events import JobState
 from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
 from fgd_core.spec.results import ErrorReport, RunResult
@@ -298,6 +299,8 @@ class SweepReport(Fact):
     name: str
     state: JobState
     spec: SweepSpec
+    dimensions: dict[FieldPath, Dimension] = Field(default={})
+    """The searched dimensions by field of the base, also if the space of `spec` is a preset."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -324,6 +327,7 @@ class SweepReport(Fact):
     spent: Spent
     best_so_far: list[CostPoint]
     trials: list[TrialView] = Field(default=[])
+    """Empty if the request left them out."""
 
     def _repr_html_(self) -> str:
         return notebook.sentences(self.verdict) + trials_as_html(self.trials)

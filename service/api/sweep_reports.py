@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,9 +20,14 @@ from service.reports.sweep_csv import render_sweep_csv
 from service.reports.sweep_html import render_sweep_html
 from service.store.tables import Job
 
-Form = Literal["json", "html", "csv"]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
-_MAX_KEPT = 16
+Form = Literal["json", "findings", "html", "csv"]
+"""`findings` is `json` without the trials."""
+
+_MAX_REPORTS = 4
+_MAX_TEXTS = 16
 """Of up to 10 MB."""
 
 
@@ -33,7 +38,6 @@ class Version(NamedTuple):
     version: int
     last_sequence: int
     dashboard_url: str | None
-    form: Form
 
 
 class SweepReports:
@@ -43,7 +47,9 @@ class SweepReports:
         self._statistics = statistics
         self._studies = studies
         self._clock = clock
-        self._kept: OrderedDict[Version, str] = OrderedDict()
+        self._reports: OrderedDict[Version, SweepReport] = OrderedDict()
+        self._texts: OrderedDict[tuple[Version, Form], str] = OrderedDict()
+        self._turn = asyncio.Lock()
 
     async def request(self, session: AsyncSession, job: Job, view: JobView) -> SweepReportRequest:
         """Read what the report on a sweep is made of.
@@ -59,26 +65,37 @@ class SweepReports:
         trials = await self._studies.trials(session, job, view.spec)
         return SweepReportRequest(job=view, trials=trials, now=self._clock())
 
-    def kept(self, version: Version) -> str | None:
+    def kept(self, version: Version, form: Form) -> str | None:
         """Return a rendered report; None if it has to be made."""
-        if version in self._kept:
-            self._kept.move_to_end(version)
-        return self._kept.get(version)
+        return _used(self._texts, (version, form))
 
-    async def make(self, version: Version, read: Callable[[], Awaitable[SweepReportRequest]]) -> str:
-        """Make and render a report.
+    async def make(self, version: Version, form: Form, read: Callable[[], Awaitable[SweepReportRequest]]) -> str:
+        """Render a report, which is made only once for all forms.
 
         Args:
             read: calls `request` in a session of its own; what it reads may be newer than `version`.
         Raises:
             FgdError: see `Statistics.sweep_report`.
         """
-        report = await self._statistics.sweep_report(read)
-        text = await asyncio.to_thread(_rendered, report, version.form)
-        self._kept[version] = text
-        while len(self._kept) > _MAX_KEPT:
-            self._kept.popitem(last=False)
+        # A page asks for several forms at once; the first request makes the report for all of them.
+        async with self._turn:
+            report = _used(self._reports, version) or await self._statistics.sweep_report(read)
+            _keep(self._reports, version, report, most=_MAX_REPORTS)
+        text = await asyncio.to_thread(_rendered, report, form)
+        _keep(self._texts, (version, form), text, most=_MAX_TEXTS)
         return text
+
+
+def _used(kept: OrderedDict[Key, Value], key: Key) -> Value | None:
+    if key in kept:
+        kept.move_to_end(key)
+    return kept.get(key)
+
+
+def _keep(kept: OrderedDict[Key, Value], key: Key, value: Value, *, most: int) -> None:
+    kept[key] = value
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _rendered(report: SweepReport, form: Form) -> str:
@@ -87,4 +104,6 @@ def _rendered(report: SweepReport, form: Form) -> str:
             return render_sweep_html(report)
         case "csv":
             return render_sweep_csv(report)
+        case "findings":
+            return report.model_dump_json(exclude={"trials"})
     return responses.as_json(report, "trials")

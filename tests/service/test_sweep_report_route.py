@@ -100,3 +100,10 @@ async def test_it_cannot_be_combined_with_other_jobs(
     answer = await plane.http.get(f"/v1/jobs/{first}/report", params={"with": second})
     assert (answer.status_code, answer.json()["code"]) == (422, "spec")
     assert "cannot show other jobs" in answer.json()["detail"]
+
+
+async def test_findings_leave_the_trials_out(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+    answer = await plane.http.get(f"/v1/jobs/{sweep[0]}/report", params={"trials": False})
+    report = SweepReport.model_validate_json(answer.text)
+    assert (report.trials, report.standings[0].trial) == ([], 0)
+    assert report.dimensions[RATE].type == "log_uniform"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +16,8 @@ from service import links
 from service.api import responses, stored_files
 from service.api.access import JobId, Reader, visible_job
 from service.api.deps import Services, ServicesDep
-from service.api.sweep_reports import Form, Version
+from service.api.sweep_reports import Form as SweepForm
+from service.api.sweep_reports import Version
 from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
@@ -40,6 +41,7 @@ MAX_SAMPLES_BYTES = 8_000_000
 MAX_FILE_BYTES = 32_000_000
 """Of the files that show the worst images."""
 
+Form = Literal["json", "html", "csv"]
 _FORMS: Mapping[str, Form] = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
 
 
@@ -59,6 +61,7 @@ async def get_report(
     ] = None,
     form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`")] = None,
     accept: Annotated[str, Header(description="Without `format`, the first known media type decides")] = "*/*",
+    trials: Annotated[bool, Query(description="False: JSON of a sweep has its findings and not its trials")] = True,
 ) -> Response:
     """Return the report of a job, and of the jobs named by `with`, as JSON, as one HTML file or as CSV.
 
@@ -73,13 +76,14 @@ async def get_report(
         if sweep is not None:
             _check_alone(sweep, rows)
             url = _dashboard_url(await attempts.of_job(session, sweep.id), services.settings)
-            version = Version(sweep.id, sweep.version, sweep.last_sequence, url, wanted)
+            version = Version(sweep.id, sweep.version, sweep.last_sequence, url)
         else:
             folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
     if sweep is not None:
-        text = services.sweep_reports.kept(version)
+        made: SweepForm = "findings" if wanted == "json" and not trials else wanted
+        text = services.sweep_reports.kept(version, made)
         if text is None:
-            text = await services.sweep_reports.make(version, partial(_read_sweep, services, sweep.id))
+            text = await services.sweep_reports.make(version, made, partial(_read_sweep, services, sweep.id))
         return _sweep_response(text, sweep.id, wanted)
     check_comparable(folded)
     report = Report(generated_at=services.clock(), jobs=folded)

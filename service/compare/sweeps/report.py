@@ -33,6 +33,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
     spec = job.spec
     assert isinstance(spec, SweepSpec)
     is_over = job.state in OVER
+    dimensions = spec.dimensions()
     directions = [objective.direction for objective in spec.objectives]
     ranked = standings(trials, directions, is_over=is_over)
     speeds = speed_warning(trials, spec.objectives)
@@ -46,6 +47,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
         **job.model_dump(include=_OF_JOB),
         generated_at=now,
         spec=spec,
+        dimensions=dimensions,
         is_over=is_over,
         verdict=[],
         recommendation=_recommendation(spec, winner, trials),
@@ -53,7 +55,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
         runner_up=runner_up(ranked, directions[0], is_over=is_over),
         gains=gains(ranked, directions[0], is_over=is_over),
         alternatives=alternatives(spec, trials, ranked, is_over=is_over),
-        importance=importance(trials, spec.dimensions(), directions[0]),
+        importance=importance(trials, dimensions, directions[0]),
         stopping=stops,
         failures=failures(trials),
         spent=spent(trials, job.attempts, gpus=spec.resources.all_gpus, now=now),
