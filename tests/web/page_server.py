@@ -1,5 +1,7 @@
 """A control plane in a process of its own for tests in a browser, which can be killed, and a run that reports to it."""
 
+import base64
+import hashlib
 import os
 import signal
 import socket
@@ -126,6 +128,28 @@ class ReportingRun:
     def evaluates(self, step: int, ap: float, *, epoch: int = 1) -> None:
         scores = dict.fromkeys(SCORES) | {"ap": ap, "ap50": ap + 0.15, "ar_large": None}
         self.report({"kind": "evaluated", "epoch": epoch, "step": step, "scores": scores})
+
+    def saves(self, name: str, content: bytes, *, media_type: str = "application/octet-stream") -> None:
+        """Upload a file, and report it as an artifact."""
+        digest = hashlib.sha256(content)
+        declared = {"Repr-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"}
+        path = f"attempts/1/{name}"
+        token = TokenMint.at(self.server.home / "secret").token(self.attempt_id)
+        url = f"{self.server.url}/v1/attempts/{self.attempt_id}/files/{path}"
+        answer = httpx.put(url, content=content, headers={"Authorization": f"Bearer {token}"} | declared, timeout=120)
+        assert answer.is_success, answer.text
+        saved = {"name": name, "uri": answer.json()["uri"], "media_type": media_type}
+        self.report(
+            {"kind": "artifact_saved", "sha256": digest.hexdigest(), "size_bytes": len(content)} | saved,
+        )
+
+    def ends(self, outcome: str = "succeeded") -> None:
+        """Report the final event, and wait until the job is over."""
+        self.report({"kind": "run_finished", "outcome": outcome})
+        ends_at = time.monotonic() + 60
+        while self.server.get(f"/v1/jobs/{self.job_id}")["ended_at"] is None:
+            assert time.monotonic() < ends_at, "the job does not end"
+            time.sleep(0.1)
 
     def _numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self._sequence += 1

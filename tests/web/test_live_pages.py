@@ -62,7 +62,8 @@ class TestJob:
         run.report({"kind": "resumed", "checkpoint": "last.pt", "epoch": 1, "step": 119})
         run.trains(range(120, 160), total=400, loss=[9.0] * 40)
         assert wait_for_steps(page, "loss", 160) == list(range(160))
-        expect(page.locator("fgd-chart canvas").first).to_have_attribute("aria-label", "Loss, newest values: loss 9")
+        loss = page.locator("fgd-chart[label=Loss] canvas")
+        expect(loss).to_have_attribute("aria-label", "Loss, newest values: loss 9")
 
     def test_a_hidden_tab_follows_nothing_and_catches_up(self, server: PageServer, open_page: OpenPage) -> None:
         run = server.started("sleeps")

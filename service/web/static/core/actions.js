@@ -1,7 +1,7 @@
 // @ts-check
 import { change } from "./api.js";
 
-/** @typedef {import("./types.js").JobSummary} JobSummary */
+/** @typedef {import("./types.js").Job} Job */
 /** @typedef {{ name: string, label: string, states: string[], asks: boolean }} Action */
 
 const WAITING = ["blocked", "queued", "paused"];
@@ -18,8 +18,27 @@ export const ACTIONS = [
 /**
  * @param {Action} action
  * @param {string} jobId
- * @returns {Promise<import("./types.js").Job>} The job after it.
+ * @returns {Promise<Job>} The job after it.
  */
 export function act(action, jobId) {
-  return change("POST", `/v1/jobs/${encodeURIComponent(jobId)}/${action.name}`);
+  return change("POST", `${pathOf(jobId)}/${action.name}`);
+}
+
+/**
+ * @param {string} jobId
+ * @param {{ priority?: number, preemptible?: boolean }} changes
+ * @returns {Promise<Job>} The job after it.
+ */
+export function patch(jobId, changes) {
+  return change("PATCH", pathOf(jobId), changes);
+}
+
+/** Delete a job that is over, with its files. @param {string} jobId @param {boolean} isForced Also if an alias names a file. */
+export function remove(jobId, isForced) {
+  return change("DELETE", `${pathOf(jobId)}${isForced ? "?force=true" : ""}`);
+}
+
+/** @param {string} jobId */
+export function pathOf(jobId) {
+  return `/v1/jobs/${encodeURIComponent(jobId)}`;
 }

@@ -13,6 +13,7 @@
  * @property {number | null} ap
  * @property {number | null} best_ap
  * @property {string | null} stage
+ * @property {{ allocated_bytes: number, peak_bytes: number }[]} gpu_memory_of_workers
  */
 
 /**
@@ -22,6 +23,7 @@
  * @property {string} kind
  * @property {string} project
  * @property {number} priority
+ * @property {boolean} preemptible
  * @property {string} submitted_by
  * @property {string} state
  * @property {string | null} reason
@@ -29,6 +31,8 @@
  * @property {string} created_at
  * @property {string | null} started_at
  * @property {string | null} ended_at
+ * @property {number | null} ran_s Without the running attempt.
+ * @property {string | null} running_since
  */
 
 /**
@@ -40,6 +44,7 @@
  * @property {string | null} ended_at
  * @property {string | null} cause
  * @property {{ code: string, message: string } | null} error
+ * @property {Record<string, unknown>} spec_changes
  */
 
 /**

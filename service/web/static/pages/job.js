@@ -1,4 +1,5 @@
 // @ts-check
+import { pathOf } from "../core/actions.js";
 import { get } from "../core/api.js";
 import { Follower, position } from "../core/follow.js";
 import { changed } from "../core/list.js";
@@ -6,19 +7,36 @@ import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
-import { attemptsPart } from "./job_attempts.js";
-import { CurvesPart } from "./job_curves.js";
-import { FACTS, factsPart, readFacts } from "./job_facts.js";
-import { filesPart } from "./job_files.js";
-import { headPart } from "./job_head.js";
-import { LogPart } from "./job_log.js";
+import { openTab, tabList } from "../ui/tabs.js";
+import { FACTS } from "./job_facts.js";
+import { HeadPart } from "./job_head.js";
+import { ProgressTab } from "./job_progress.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
 /** @typedef {import("../core/types.js").Event} Event */
+/** @typedef {import("../core/types.js").QueuedJob} QueuedJob */
+/** @typedef {import("../core/router.js").Query} Query */
+/**
+ * What a tab shows. It ends with the signal that it is made with.
+ * @typedef {object} Part
+ * @property {HTMLElement} element
+ * @property {(job: Job) => void} setJob Called with the job now and after each change.
+ * @property {(event: Event) => void} [take] Called with each event of the job.
+ * @property {() => void} [renew] Called when the stream is back: requests may have failed meanwhile.
+ */
+/** @typedef {new (jobId: string, query: Query, life: AbortSignal) => Part} PartClass */
+/** @typedef {import("../ui/tabs.js").Tab & { load: (job: Job) => PartClass | Promise<PartClass> }} JobTab */
 
+/** @type {JobTab[]} */
+const TABS = [
+  { name: "progress", label: "Progress", load: () => ProgressTab },
+  { name: "history", label: "History", load: async () => (await import("./job_history.js")).HistoryTab },
+  { name: "files", label: "Files and spec", load: async () => (await import("./job_files.js")).FilesTab },
+];
 const PROGRESS = ["progress", "epoch_finished", "evaluated", "sweep_progressed", "stage_started"];
-const CHANGES = ["state_changed", "priority_changed", "attempt_started", "artifact_saved", "checkpoint_saved", "resumed"];
+const CHANGES = ["state_changed", "priority_changed", "attempt_started", "artifact_saved", "checkpoint_saved", "run_started", "resumed", "run_finished"];
 const READ_MS = 500;
+const QUEUE_MS = 5000;
 
 /** The page of one job. @param {import("../core/router.js").Context} context */
 export function open({ parts: [jobId], query, life }) {
@@ -28,45 +46,52 @@ export function open({ parts: [jobId], query, life }) {
 class JobPage {
   /** @type {Store<Job | null>} */
   #job = new Store(/** @type {Job | null} */ (null));
-  /** By sequence. @type {Store<Map<number, Event>>} */
-  #facts = new Store(new Map());
+  /** @type {Store<QueuedJob | null>} */
+  #wait = new Store(/** @type {QueuedJob | null} */ (null));
   /** What an action was refused for; stays until the next one. */
   #refusal = h("div");
   /** Why the newest reading failed. */
   #trouble = h("div");
+  #panel = h("div", { className: "panel" });
+  /** @type {Part | null} */
+  #part = null;
+  #partName = "";
+  #partLife = new AbortController();
 
-  /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
+  /** @param {string} jobId @param {Query} query @param {AbortSignal} life */
   constructor(jobId, query, life) {
     this.#jobId = jobId;
+    this.#query = query;
     this.#life = life;
-    this.#path = `/v1/jobs/${encodeURIComponent(jobId)}`;
-    this.#curves = new CurvesPart(jobId, query, life);
-    this.#log = new LogPart(jobId, life);
     this.#read = coalesced(() => this.#tried(() => this.#readJob()), READ_MS, life);
-    const [head, attempts, facts, files] = ["head", "attempts", "facts", "files"].map((className) => h("section", { className }));
-    this.element = h("article", { className: "job" }, this.#trouble, this.#refusal, head, this.#curves.element, h("div", { className: "beside" }, h("div", {}, facts, attempts, files), this.#log.element));
-    this.#job.watch((job) => job && this.#show(job, head, attempts, files), life);
-    this.#facts.watch((events) => fill(facts, factsPart([...events.values()])), life);
+    this.#readQueue = coalesced(() => this.#tried(() => this.#findInQueue()), QUEUE_MS, life);
+    this.#head = new HeadPart({
+      act: (request) => { tried(this.#refusal, life, async () => this.#job.set(await request)); }, put: (job) => this.#job.set(job),
+    }, life);
+    const tabs = tabList({ tabs: TABS, label: "Parts of the job", panel: this.#panel, query }, life);
+    this.element = h("article", { className: "job" }, this.#trouble, this.#refusal, this.#head.element, tabs, this.#panel);
+    life.addEventListener("abort", () => this.#partLife.abort());
+    this.#job.watch(() => this.#show(), life);
+    this.#wait.watch(() => this.#show(), life);
+    query.watch(() => this.#open(), life);
     this.#follow();
   }
 
   #jobId;
+  #query;
   #life;
-  #path;
-  #curves;
-  #log;
+  #head;
   #read;
+  #readQueue;
 
   /** Read the position first and the job second: events in between are replayed. */
   async #follow() {
     const after = await position(this.#life);
     if (this.#life.aborted) return;
     this.#read();
-    this.#tried(() => this.#curves.load());
-    this.#tried(async () => { for (const event of await readFacts(this.#jobId, this.#life)) this.#keep(event); });
     new Follower({
-      after, jobs: [this.#jobId], kinds: [...PROGRESS, ...CHANGES, ...FACTS],
-      take: (event) => this.#take(event), reconnected: () => { this.#read(); this.#curves.renew(); }, lost: () => this.#follow(),
+      after, jobs: [this.#jobId], kinds: [...new Set([...PROGRESS, ...CHANGES, ...FACTS])], take: (event) => this.#take(event),
+      reconnected: () => { this.#read(); this.#part?.renew?.(); }, lost: () => this.#follow(),
     }, this.#life);
   }
 
@@ -75,33 +100,52 @@ class JobPage {
     const job = this.#job.value;
     if (job && event.sequence > job.last_sequence) this.#job.set({ ...job, ...changed(job, event), last_sequence: event.sequence });
     if (CHANGES.includes(event.kind)) this.#read();
-    if (FACTS.includes(event.kind)) this.#keep(event);
-    this.#curves.take(event);
-  }
-
-  /** @param {Event} event */
-  #keep(event) {
-    this.#facts.set(this.#facts.value.set(event.sequence, event));
+    this.#part?.take?.(event);
   }
 
   async #readJob() {
     /** @type {Job} */
-    const job = await get(this.#path, { life: this.#life });
+    const job = await get(pathOf(this.#jobId), { life: this.#life });
     const known = this.#job.value;
     // An event may have overtaken the answer; the next one is newer.
     if (known === null || job.last_sequence >= known.last_sequence) this.#job.set(job);
     else this.#read();
+    if (job.state === "queued") this.#readQueue();
+    else this.#wait.set(null);
   }
 
-  /** @param {Job} job @param {HTMLElement} head @param {HTMLElement} attempts @param {HTMLElement} files */
-  #show(job, head, attempts, files) {
+  async #findInQueue() {
+    /** @type {{ items: QueuedJob[] }} */
+    const { items } = await get("/v1/queue", { life: this.#life });
+    this.#wait.set(items.find(({ job_id }) => job_id === this.#jobId) ?? null);
+  }
+
+  #show() {
+    const job = this.#job.value;
+    if (job === null) return;
     document.title = `${job.name} (${job.state}) – fgd`;
-    const act = (/** @type {Promise<Job>} */ request) => tried(this.#refusal, this.#life, async () => this.#job.set(await request));
-    headPart(head, job, act);
-    fill(attempts, attemptsPart(job));
-    fill(files, filesPart(job));
-    this.#curves.setProgress(job.progress);
-    this.#log.setJob(job);
+    this.#head.show(job, job.state === "queued" ? this.#wait.value : null);
+    if (this.#part === null) this.#open();
+    else this.#part.setJob(job);
+  }
+
+  /** Open the tab that the address names; what the one before has started ends. */
+  async #open() {
+    const job = this.#job.value;
+    const tab = openTab(TABS, this.#query);
+    if (job === null || tab.name === this.#partName) return;
+    this.#partName = tab.name;
+    this.#partLife.abort();
+    this.#partLife = new AbortController();
+    const life = this.#partLife.signal;
+    await this.#tried(async () => {
+      const Part = await tab.load(job);
+      if (life.aborted) return;
+      const part = new Part(this.#jobId, this.#query, life);
+      this.#part = part;
+      part.setJob(this.#job.value ?? job);
+      fill(this.#panel, part.element);
+    });
   }
 
   /** @param {() => Promise<void>} work */

@@ -1,53 +1,51 @@
 // @ts-check
 import { Curves } from "../core/curves.js";
+import { eventsOf } from "../core/events_of.js";
+import { StepTimes, TIMED } from "../core/step_times.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { Chart } from "../ui/chart.js";
 import { fill, h } from "../ui/html.js";
+import { axisOf } from "./job_axis.js";
+import { GROUPS, grouped } from "./job_curve_groups.js";
 
 /** @typedef {import("../core/types.js").Event} Event */
-/** @typedef {import("../core/curves.js").Curve} Curve */
 /** @typedef {import("../core/types.js").Progress} Progress */
 /** @typedef {import("../ui/lines.js").Range} Range */
 
 const EXTEND_MS = 500;
 const SMOOTHING = { none: 0, some: 0.6, much: 0.95 };
-/** @type {Record<string, string>} */
-const TITLES = { loss: "Loss", task: "Task losses", distill: "Distillation losses", epoch: "Means of each epoch", val: "Validation", learning_rate: "Learning rate", images_per_s: "Images per second" };
-const FIRST = ["loss", "val", "task", "distill"];
+const GROWTH = ["progress", "epoch_finished", "evaluated", "resumed", "state_changed"];
 
-/** The curves of a job, which grow while it runs; the address keeps how they are shown. */
+/** The curves of a job, which grow while it runs; the address keeps how they are shown, the zoom as well. */
 export class CurvesPart {
   /** @type {Map<string, Chart>} */
   #charts = new Map();
   #changes = new Store(0);
   #newestStep = 0;
   #stepsPerEpoch = 0;
-  /** In steps; all charts zoom together. @type {Range | null} */
-  #zoom = null;
-  #grid = h("div", { className: "charts" });
+  #times = new StepTimes();
+  #grid = h("div", { className: "charts" }, h("p", { className: "faint" }, "No points yet: the curves begin with the first step."));
 
   /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(jobId, query, life) {
+    this.#jobId = jobId;
     this.#query = query;
     this.#life = life;
     this.#curves = new Curves(jobId, life);
     this.#extend = coalesced(() => this.#readNew(), EXTEND_MS, life);
-    this.element = h("section", { className: "curves" }, h("h2", {}, "Curves"), this.#controls(), this.#grid);
+    this.element = h("section", { className: "curves" }, h("h2", { className: "unseen" }, "Curves"), this.#controls(), this.#grid);
     this.#grid.addEventListener("zoom", (event) => this.#onZoom(/** @type {CustomEvent} */ (event).detail));
     this.#changes.watch(() => this.#show(), life);
     query.watch(() => this.#show(), life);
+    this.#readAll();
   }
 
+  #jobId;
   #query;
   #life;
   #curves;
   #extend;
-
-  async load() {
-    await this.#curves.load();
-    this.#changed();
-  }
 
   /** Read what may have been missed. */
   renew() {
@@ -55,16 +53,31 @@ export class CurvesPart {
   }
 
   /** @param {Event} event */
-  take({ kind, data }) {
+  take(event) {
+    const { kind, data } = event;
+    if (TIMED.includes(kind) || kind === "progress") this.#times.take(event);
     if (kind === "resumed") this.#newestStep = Math.min(this.#newestStep, data.step);
     if (["progress", "epoch_finished"].includes(kind)) this.#newestStep = data.step;
-    if (["progress", "epoch_finished", "evaluated", "resumed", "state_changed"].includes(kind)) this.#extend();
+    if (GROWTH.includes(kind)) this.#extend();
   }
 
   /** @param {Progress} progress */
   setProgress({ steps, epochs, step }) {
     this.#stepsPerEpoch = steps && epochs ? steps / epochs : 0;
     this.#newestStep = Math.max(this.#newestStep, step ?? 0);
+  }
+
+  async #readAll() {
+    try {
+      await this.#curves.load();
+      this.#changed();
+      for (const event of await eventsOf(this.#jobId, TIMED, this.#life)) this.#times.take(event);
+      const zoom = this.#zoom();
+      if (zoom) await this.#curves.detail(zoom.low, zoom.high);
+      this.#changed();
+    } catch {
+      this.#extend();
+    }
   }
 
   async #readNew() {
@@ -78,55 +91,59 @@ export class CurvesPart {
 
   /** Show the range at once, and with more points as soon as they are there. @param {Range | null} range */
   async #onZoom(range) {
-    this.#zoom = range && scaled(range, this.#unit());
-    this.#changed();
-    if (this.#zoom === null) return;
+    const { toStep } = this.#axis();
+    const zoom = range && { low: Math.round(toStep(range.low)), high: Math.round(toStep(range.high)) };
+    this.#query.write({ zoom: zoom ? `${zoom.low}-${zoom.high}` : "" }, { replace: true });
+    if (zoom === null) return;
     try {
-      await this.#curves.detail(this.#zoom.low, this.#zoom.high);
+      await this.#curves.detail(zoom.low, zoom.high);
       this.#changed();
     } catch {
       // The points that are there remain.
     }
   }
 
+  /** All charts zoom together, by steps. @returns {Range | null} */
+  #zoom() {
+    const [, low, high] = /^(\d+)-(\d+)$/.exec(this.#query.get("zoom")) ?? [];
+    return low !== undefined && Number(low) < Number(high) ? { low: Number(low), high: Number(high) } : null;
+  }
+
   #changed() {
     if (!this.#life.aborted) this.#changes.set(this.#changes.value + 1);
   }
 
-  #unit() {
-    return this.#query.get("x") === "epoch" && this.#stepsPerEpoch > 0 ? this.#stepsPerEpoch : 1;
+  #axis() {
+    return axisOf(this.#query.get("x"), this.#stepsPerEpoch, this.#times);
   }
 
   #show() {
     const groups = grouped(this.#curves.all);
-    if (groups.size === 0) { fill(this.#grid, h("p", { className: "faint" }, "No points yet.")); return; }
-    const names = [...groups.keys()].sort((a, b) => place(a) - place(b));
-    for (const name of names) this.#chart(name).show(this.#content(groups.get(name) ?? []));
-    const wanted = names.map((name) => this.#frame(name));
+    if (groups.length === 0) return;
+    for (const { name, lines } of groups) this.#chart(name).show(this.#content(lines));
+    const wanted = groups.map(({ name }) => this.#frame(name));
     if (wanted.some((frame, index) => this.#grid.children[index] !== frame)) fill(this.#grid, wanted);
   }
 
-  /** @param {Curve[]} curves */
+  /** @param {import("./job_curve_groups.js").NamedCurve[]} curves */
   #content(curves) {
-    const unit = this.#unit();
-    const lines = curves.map(({ name, steps, values }) => ({
-      name: name.slice(name.indexOf("/") + 1), ys: values, xs: unit === 1 ? steps : steps.map((step) => step / unit),
-    }));
+    const { label, toX } = this.#axis();
+    const lines = curves.map(({ name, steps, values }) => ({ name, ys: values, xs: steps.map(toX) }));
     const smoothing = SMOOTHING[/** @type {keyof SMOOTHING} */ (this.#query.get("smooth"))] ?? 0;
-    return {
-      lines, smoothing, isLog: this.#query.get("y") === "log", xLabel: unit === 1 ? "step" : "epoch",
-      range: scaled({ low: 0, high: this.#curves.lastStep }, 1 / unit), zoom: this.#zoom && scaled(this.#zoom, 1 / unit),
-    };
+    const inX = (/** @type {Range} */ { low, high }) => ({ low: toX(low), high: toX(high) });
+    const zoom = this.#zoom();
+    return { lines, smoothing, isLog: this.#query.get("y") === "log", xLabel: label, range: inX({ low: 0, high: this.#curves.lastStep }), zoom: zoom && inX(zoom) };
   }
 
   /** @param {string} group */
   #chart(group) {
     const known = this.#charts.get(group);
     if (known) return known;
+    const { title, help } = GROUPS[group] ?? { title: group.replaceAll("_", " "), help: "" };
     const chart = new Chart();
-    chart.setAttribute("label", title(group));
+    chart.setAttribute("label", title);
     this.#charts.set(group, chart);
-    h("figure", {}, h("figcaption", {}, title(group)), chart);
+    h("figure", {}, h("figcaption", {}, title, help && h("small", {}, help)), chart);
     return chart;
   }
 
@@ -141,33 +158,8 @@ export class CurvesPart {
       this.#query.watch(() => { select.value = this.#query.get(name); }, this.#life);
       return select;
     };
-    return h("div", { className: "bar" }, choice("x", "against", ["step", "epoch"]), choice("y", "scale", ["linear", "log"]), choice("smooth", "smoothing", Object.keys(SMOOTHING)), h("small", { className: "faint" }, "Drag to zoom; double-click shows everything."));
+    const all = h("button", { type: "button", on: { click: () => this.#onZoom(null) } }, "Show everything");
+    this.#query.watch(() => { all.hidden = this.#zoom() === null; }, this.#life);
+    return h("div", { className: "bar" }, choice("x", "against", ["step", "epoch", "time"]), choice("y", "scale", ["linear", "log"]), choice("smooth", "smoothing", Object.keys(SMOOTHING)), all, h("small", { className: "faint" }, "Drag over a chart to zoom in."));
   }
-}
-
-/** @param {Range} range @param {number} factor @returns {Range} */
-function scaled({ low, high }, factor) {
-  return { low: low * factor, high: high * factor };
-}
-
-/** Group curves by the part of the name before the slash. @param {Curve[]} curves */
-function grouped(curves) {
-  /** @type {Map<string, Curve[]>} */
-  const groups = new Map();
-  for (const curve of curves) {
-    const name = curve.name.split("/")[0];
-    groups.set(name, [...(groups.get(name) ?? []), curve]);
-  }
-  return groups;
-}
-
-/** @param {string} group */
-function title(group) {
-  return TITLES[group] ?? group;
-}
-
-/** @param {string} group */
-function place(group) {
-  const index = FIRST.indexOf(group);
-  return index < 0 ? FIRST.length : index;
 }

@@ -1,15 +1,112 @@
 // @ts-check
-import { BASE } from "../core/api.js";
+import { BASE, get } from "../core/api.js";
+import { pathOf } from "../core/actions.js";
 import { size } from "../ui/format.js";
-import { h } from "../ui/html.js";
+import { fill, h } from "../ui/html.js";
+import { announce, tried } from "../ui/parts.js";
+import { differences, specLines } from "../ui/spec.js";
 
-/** The files that a job has left. @param {import("../core/types.js").Job} job */
-export function filesPart(job) {
+/** @typedef {import("../core/types.js").Job} Job */
+
+const CARD = "model_card.md";
+
+/** The files that a job has left, its model card, and its spec beside that of another job. */
+export class FilesTab {
+  #files = h("section");
+  #card = h("section");
+  #spec = h("section");
+  #trouble = h("div");
+  #shown = "";
+  /** @type {Job | null} */
+  #job = null;
+
+  /** @param {string} _jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
+  constructor(_jobId, query, life) {
+    this.#query = query;
+    this.#life = life;
+    this.element = h("div", { className: "beside" }, h("div", {}, this.#trouble, this.#files, this.#card), this.#spec);
+    query.watch(() => this.#showSpec(), life);
+  }
+
+  #query;
+  #life;
+
+  /** @param {Job} job */
+  setJob(job) {
+    this.#job = job;
+    const text = JSON.stringify([job.artifacts, job.spec]);
+    if (text === this.#shown) return;
+    this.#shown = text;
+    fill(this.#files, filesOf(job));
+    this.#showSpec();
+    this.#showCard(job);
+  }
+
+  /** @param {Job} job */
+  #showCard(job) {
+    const card = job.artifacts.find(({ name }) => name === CARD);
+    if (!card) return;
+    tried(this.#trouble, this.#life, async () => {
+      const answer = await fetch(`${BASE}${card.url}`, { signal: this.#life });
+      if (answer.ok) fill(this.#card, h("h2", {}, "Model card"), h("pre", { tabIndex: 0, role: "region", "aria-label": "Model card" }, await answer.text()));
+    });
+  }
+
+  #showSpec() {
+    const job = this.#job;
+    if (job === null) return;
+    const against = this.#query.get("against");
+    const bar = h("div", { className: "bar" }, h("h2", {}, "Spec"), this.#choice(job, against), copyButton(job));
+    const lines = h("div", {}, against ? h("p", { className: "faint" }, "Reading the other job…") : specLines(job.spec));
+    fill(this.#spec, bar, lines);
+    if (!against) return;
+    tried(this.#trouble, this.#life, async () => {
+      /** @type {Job} */
+      const other = await get(pathOf(against), { life: this.#life });
+      if (this.#query.get("against") === against) fill(lines, differencesOf(job, other));
+    });
+  }
+
+  /** @param {Job} job @param {string} against */
+  #choice(job, against) {
+    const ids = [...new Set([...job.waits_for, ...neededBy(job.spec), against])].filter((id) => id && id !== job.job_id);
+    const select = h("select", { "aria-label": "Compare with", on: { change: () => this.#query.write({ against: select.value }, { replace: true }) } }, h("option", { value: "" }, "as submitted"), ids.map((id) => h("option", { value: id }, `differences from ${id}`)));
+    select.value = against;
+    const other = h("input", { type: "text", placeholder: "or id of a job", "aria-label": "Id of another job", size: 14, on: { change: () => this.#query.write({ against: other.value.trim() }, { replace: true }) } });
+    return [select, other];
+  }
+}
+
+/** Ids of jobs whose checkpoints a spec names. @param {unknown} spec @returns {string[]} */
+function neededBy(spec) {
+  return [...JSON.stringify(spec).matchAll(/"job:([^/"]+)/g)].map(([, id]) => id);
+}
+
+/** @param {Job} job */
+function copyButton(job) {
+  const copy = async () => {
+    await navigator.clipboard.writeText(JSON.stringify(job.spec, null, 2));
+    announce("The spec is copied as JSON, which fgd submit accepts.");
+  };
+  return h("button", { type: "button", on: { click: copy } }, "Copy");
+}
+
+/** @param {Job} job @param {Job} other */
+function differencesOf(job, other) {
+  const found = differences(other.spec, job.spec);
+  const link = h("a", { href: `${BASE}/jobs/${encodeURIComponent(other.job_id)}` }, other.name);
+  if (found.length === 0) return h("p", {}, "The same as the spec of ", link, ".");
+  const head = h("tr", {}, h("th", { scope: "col" }, "Field"), h("th", { scope: "col" }, link), h("th", { scope: "col" }, "This job"));
+  return h("table", { className: "differences" }, h("thead", {}, head), h("tbody", {}, found.map(({ path, from, to }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, path)), h("td", {}, from), h("td", {}, to)))));
+}
+
+/** @param {Job} job */
+function filesOf(job) {
+  if (job.artifacts.length === 0) return [h("h2", {}, "Files"), h("p", { className: "faint" }, "None yet. A run saves checkpoints after its epochs, and the rest at its end.")];
   const rows = job.artifacts.map(({ name, size_bytes, sha256, url }) => h(
     "tr", {}, h("th", { scope: "row" }, h("a", { href: `${BASE}${url}`, download: "" }, name)),
-    h("td", { className: "number" }, size(size_bytes)), h("td", { title: `SHA-256 ${sha256}` }, h("code", {}, sha256.slice(0, 8))),
+    h("td", { className: "number" }, size(size_bytes)), h("td", {}, h("code", { title: sha256 }, `${sha256.slice(0, 12)}…`)),
   ));
-  const spec = h("details", {}, h("summary", {}, "Spec"), h("pre", { tabIndex: 0, role: "region", "aria-label": "Spec" }, JSON.stringify(job.spec, null, 2)));
   const head = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Name"), h("th", { scope: "col", className: "number" }, "Size"), h("th", { scope: "col" }, "SHA-256")));
-  return [rows.length > 0 && h("h2", {}, "Files"), rows.length > 0 && h("table", {}, head, h("tbody", {}, rows)), spec];
+  return [h("h2", {}, "Files"), h("table", {}, head, h("tbody", {}, rows))];
 }

@@ -45,9 +45,13 @@ export function size(bytes) {
   return `${value >= 100 || power === 0 ? Math.round(value) : value.toFixed(1)} ${SIZES[power]}`;
 }
 
-/** @param {string | null} text A time in ISO 8601. @returns {string} In the browser's zone. */
-export function time(text) {
-  return text === null ? "–" : new Date(text).toLocaleString("sv").slice(0, 16);
+/**
+ * @param {string | null} text A time in ISO 8601.
+ * @param {boolean} [hasSeconds]
+ * @returns {string} In the browser's zone.
+ */
+export function time(text, hasSeconds = false) {
+  return text === null ? "–" : new Date(text).toLocaleString("sv").slice(0, hasSeconds ? 19 : 16);
 }
 
 /** @param {string | null} from @param {string | null} to Null: now. */
