@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.methods.base import MethodFactory
+from fgd_core.methods.composed import build_composed
 from fgd_core.methods.crosskd import build_crosskd
 from fgd_core.methods.cwd import build_cwd
 from fgd_core.methods.defeat import build_defeat
@@ -43,6 +44,7 @@ METHODS: Mapping[type[spec.AnyMethod], MethodFactory] = {
     spec.CrossKd: build_crosskd,
     spec.GDetKd: build_gdetkd,
     spec.Embedding: build_embedding,
+    spec.Composed: build_composed,
     spec.Ikd: ikd_around(lambda base: METHODS[type(base)]),
     spec.Mixed: mixed_of(lambda part: METHODS[type(part)]),
 }

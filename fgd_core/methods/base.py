@@ -180,6 +180,8 @@ class LevelPair(NamedTuple):
     """Of the student's level."""
     stride: float
     """Pixels of the student's image per cell of the compared maps."""
+    teacher_level: int
+    """Index of the teacher's level among all of its levels."""
     student_channels: int
     teacher_channels: int
 

@@ -91,7 +91,9 @@ class PerLevel(Method):
         for index, pair in enumerate(self._pairs):
             ours, theirs = student.levels[pair.student], teacher.levels[pair.teacher]
             grid = theirs.stride / teacher.input_scale if pair.resizes_student else float(ours.stride)
-            described = LevelPair(index, len(self._pairs), ours.name, grid, ours.channels, theirs.channels)
+            described = LevelPair(
+                index, len(self._pairs), ours.name, grid, pair.teacher, ours.channels, theirs.channels
+            )
             self.add_module(str(index), build(described))
 
     def forward(self, lesson: Lesson) -> Mapping[str, Terms]:

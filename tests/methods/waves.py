@@ -30,7 +30,9 @@ GOLDEN_BOXES = [boxes((8, 8, 40, 30), (20, 16, 28, 24)), boxes()]
 """For maps of stride 8; the second image has no object."""
 
 START = Moment()
-PAIR = LevelPair(position=0, num_pairs=1, name="P3", stride=STRIDE, student_channels=4, teacher_channels=4)
+PAIR = LevelPair(
+    position=0, num_pairs=1, name="P3", stride=STRIDE, teacher_level=0, student_channels=4, teacher_channels=4
+)
 
 
 def lesson(of_images: Sequence[Tensor] = tuple(GOLDEN_BOXES), moment: Moment = START) -> Lesson:

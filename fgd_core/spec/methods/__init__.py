@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from fgd_core.spec.detectors import AnyDetector, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
+from fgd_core.spec.methods.composed import Composed
 from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
@@ -76,6 +77,7 @@ __all__ = [
     "METHOD_TYPES",
     "PRESETS",
     "AnyMethod",
+    "Composed",
     "CrossKd",
     "Cwd",
     "Defeat",

@@ -4,6 +4,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from fgd_core.spec.methods.composed import Composed
 from fgd_core.spec.methods.crosskd import CrossKd
 from fgd_core.spec.methods.cwd import Cwd
 from fgd_core.spec.methods.defeat import Defeat
@@ -27,6 +28,21 @@ def fgd_if_unnamed(method: object) -> object:
 
 
 SingleMethods: TypeAlias = (
-    Fgd | Pkd | FitNet | Cwd | Mgd | Fgfi | Fbkd | Defeat | Tadr | Drkd | Logit | Ld | CrossKd | GDetKd | Embedding
+    Fgd
+    | Pkd
+    | FitNet
+    | Cwd
+    | Mgd
+    | Fgfi
+    | Fbkd
+    | Defeat
+    | Tadr
+    | Drkd
+    | Logit
+    | Ld
+    | CrossKd
+    | GDetKd
+    | Embedding
+    | Composed
 )
 SingleMethod: TypeAlias = Annotated[SingleMethods, Field(discriminator="type"), BeforeValidator(fgd_if_unnamed)]
