@@ -29,15 +29,15 @@ demo: $(READY)  ## Train a teacher, distil a student on this machine, and write 
 demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve trials, and write a report
 	$(BIN)/fgd demo-sweep
 
-# Two processes more than cores: those that start a Ray or a server mostly wait.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(6, 2 + len(os.sched_getaffinity(0))))')
+# Three processes more than cores: those that start a Ray or a server mostly wait.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 3 + len(os.sched_getaffinity(0))))')
 
 # The checks use the cores that the first tests leave free while they start their processes.
 test: $(READY)  ## Run all checks and tests; they need no network after the installation
 	$(MAKE) --no-print-directory --jobs 2 lint suite
 
 suite: $(READY)
-	$(BIN)/python -m pytest -rs --numprocesses $(PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest -rs --processes $(PROCESSES)
 
 lint: $(READY)  ## Run ruff and mypy, and check the import rules
 	$(BIN)/ruff check .

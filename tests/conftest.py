@@ -7,16 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
 import structlog
 import torch
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
+from tests import parallel, schedule
 from tests import postgres as postgresql
 
 # Several test processes share a few cores, so more threads would only wait for each other.
@@ -36,65 +34,23 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["FGD_CACHE"] = "off"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RAY_GROUPS = {
-    "tests/end_to_end/": "end_to_end",
-    "tests/cluster/": "ray",
-    "tests/chaos/test_chaos": "ray",
-    "tests/chaos/test_ray_nodes": "ray",
-    "tests/client/test_demo": "ray",
-}
-"""Beginning of a test's id -> group whose tests share a process."""
-SLOW = (
-    "tests/test_export.py",
-    "tests/training/test_compiling.py",
-    "tests/training/test_no_compiler.py",
-    "tests/service/test_openapi_fuzz.py",
-    "tests/workers/test_entry_point.py",
-    "tests/workers/test_start_trace.py",
-    "tests/methods/test_embedding.py",
-)
-"""Modules with tests of ten seconds and more."""
 # A busy machine answers later than httpx's five seconds; a test that is about a timeout gives its own.
 vars(httpx._config.DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 240.0))
 
 SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 
-class _InGroups(LoadScopeScheduling):
-    """Gives all end-to-end tests to one test process, and all other tests that start Ray to another one.
-
-    Several Rays at once slow each other down. A module whose tests share a fixture is also given to one process:
-    otherwise each process would make the fixture. xdist's own groups do nothing with pytest 9.2, which ignores the
-    suffix that xdist appends to a test's id.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return _ray_group(nodeid) or (_module(nodeid) if _shares_fixtures(_module(nodeid)) else nodeid)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--processes", type=int, default=1, help="number of processes that run the tests")
 
 
-def _ray_group(nodeid: str) -> str | None:
-    return next((group for prefix, group in RAY_GROUPS.items() if nodeid.startswith(prefix)), None)
-
-
-def _module(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
-
-
-@cache
-def _shares_fixtures(module: str) -> bool:
-    return 'scope="' in (REPOSITORY / module).read_text()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process has to run it alone at the end."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _rank(item.nodeid))
-
-
-def _rank(nodeid: str) -> int:
-    ranks = {"end_to_end": 0, "ray": 1}
-    by_module = 2 if _shares_fixtures(_module(nodeid)) else 3 if _module(nodeid) in SLOW else 4
-    return ranks.get(_ray_group(nodeid) or "", by_module)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    count = session.config.getoption("processes")
+    if count == 1 or session.testsfailed or session.config.option.collectonly:
+        return None
+    parallel.run(session, schedule.groups(item.nodeid for item in session.items), count)
+    return True
 
 
 # While modules are imported, garbage collection looks at ever more objects, and finds nothing to free.
@@ -107,15 +63,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    # The order of the tests, instead of an order by the size of the groups.
-    config.option.loadscopereorder = False
-    return _InGroups(config, log)
 
 
 @pytest.fixture(autouse=True)

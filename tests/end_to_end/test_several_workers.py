@@ -1,4 +1,7 @@
-"""Jobs and trials that train in two processes each, launched by Ray Train through the whole system."""
+"""Jobs that train in two processes each, launched by Ray Train through the whole system.
+
+`test_through_server` has a sweep whose trials do.
+"""
 
 import os
 import signal
@@ -9,9 +12,7 @@ import pytest
 import torch
 from chain_runs import chain
 from whole import (
-    Whole,
     all_events,
-    distill,
     endless,
     succeeded,
     wait_for,
@@ -21,12 +22,9 @@ from whole import (
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.ranks import rank
 from fgd_core.runs import execute
-from fgd_core.spec.dimensions import Choice
 from fgd_core.spec.events import RunFinished, StoredEvent
 from fgd_core.spec.kinds.chain import ChainSpec
-from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.resources import Resources
-from fgd_core.spec.search import Budget, Grid, RunAll
 from service.client.client import FgdClient
 from tests.library import RecordingContext
 from tests.ranks.processes import on_ranks
@@ -104,25 +102,3 @@ def test_workers_end_with_their_killed_driver_and_a_cancelled_job_saves(client: 
     client.cancel(job_id)
     job = wait_for(client, job_id, lambda job: job.state == "cancelled")
     assert [attempt.cause for attempt in job.attempts] == ["lost", "stopped"]
-
-
-def test_each_trial_of_a_sweep_trains_in_two_processes(apart: Whole, apart_teacher: str) -> None:
-    """Its files go through the control plane."""
-    spec = SweepSpec(
-        name="by two",
-        base=distill(apart_teacher),
-        space={"method.scale": Choice(values=(0.05, 0.1))},
-        searcher=Grid(),
-        scheduler=RunAll(),
-        budget=Budget(trials=2),
-        resources=TWO,
-        baselines=False,
-    )
-    with apart.client() as client:
-        sweep = succeeded(client, client.submit(spec).job_id)
-        events = all_events(client, sweep.job_id)
-    ends = [event.data["cause"] for event in events if event.kind == "trial_ended"]
-    assert ends == ["completed", "completed"]
-    inner = [event.data["event"] for event in events if event.kind == "trial_event"]
-    assert [len(event["workers"]) for event in inner if event["kind"] == "workers_started"] == [2, 2]
-    assert "best.pt" in {artifact.name for artifact in sweep.artifacts}

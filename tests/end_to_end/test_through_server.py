@@ -15,8 +15,12 @@ from killed_sweep import compare
 from moto.server import ThreadedMotoServer
 from whole import LEASE_TTL_S, Whole, all_events, distill, logged_steps, running, succeeded, train, wait_for_event
 
+from fgd_core.spec.dimensions import Choice
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.resources import Resources
+from fgd_core.spec.search import Budget, Grid, RunAll
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 
@@ -122,6 +126,25 @@ class TestThroughServer:
         assert finished == ["1", "2", "control"]
         names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt")}
         assert names == {"best.pt", "stages/1/best.pt", "stages/2/best.pt", "stages/control/best.pt"}
+
+    def test_each_trial_of_a_sweep_trains_in_two_processes(self, client: FgdClient, apart_teacher: str) -> None:
+        spec = SweepSpec(
+            name="by two",
+            base=distill(apart_teacher),
+            space={"method.scale": Choice(values=(0.05, 0.1))},
+            searcher=Grid(),
+            scheduler=RunAll(),
+            budget=Budget(trials=2),
+            resources=Resources(workers=2),
+            baselines=False,
+        )
+        sweep = succeeded(client, client.submit(spec).job_id)
+        events = all_events(client, sweep.job_id)
+        ends = [event.data["cause"] for event in events if event.kind == "trial_ended"]
+        assert ends == ["completed", "completed"]
+        inner = [event.data["event"] for event in events if event.kind == "trial_event"]
+        assert [len(event["workers"]) for event in inner if event["kind"] == "workers_started"] == [2, 2]
+        assert "best.pt" in {artifact.name for artifact in sweep.artifacts}
 
 
 class TestBucket:
