@@ -12,6 +12,8 @@ class Note:
 
     project: str | None = None
     details: dict[str, JsonValue] = field(default_factory=dict)
+    is_left_out: bool = False
+    """True for a request that changes nothing, although its method may."""
 
 
 _note: ContextVar[Note | None] = ContextVar("note", default=None)
@@ -30,3 +32,10 @@ def about(*, project: str | None = None, **details: JsonValue) -> None:
     if note is not None:
         note.project = project or note.project
         note.details.update(details)
+
+
+def leave_out() -> None:
+    """Keep the current request out of the trail: it only asks."""
+    note = _note.get()
+    if note is not None:
+        note.is_left_out = True

@@ -48,7 +48,8 @@ class AuditTrail:
         finally:
             # Also when the client disconnected before the answer: the change may have happened.
             principal: Principal | None = scope.get("state", {}).get("principal")
-            if principal is not None and "route" in scope and answer is not None:
+            is_known = "route" in scope and not note.is_left_out
+            if principal is not None and is_known and answer is not None:
                 await asyncio.shield(self._write(_entry(scope, answer, principal, note, self._clock())))
 
     async def _write(self, entry: audit.Entry) -> None:

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-import yaml
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fgd_core.errors import FgdError, SpecError
-from service.api import problems
+from service.api import problems, yaml_documents
 from service.api.compute_thread import run_in_compute_thread
 from service.errors import TooLargeError
 
@@ -47,8 +46,6 @@ _EVENTS_PATH = re.compile(r"/v1/attempts/[^/]+/events")
 _FILE_PATH = re.compile(r"/v1/attempts/[^/]+/files/.")
 # application/yaml is the registered media type (RFC 9512); clients send the others as well.
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
-_MAX_YAML_BYTES = 100_000
-"""The parser is written in Python and takes a second for this size; the spec of a long sweep has a tenth of it."""
 
 
 def of_path(path: str) -> Limits:
@@ -78,7 +75,7 @@ class BodyLimits:
         try:
             body = await Request(scope, receive).body()
             if scope["path"] == _SPECS_PATH and _is_yaml(scope):
-                body = await run_in_compute_thread(_yaml_to_json, body)
+                body = await run_in_compute_thread(yaml_documents.to_json, body)
                 scope = _with_headers(scope, {"Content-Type": "application/json", "Content-Length": str(len(body))})
             check(body, of_path(scope["path"]))
         except ClientDisconnect:
@@ -176,38 +173,5 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class _Loader(yaml.SafeLoader):
-    """Loads YAML without aliases: with them, a few lines can expand to more than any memory holds."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed here", event.start_mark)
-        return super().compose_node(parent, index)
-
-
 def _is_yaml(scope: Scope) -> bool:
     return Headers(scope=scope).get("Content-Type", "").partition(";")[0].strip().lower() in _YAML
-
-
-def _yaml_to_json(body: bytes) -> bytes:
-    """Convert a YAML document to JSON.
-
-    Raises:
-        SpecError: the body is not YAML, or holds a value that JSON cannot express.
-        TooLargeError: the body is above the limit for YAML.
-    """
-    if len(body) > _MAX_YAML_BYTES:
-        message = f"the YAML has {len(body)} bytes; the limit is {_MAX_YAML_BYTES}. Send the spec as JSON"
-        raise TooLargeError(message, max_bytes=_MAX_YAML_BYTES)
-    try:
-        return json.dumps(_Loader(body).get_single_data(), allow_nan=False).encode()
-    except yaml.MarkedYAMLError as cause:
-        line = cause.problem_mark.line + 1 if cause.problem_mark is not None else None
-        raise SpecError(f"the body is not valid YAML: line {line}: {cause.problem}", line=line) from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise SpecError(f"the body is not valid YAML in UTF-8: {cause}") from cause
-    except (TypeError, ValueError, RecursionError) as cause:
-        raise SpecError(
-            f"the YAML holds a value that JSON cannot express: {cause}; put dates in quotation marks"
-        ) from cause

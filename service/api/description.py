@@ -56,9 +56,10 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
     "503": {"Retry-After": "Seconds to wait before the next try"},
 }
 _READING = ("get", "head")
-_NAME_JOBS_IN_THE_QUERY = ("compare_jobs",)
+_NAME_OTHERS_INSIDE = ("compare_jobs", "check_draft")
+"""Operations whose query or body names other resources."""
 # A name may be taken, or several projects may have it.
-_MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", *_NAME_JOBS_IN_THE_QUERY)
+_MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", "compare_jobs")
 _FILES = ("get_artifact", "get_file", "get_checkpoint")
 _LOCATION = {"Location": "Path of the new resource, or of the job that does the work"}
 _ETAG = {"ETag": "The job's version, for `If-Match`"}
@@ -117,7 +118,7 @@ def _refusals(path: str, method: str, operation: Schema) -> Iterator[str]:
         yield "400"
     if path not in OPEN:
         yield "401"
-    if "{" in path or operation["operationId"] in _NAME_JOBS_IN_THE_QUERY:
+    if "{" in path or operation["operationId"] in _NAME_OTHERS_INSIDE:
         yield "404"
     changes_one = "{" in path and method not in _READING
     may_conflict = operation["operationId"] in _MAY_CONFLICT

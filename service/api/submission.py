@@ -37,6 +37,33 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
         ForbiddenError: the spec names a project that the principal does not work in.
         IdempotencyKeyReusedError: the key belongs to another spec.
     """
+    request, facts = await _requested(services, principal, spec, idempotency_key)
+    with services.tracing.span("admit and store"):
+        try:
+            view = await _store(services, principal, request, facts)
+        except IntegrityError:
+            # Another request with this key was stored after we looked for it; the second look finds it.
+            view = await _store(services, principal, request, facts)
+    services.tracing.current().note({"fgd.job_id": view.job_id, "fgd.kind": spec.kind})
+    services.wake_dispatcher.set()
+    return view
+
+
+async def reasons_against(services: Services, principal: Principal, spec: JobSpec) -> list[ProblemReason]:
+    """Return why `submit` would refuse a spec now, without storing anything; empty if it would accept it.
+
+    Raises:
+        ForbiddenError: the spec names a project that the principal does not work in.
+    """
+    request, facts = await _requested(services, principal, spec, None)
+    async with services.database.reading() as session:
+        return await _reasons(session, request, await _with_jobs(session, principal, request.spec, facts))
+
+
+async def _requested(
+    services: Services, principal: Principal, spec: JobSpec, idempotency_key: str | None
+) -> tuple["_Request", Facts]:
+    """Look up everything about a spec that does not depend on other jobs."""
     spec = _in_project(spec, principal)
     audit_notes.about(project=spec.project, name=spec.name, kind=spec.kind)
     # Before the data set is resolved: a check of the data set that ends in between must not change the request's hash.
@@ -54,16 +81,8 @@ async def submit(services: Services, principal: Principal, spec: JobSpec, *, ide
         reasons = await run_in_compute_thread(admission.own_reasons, spec, facts)
     else:
         reasons = admission.own_reasons(spec, facts)
-    request = _Request(spec, spec_sha256, idempotency_key, services.tracing.current().traceparent, reasons)
-    with services.tracing.span("admit and store"):
-        try:
-            view = await _store(services, principal, request, facts)
-        except IntegrityError:
-            # Another request with this key was stored after we looked for it; the second look finds it.
-            view = await _store(services, principal, request, facts)
-    services.tracing.current().note({"fgd.job_id": view.job_id, "fgd.kind": spec.kind})
-    services.wake_dispatcher.set()
-    return view
+    traceparent = services.tracing.current().traceparent
+    return _Request(spec, spec_sha256, idempotency_key, traceparent, reasons), facts
 
 
 def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
@@ -123,12 +142,8 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
             return await views.load(session, earlier)
         spec = request.spec
         needs = [reference for _, reference in checkpoint_admission.references(spec)]
-        facts = replace(
-            known,
-            jobs=await _needed_jobs(session, principal, [reference.job_id for reference in needs]),
-            earlier=await _earlier_sweeps(session, principal, spec),
-        )
-        await _check(session, request, facts)
+        facts = await _with_jobs(session, principal, spec, known)
+        admission.check(await _reasons(session, request, facts))
         job = await jobs.insert_job(
             session,
             job_id=secrets.token_hex(6),
@@ -170,8 +185,18 @@ async def _same_request(session: WriteSession, request: _Request) -> Job | None:
     return earlier
 
 
-async def _check(session: WriteSession, request: _Request, facts: Facts) -> None:
-    """Raises AdmissionError with every reason against the job."""
+async def _with_jobs(session: WriteSession, principal: Principal, spec: JobSpec, known: Facts) -> Facts:
+    """Return the facts with those about the jobs that a spec refers to."""
+    needs = [reference.job_id for _, reference in checkpoint_admission.references(spec)]
+    return replace(
+        known,
+        jobs=await _needed_jobs(session, principal, needs),
+        earlier=await _earlier_sweeps(session, principal, spec),
+    )
+
+
+async def _reasons(session: WriteSession, request: _Request, facts: Facts) -> list[ProblemReason]:
+    """Return every reason against the job."""
     spec = request.spec
     reasons = [*request.reasons, *admission.job_reasons(spec, facts)]
     for loc, dataset_id in _dataset_ids(spec).items():
@@ -181,7 +206,7 @@ async def _check(session: WriteSession, request: _Request, facts: Facts) -> None
     if isinstance(spec, DeriveDataSpec) and await _name_is_taken(session, spec):
         message = f"the project {spec.project!r} has another data set {spec.dataset!r}; choose another name"
         reasons.append(ProblemReason(loc="dataset", code="name_taken", message=message))
-    admission.check(reasons)
+    return reasons
 
 
 async def _name_is_taken(session: WriteSession, spec: DeriveDataSpec) -> bool:

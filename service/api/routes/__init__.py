@@ -13,6 +13,7 @@ from service.api.routes import (
     compare,
     datasets,
     docs,
+    drafts,
     events,
     health,
     housekeeping,
@@ -36,6 +37,7 @@ from service.api.routes import (
 _OF_RUNS = (attempts, attempt_files)
 _OF_JOBS = (
     jobs,
+    drafts,
     job_control,
     queue,
     events,

@@ -1,22 +1,20 @@
 """The queue: which jobs wait, for what, and when each one can start at the earliest."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from fgd_core.spec.views import NodeView, QueuedJob, QueueView
+from service.api import queue_order
 from service.api.access import Reader
 from service.api.deps import ServicesDep
 from service.dispatcher.starting import MAX_EXPLAINED
-from service.jobs import scheduling
 from service.jobs.cluster import Capacity
 from service.jobs.lifecycle import WAITING
-from service.jobs.queueing import Limits, Queued, Wait
-from service.store import attempts, job_counts, projects, queue
+from service.jobs.queueing import Wait
+from service.store import job_counts, queue
 from service.store.queue import Waiting
-from service.store.tables import Attempt, Job
 
 _CAPACITY_AGE_S = 2.0
 
@@ -36,15 +34,13 @@ async def get_queue(
     """
     now = services.clock()
     capacity = await services.capacity.recent(max_age_s=_CAPACITY_AGE_S)
+    # As many as the dispatcher reads; and of jobs that are alike, no more than `limit` fit on the page.
+    line = await queue_order.read_line(services.database, now, max_alike=max(limit, MAX_EXPLAINED))
     async with services.database.reading() as session:
-        # As many as the dispatcher reads; and of jobs that are alike, no more than `limit` fit on the page.
-        ready = await queue.startable(session, now, max_alike=max(limit, MAX_EXPLAINED))
-        active = await attempts.active(session)
-        limits = await projects.limits(session)
         num_waiting = await job_counts.by_project(session, states=WAITING, only=principal.project)
     # The jobs of one project may lie far behind the first ones of the queue.
     max_waits = limit if principal.project is None else None
-    order, waits = _in_order(ready, active, capacity, limits, max_waits)
+    order, waits = queue_order.in_order(line, capacity, max_waits=max_waits)
     shown = [job for job in order if principal.sees(job.project)][:limit]
     async with services.database.reading() as session:
         waiting = await queue.described(session, shown)
@@ -57,28 +53,6 @@ async def get_queue(
         for job_id in [item.job.job_id]
     ]
     return QueueView(items=rows, num_waiting=sum(num_waiting.values()), nodes=_nodes(capacity))
-
-
-def _in_order(
-    ready: Sequence[Queued],
-    active: Sequence[tuple[Job, Attempt]],
-    capacity: Capacity | None,
-    limits: Mapping[str, Limits],
-    max_waits: int | None,
-) -> tuple[Sequence[Queued], Mapping[str, Wait]]:
-    """Return the jobs in the order of the dispatcher, and why those wait that cannot start now."""
-    if capacity is None:
-        return ready, {}
-    choice = scheduling.choose(
-        ready,
-        # A run that has sent a heartbeat already holds its resources on the cluster.
-        active=[queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in active],
-        capacity=capacity,
-        limits=limits,
-        max_waits=max_waits,
-    )
-    by_id = {job.job_id: job for job in ready}
-    return [by_id[job_id] for job_id in (*choice.start, *choice.wait)], choice.wait
 
 
 def _other_wait(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:
