@@ -10,6 +10,7 @@ FILES = "/web"
 PAGES: Mapping[str, str] = {
     "/": "pages/jobs.js",
     "/jobs/{job_id}": "pages/job.js",
+    "/compare": "pages/compare.js",
 }
 """Addresses that show the page, and the module that draws it there; `static/app.js` has the same rows."""
 

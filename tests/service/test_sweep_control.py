@@ -44,6 +44,8 @@ class TestTrials:
         page = (await plane.http.get(f"/v1/jobs/{job_id}/trials")).json()
         assert page["last_sequence"] == (await plane.job(job_id))["last_sequence"]
         assert (await plane.http.get(f"/v1/jobs/{job_id}/trials/0")).json() == found[0]
+        some = await plane.http.get(f"/v1/jobs/{job_id}/trials", params={"number": [1, 7]})
+        assert some.json()["items"] == [found[1]]
 
     async def test_a_trial_that_was_not_begun_and_a_job_without_trials(self, plane: ControlPlane) -> None:
         job_id, _ = await plane.started_job(sweep_spec())

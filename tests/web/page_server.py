@@ -77,7 +77,11 @@ class PageServer:
 
     def request(self, method: str, path: str, *, token: str = ADMIN_TOKEN, **options: Any) -> Any:
         answer = httpx.request(
-            method, f"{self.url}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=120, **options
+            method,
+            f"{self.url}{path}",
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=120,
+            **options,
         )
         assert answer.is_success, answer.text
         return answer.json()
@@ -87,11 +91,16 @@ class PageServer:
         return str(made["token"])
 
     def submit(self, name: str, **changes: Any) -> str:
-        return str(self.request("POST", "/v1/jobs", json=train_spec(name, **changes))["job_id"])
+        return self.submit_spec(train_spec(name, **changes))
+
+    def submit_spec(self, spec: Mapping[str, Any]) -> str:
+        return str(self.request("POST", "/v1/jobs", json=spec)["job_id"])
 
     def started(self, name: str, **changes: Any) -> "ReportingRun":
         """Submit a job, and return its run once the dispatcher has started it."""
-        job_id = self.submit(name, **changes)
+        return self.run_of(self.submit(name, **changes))
+
+    def run_of(self, job_id: str) -> "ReportingRun":
         ends_at = time.monotonic() + 60
         while not (attempts := self.get(f"/v1/jobs/{job_id}")["attempts"]):
             assert time.monotonic() < ends_at, "the dispatcher starts no job"

@@ -43,6 +43,7 @@ async def list_trials(
     services: ServicesDep,
     principal: Reader,
     job_id: JobId,
+    number: Annotated[list[int] | None, Query(max_length=100, description="Only these trials; may be repeated")] = None,
     form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`")] = None,
     accept: Annotated[str, Header(description="Without `format`, the first known media type decides")] = "*/*",
 ) -> Response:
@@ -53,7 +54,9 @@ async def list_trials(
     async with services.database.reading() as session:
         await read_consistently(session)
         job, spec = await _sweep(session, principal, job_id)
-        trials = TrialList(items=await _trials(services, session, job, spec), last_sequence=job.last_sequence)
+        found = await _trials(services, session, job, spec)
+        wanted = found if number is None else [trial for trial in found if trial.trial in number]
+        trials = TrialList(items=wanted, last_sequence=job.last_sequence)
     if (form or responses.preferred(accept, _FORMS, default="json")) == "csv":
         text = await asyncio.to_thread(render_trials_csv, job_id, trials.items, spec.objectives)
         headers = {"Content-Disposition": f'attachment; filename="trials-{job_id}.csv"'}

@@ -15,6 +15,7 @@ import { signInPage } from "./pages/sign_in.js";
 const ROUTES = [
   { path: /^\/$/, load: () => import("./pages/jobs.js") },
   { path: /^\/jobs\/([^/]+)$/, load: () => import("./pages/job.js") },
+  { path: /^\/compare$/, load: () => import("./pages/compare.js") },
 ];
 const FOREVER = new AbortController().signal;
 const RETRY_MS = 2000;

@@ -1,5 +1,7 @@
 // @ts-check
 
+const TYPING_MS = 250;
+
 /**
  * Wait; ends early and without an error when the life ends.
  * @param {number} ms
@@ -19,8 +21,9 @@ export function pause(ms, life) {
  * @param {() => Promise<void>} work Handles its own errors.
  * @param {number} every_ms
  * @param {AbortSignal} life
+ * @param {number} [largestShare] The most that the work takes of the time: slow work is done more seldom.
  */
-export function coalesced(work, every_ms, life) {
+export function coalesced(work, every_ms, life, largestShare = 1) {
   let isRunning = false;
   let isWanted = false;
   return async () => {
@@ -29,9 +32,20 @@ export function coalesced(work, every_ms, life) {
     isRunning = true;
     while (isWanted && !life.aborted) {
       isWanted = false;
+      const began = performance.now();
       await work();
-      await pause(every_ms, life);
+      await pause(Math.max(every_ms, (performance.now() - began) / largestShare), life);
     }
     isRunning = false;
+  };
+}
+
+/** Return a function that runs `work` once, a moment after the last of several calls: for typing. @param {() => void} work */
+export function later(work) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(work, TYPING_MS);
   };
 }

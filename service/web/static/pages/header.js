@@ -9,6 +9,7 @@ import { fill, h } from "../ui/html.js";
 /** Pages with a link in the header, in its order: address and name. */
 const PAGES = [
   ["/", "Jobs"],
+  ["/compare", "Compare"],
 ];
 
 /** @type {Record<import("../core/follow.js").Connection, string>} */

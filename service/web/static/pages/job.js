@@ -4,6 +4,7 @@ import { get } from "../core/api.js";
 import { Follower, position } from "../core/follow.js";
 import { changed } from "../core/list.js";
 import { Store } from "../core/store.js";
+import { SWEEP_KINDS } from "../core/sweep.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
@@ -29,7 +30,7 @@ import { ProgressTab } from "./job_progress.js";
 
 /** @type {JobTab[]} */
 const TABS = [
-  { name: "progress", label: "Progress", load: () => ProgressTab },
+  { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : ProgressTab) },
   { name: "history", label: "History", load: async () => (await import("./job_history.js")).HistoryTab },
   { name: "files", label: "Files and spec", load: async () => (await import("./job_files.js")).FilesTab },
 ];
@@ -90,7 +91,7 @@ class JobPage {
     if (this.#life.aborted) return;
     this.#read();
     new Follower({
-      after, jobs: [this.#jobId], kinds: [...new Set([...PROGRESS, ...CHANGES, ...FACTS])], take: (event) => this.#take(event),
+      after, jobs: [this.#jobId], kinds: [...new Set([...PROGRESS, ...CHANGES, ...FACTS, ...SWEEP_KINDS])], take: (event) => this.#take(event),
       reconnected: () => { this.#read(); this.#part?.renew?.(); }, lost: () => this.#follow(),
     }, this.#life);
   }

@@ -1,0 +1,55 @@
+// @ts-check
+import { Sweep } from "../core/sweep.js";
+import { h } from "../ui/html.js";
+import { tried } from "../ui/parts.js";
+import { LogPart } from "./job_log.js";
+import { sweepActions } from "./sweep_actions.js";
+import { SpacePart } from "./sweep_space.js";
+import { TrialPart } from "./sweep_trial.js";
+import { TrialsPart } from "./sweep_trials.js";
+import { verdictPart } from "./sweep_verdict.js";
+
+/** @typedef {import("../core/types.js").Job} Job */
+
+/** What the page of a sweep shows in place of a job's curves: verdict, space, trials and charts. */
+export class SweepPart {
+  #trouble = h("div");
+
+  /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
+  constructor(jobId, query, life) {
+    const sweep = new Sweep(jobId, (work) => tried(this.#trouble, life, work), life);
+    this.#sweep = sweep;
+    this.#trials = new TrialsPart(jobId, sweep, query, life);
+    const actions = sweepActions(jobId, sweep, life);
+    this.#setState = actions.setState;
+    this.#log = new LogPart(jobId, life);
+    this.element = h(
+      "div", { className: "sweep" }, this.#trouble, verdictPart(sweep, life), actions.element, new SpacePart(sweep, query, life).element,
+      this.#trials.element, new TrialPart(jobId, sweep, query, life).element, this.#log.element,
+    );
+    sweep.renew();
+  }
+
+  #sweep;
+  #trials;
+  #setState;
+  #log;
+
+  /** @param {Job} job */
+  setJob(job) {
+    this.#sweep.setSpec(job.spec);
+    this.#setState(job.state);
+    this.#trials.setState(job.state);
+    this.#log.setJob(job);
+  }
+
+  /** @param {import("../core/types.js").Event} event */
+  take(event) {
+    this.#sweep.take(event);
+  }
+
+  /** Read what may have been missed. */
+  renew() {
+    this.#sweep.renew();
+  }
+}
