@@ -17,14 +17,14 @@ from service.clock import Clock
 from service.compare.process import Statistics
 from service.compare.request import SweepReportRequest
 from service.reports.sweep_csv import render_sweep_csv
-from service.reports.sweep_html import render_sweep_html
+from service.reports.sweep_html import render_sweep_html, sweep_chart_views
 from service.store.tables import Job
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-Form = Literal["json", "findings", "html", "csv"]
-"""`findings` is `json` without the trials."""
+Form = Literal["json", "findings", "html", "csv", "charts"]
+"""`findings` is `json` without the trials; `charts` are the figures of the HTML as JSON."""
 
 _MAX_REPORTS = 4
 _MAX_TEXTS = 16
@@ -106,4 +106,6 @@ def _rendered(report: SweepReport, form: Form) -> str:
             return render_sweep_csv(report)
         case "findings":
             return report.model_dump_json(exclude={"trials"})
+        case "charts":
+            return sweep_chart_views(report).model_dump_json()
     return responses.as_json(report, "trials")

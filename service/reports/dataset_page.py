@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fgd_core.spec.datasets import DatasetView
 from fgd_core.spec.profiles import Bin
-from service.reports.page import as_yaml, policy, template, trusted
+from service.reports.page import as_yaml, policy, style_of, template
 
 
 def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, generated_at: datetime) -> str:
@@ -16,7 +16,7 @@ def render_dataset(dataset: DatasetView, pictures: Mapping[str, bytes], *, gener
         pictures: PNG of drawn samples by split; a split may have none.
     """
     outcome = dataset.outcome
-    style = trusted("report.css") + trusted("dataset.css")
+    style = style_of("report.css", "dataset.css")
     return template("dataset.html").render(
         dataset=dataset,
         generated_at=generated_at,

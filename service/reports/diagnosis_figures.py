@@ -127,8 +127,7 @@ def _matrix(each: _Diagnosed) -> Chart | None:
         "customdata": counts,
         "zmin": 0,
         "zmax": 1,
-        "colorscale": "Blues",
-        "reversescale": True,
+        "colorscale": [[0, "#ffffff"], [1, COLOURS[0]]],
         "hovertemplate": "%{y} found as %{x}: %{customdata} (%{z:.0%} of the row)<extra></extra>",
     }
     caption = (
@@ -145,8 +144,8 @@ def _matrix(each: _Diagnosed) -> Chart | None:
         height_px=200 + 22 * len(names),
     )
     if chart is not None:
-        chart.layout["yaxis"] |= {"autorange": "reversed", "automargin": True, "type": "category"}
-        chart.layout["xaxis"] |= {"automargin": True, "type": "category"}
+        chart.layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+        chart.layout["xaxis"] |= {"type": "category"}
     return chart
 
 
@@ -160,7 +159,7 @@ def _bar(each: _Diagnosed, x: Sequence[str], y: Sequence[float | None], **more: 
 
 
 def _as_names(chart: Chart | None) -> Chart | None:
-    """Keep plotly from reading `1` and `2-3` as a number and a date."""
+    """Show each group at its own place, also one whose name is a number."""
     if chart is not None:
         chart.layout["xaxis"]["type"] = "category"
     return chart

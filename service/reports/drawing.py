@@ -1,13 +1,16 @@
-"""Parts of charts, as plotly figures: {data, layout} in JSON.
+"""Parts of charts, as figures: {data, layout} in JSON, a small part of plotly's format.
 
-They are plain values, which plotly.js draws in the reader's browser. So the control plane imports no plotting library,
-and the reader can zoom and read each point.
+They are plain values, which `ui/figure.js` of the live page draws in the reader's browser, in a report as well. So the
+control plane imports no plotting library, and the reader can zoom and read each point. The element knows: lines, marks,
+steps, stacks, texts, intervals along x, bars, heat maps and contours; several panels, logarithmic axes and names;
+horizontal and vertical lines, annotations and a colour bar.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from fgd_core.spec.charts import ChartView, ReportCharts
 
 # The colours of Okabe and Ito, which colour-blind people can distinguish; each is legible on white and near-black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
@@ -26,31 +29,45 @@ class Chart:
     traces: Sequence[Trace]
     layout: dict[str, Any]
     """As `layout` makes it."""
+    alt: str = ""
+    """The content as text, for readers who cannot see the chart; empty: its title."""
+    is_wide: bool = False
+    """Whether it takes the whole width of the page."""
 
     @property
     def figure(self) -> dict[str, Any]:
-        """The figure that plotly.js draws."""
+        """The figure that the element `fgd-figure` draws."""
         return {"data": list(self.traces), "layout": self.layout}
 
-    @property
-    def height_px(self) -> int:
-        """The height of the figure."""
-        return int(self.layout["height"])
+
+def views(charts: Sequence[Chart], labels: Mapping[int, str] | None = None) -> ReportCharts:
+    """Return charts as the API does.
+
+    Args:
+        labels: texts under the pointer, by the values in `customdata` of traces that have no text of their own.
+    """
+    found = [
+        ChartView(
+            name=chart.name,
+            title=chart.title,
+            caption=chart.caption,
+            alt=chart.alt or chart.title,
+            is_wide=chart.is_wide,
+            figure=chart.figure,
+        )
+        for chart in charts
+    ]
+    return ReportCharts(charts=found, labels=dict(labels or {}))
 
 
 def layout(height_px: int, **changes: Any) -> dict[str, Any]:
-    """The layout that all charts share."""
-    return {
-        "height": height_px,
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
-    } | changes
+    """The layout of a chart. Its texts find their own room, so it has no margins."""
+    return {"height": height_px} | changes
 
 
 def x_title(text: str) -> dict[str, Any]:
     """The title of an x axis."""
-    return {"title": {"text": text, "standoff": 8}}
+    return {"title": {"text": text}}
 
 
 def markers(name: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> Trace:
@@ -94,18 +111,8 @@ def chart_of(
         return None
     y_axis: dict[str, Any] = {"title": {"text": y}}
     if log_y:
-        y_axis |= {"type": "log", **_log_ticks([value for trace in traces for value in trace["y"] if value])}
+        y_axis |= {"type": "log"}
     if y_from_zero:
         y_axis |= {"rangemode": "tozero"}
     axes = layout(height_px, xaxis=x_title(x), yaxis=y_axis)
     return Chart(name=name, title=title, caption=caption, traces=traces, layout=axes)
-
-
-def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks as plain numbers. By default plotly writes 0.02, 0.2 and 2 all as "2"."""
-    if not values or min(values) <= 0:
-        return {}
-    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    digits = (1, 2, 5) if last - first <= 3 else (1,)
-    ticks = [digit * 10.0**exponent for exponent in range(first, last + 1) for digit in digits]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

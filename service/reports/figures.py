@@ -97,7 +97,7 @@ def _per_class(report: Report) -> Chart | None:
     if chart is not None:
         # Reversed, so that the first class and the first job are on top.
         order = {"autorange": "reversed", "categoryorder": "array", "categoryarray": list(classes)}
-        chart.layout["yaxis"] |= {**order, "automargin": True}
+        chart.layout["yaxis"] |= order
         chart.layout["xaxis"]["rangemode"] = "tozero"
         chart.layout["barmode"] = "group"
     return chart
@@ -116,7 +116,6 @@ def _ap_against_speed(report: Report) -> Chart | None:
                     mode="markers+text",
                     text=[job.name],
                     textposition="top center",
-                    cliponaxis=False,
                     marker={"color": colour(index), "size": 10 + 6 * millions**0.5},
                     customdata=[millions],
                     hovertemplate="AP %{y:.3f}, %{x:.1f} images/s, %{customdata:.2f} M parameters<extra></extra>",

@@ -77,14 +77,12 @@ def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str
     traces = [_trace(colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
     axes = layout(
         120 + 22 * len(rows),
-        xaxis=x_title(x) | {"zeroline": True, "zerolinewidth": 2, "automargin": True},
+        xaxis=x_title(x) | {"zeroline": True, "zerolinewidth": 2},
         # Rows are drawn by position and named by ticks; two classes with the same name would share a row otherwise.
         yaxis={
             "tickvals": list(range(len(rows))),
             "ticktext": [row.label for row in rows],
             "range": [len(rows) - 0.5, -0.5],
-            "automargin": True,
-            "zeroline": False,
         },
     )
     drawn = [trace for trace in traces if trace["y"]]

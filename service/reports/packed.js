@@ -1,5 +1,5 @@
 "use strict";
-// Long texts are stored compressed in the page: plotly alone would be 5 MB.
+// Long texts are stored compressed in the page.
 async function unpacked(id) {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (char) => char.charCodeAt(0));
   const stream = new DecompressionStream("gzip");

@@ -1,11 +1,9 @@
-"""The parts of each page: templates from this folder, styles, and plotly's script."""
+"""The parts of each page: templates from this folder, the styles and the charts of the live page."""
 
 import base64
 import gzip
 import hashlib
-import importlib.resources
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,16 +15,19 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from service.reports.drawing import Chart
+from service.web import assets
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("packed.js", "report.js")
+_CHARTS = "ui/figure.js"
+_SHARED_STYLES = ("style/0_colours.css", "style/4_figure.css")
 
 
 @cache
-def template(name: str, folder: Path = _HERE) -> jinja2.Template:
-    """Load a template, from this folder unless given another."""
+def template(name: str) -> jinja2.Template:
+    """Load a template from this folder."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -40,31 +41,14 @@ def trusted(name: str) -> Markup:
     return Markup((_HERE / name).read_text("utf-8"))
 
 
-PLOTLY_STYLE = Markup("/* plotly looks for this element before it creates its own */")
-
-
-@cache
-def plotly_js() -> str:
-    """Read plotly's script from its package."""
-    # Read as a file, because importing plotly takes a second.
-    return importlib.resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
-
-
-@cache
-def _packed_plotly() -> Markup:
-    return packed(plotly_js())
+def style_of(*names: str) -> Markup:
+    """Read the styles that reports share with the live page, and these of this folder."""
+    return Markup("".join(map(assets.text, _SHARED_STYLES))) + Markup().join(map(trusted, names))
 
 
 def packed(text: str) -> Markup:
     """Compress a text for a script element of another type, which `packed.js` reads: gzip in base64."""
     return Markup(base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode())
-
-
-@cache
-def plotly_styles() -> Markup:
-    """The style elements that plotly would add itself, which the policy would refuse."""
-    ids = ["plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly_js())]
-    return Markup("\n").join(Markup('<style id="{}">{}</style>').format(each, PLOTLY_STYLE) for each in ids)
 
 
 def policy(*, styles: Sequence[str], scripts: Sequence[str] = ()) -> Markup:
@@ -101,12 +85,11 @@ def render_charts(
         labels: texts under the pointer, by the values in `customdata` of traces that have no text of their own.
         values: what else the template needs.
     """
-    style, code = Markup().join(map(trusted, styles)), [trusted(script) for script in (*_SCRIPTS, *scripts)]
+    style = style_of(*styles)
+    code = [Markup(assets.bundle(_CHARTS)), *(trusted(script) for script in (*_SCRIPTS, *scripts))]
     content = {"charts": {chart.name: chart.figure for chart in charts}, "labels": labels or {}}
     return template(name).render(
-        policy=policy(styles=[style, PLOTLY_STYLE], scripts=[plotly_js(), *code]),
-        plotly_styles=plotly_styles(),
-        plotly_js=_packed_plotly(),
+        policy=policy(styles=[style], scripts=code),
         charts=charts,
         figures=packed(as_json(content)),
         scripts=code,

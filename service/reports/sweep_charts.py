@@ -27,16 +27,6 @@ _LABEL = "%{text}<extra></extra>"
 Group: TypeAlias = Literal["completed", "stopped", "still running", "failed or lost"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepChart(Chart):
-    """A chart of a sweep's page."""
-
-    alt: str
-    """The content as text, for readers who cannot see the chart."""
-    is_wide: bool = False
-    """Whether it takes the whole width of the page."""
-
-
 def group(trial: TrialView) -> Group:
     """The group of a trial, by its state."""
     match trial.state:
@@ -128,10 +118,10 @@ def labels(report: SweepReport, charts: Sequence[Chart]) -> dict[int, str]:
 
 def label(report: SweepReport, trial: TrialView) -> str:
     """The text under the pointer."""
-    values = "<br>".join(values_text({path: value}) for path, value in trial.values.items())
+    values = "\n".join(values_text({path: value}) for path, value in trial.values.items())
     state = f"{trial.state} after {trial.epoch} of {trial.epochs} epochs"
-    text = f"<b>trial {trial.trial}</b>, {origin_text(trial.origin)}, {state}"
-    return f"{text}<br>{metric(report)} {shown(report, trial.objectives[0])}<br>{_plain(values)}"
+    text = f"trial {trial.trial}, {origin_text(trial.origin)}, {state}"
+    return f"{text}\n{metric(report)} {shown(report, trial.objectives[0])}\n{values}"
 
 
 def short(path: str) -> str:
@@ -188,20 +178,18 @@ def ticks(dimension: Dimension) -> list[tuple[float, str]]:
 
 
 def axis(dimension: Dimension, title: str, values: Sequence[JsonValue]) -> dict[str, Any]:
-    """A plotly axis over the whole dimension, in its own values; choices are drawn at their `place`.
+    """An axis over the whole dimension, in its own values; choices are drawn at their `place`.
 
     Args:
         values: the drawn values. One outside the dimension, which a user may have added, widens the axis.
     """
-    found: dict[str, Any] = {"title": {"text": title, "standoff": 6}}
+    found: dict[str, Any] = {"title": {"text": title}}
     if isinstance(dimension, Choice):
         marks = ticks(dimension)
-        texts = [_plain(text) for _, text in marks]
-        return found | {"range": [0, 1], "tickvals": [at for at, _ in marks], "ticktext": texts}
+        return found | {"range": [0, 1], "tickvals": [at for at, _ in marks], "ticktext": [text for _, text in marks]}
     low, high = float(dimension.low), float(dimension.high)
     if is_log(dimension):
-        at_ticks = _log_ticks(low, high)
-        found |= {"type": "log", "tickvals": at_ticks, "ticktext": [f"{each:g}" for each in at_ticks]}
+        found |= {"type": "log"}
         low, high = math.log10(low), math.log10(high)
     places = [place(dimension, value) for value in values]
     if all(at is not None and 0 <= at <= 1 for at in places):
@@ -213,14 +201,6 @@ def axis(dimension: Dimension, title: str, values: Sequence[JsonValue]) -> dict[
 def on_axis(dimension: Dimension, value: JsonValue) -> JsonValue:
     """The position of a value on the axis of its dimension."""
     return place(dimension, value) if isinstance(dimension, Choice) else value
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Ticks as plain numbers. By default plotly writes 0.02, 0.2 and 2 all as "2"."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    digits = (1, 2, 5) if last - first <= 2 else (1,)
-    every = max(1, round((last - first) / 5))
-    return [digit * 10.0**exponent for exponent in range(first, last + 1, every) for digit in digits]
 
 
 def baseline_lines(report: SweepReport, panel: str = "") -> list[dict[str, Any]]:
@@ -239,8 +219,3 @@ def baseline_words(report: SweepReport) -> str:
     names = {"plain": "no distillation (pink)", "published": "default weights (green)"}
     found = [names[each.origin] for each in report.standings if each.origin in names]
     return f" Dashed: {' and '.join(found)}." if found else ""
-
-
-def _plain(text: str) -> str:
-    """Escape text of users, because plotly interprets some tags."""
-    return text.replace("<br>", "\n").replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from fgd_core.spec.charts import ReportCharts
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.alternative_text import alternative_tables
 from service.jobs.metric_text import metric_name, metric_value, origin_text, standing_text, value_text
+from service.reports.drawing import Chart, views
 from service.reports.page import as_json, as_yaml, packed, render_charts
-from service.reports.sweep_charts import SweepChart, labels, shown
+from service.reports.sweep_charts import labels, shown
 from service.reports.sweep_progress_figures import cost, curves, front, rungs
 from service.reports.sweep_space_figures import contour, importance, parallel, slices
 
-CHARTS: Sequence[Callable[[SweepReport], SweepChart | None]] = (
+CHARTS: Sequence[Callable[[SweepReport], Chart | None]] = (
     *(curves, cost, parallel, importance, contour, slices, front, rungs),
 )
 """In the order of the page."""
@@ -62,9 +64,15 @@ def render_sweep_html(report: SweepReport) -> str:
     )
 
 
-def sweep_charts(report: SweepReport) -> list[SweepChart]:
+def sweep_charts(report: SweepReport) -> list[Chart]:
     """Draw the charts that have data."""
     return [drawn for chart in CHARTS if (drawn := chart(report)) is not None]
+
+
+def sweep_chart_views(report: SweepReport) -> ReportCharts:
+    """Return the charts that have data, with the texts of their trials, as the API does."""
+    charts = sweep_charts(report)
+    return views(charts, labels(report, charts))
 
 
 def _row(

@@ -6,7 +6,7 @@ from typing import Any
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.metric_text import metric_name, origin_text
 from service.jobs.trial_values import continued_after, judged_at
-from service.reports.drawing import Trace, layout, markers, x_title
+from service.reports.drawing import Chart, Trace, layout, markers, x_title
 from service.reports.sweep_charts import (
     BLUE,
     GREY,
@@ -16,7 +16,6 @@ from service.reports.sweep_charts import (
     ORIGIN_COLOURS,
     RED,
     SKY,
-    SweepChart,
     baseline_lines,
     baseline_words,
     group,
@@ -28,7 +27,7 @@ from service.reports.sweep_charts import (
 )
 
 
-def curves(report: SweepReport) -> SweepChart | None:
+def curves(report: SweepReport) -> Chart | None:
     """One line per trial over its epochs; the winner and the baselines are in front."""
     with_values = [trial for trial in report.trials if any(point.objectives[0] is not None for point in trial.reports)]
     if not with_values:
@@ -56,7 +55,7 @@ def curves(report: SweepReport) -> SweepChart | None:
     alt = f"Learning curves of {len(drawn)} trials"
     if report.standings:
         alt += f"; the winner, trial {winner}, reaches {shown(report, report.standings[0].objectives[0])}"
-    return SweepChart(
+    return Chart(
         name="curves",
         title="Learning curves",
         caption=(
@@ -70,7 +69,7 @@ def curves(report: SweepReport) -> SweepChart | None:
     )
 
 
-def cost(report: SweepReport) -> SweepChart | None:
+def cost(report: SweepReport) -> Chart | None:
     """The best value so far, over epochs and over time."""
     points = report.best_so_far
     if not points:
@@ -99,10 +98,9 @@ def cost(report: SweepReport) -> SweepChart | None:
         xaxis2=x_title("minutes of training") | {"domain": [0.54, 1], "anchor": "y2", "rangemode": "tozero"},
         yaxis={"title": {"text": metric(report)}, "anchor": "x"},
         yaxis2={"anchor": "x2", "matches": "y", "showticklabels": False},
-        margin={"l": 60, "r": 20, "t": 15, "b": 55},
         shapes=[line for panel in costs for line in baseline_lines(report, panel)],
     )
-    return SweepChart(
+    return Chart(
         name="cost",
         title="Best so far over cost",
         caption=(
@@ -116,7 +114,7 @@ def cost(report: SweepReport) -> SweepChart | None:
     )
 
 
-def front(report: SweepReport) -> SweepChart | None:
+def front(report: SweepReport) -> Chart | None:
     """The first objective against each other one."""
     objectives = report.spec.objectives
     on_front = [str(standing.trial) for standing in report.standings if standing.is_on_front]
@@ -159,7 +157,7 @@ def front(report: SweepReport) -> SweepChart | None:
                     )
                 )
     more = f" One in {step} dominated configurations is drawn." if step > 1 else ""
-    return SweepChart(
+    return Chart(
         name="front",
         title="Pareto front",
         caption=(
@@ -174,7 +172,7 @@ def front(report: SweepReport) -> SweepChart | None:
     )
 
 
-def rungs(report: SweepReport) -> SweepChart | None:
+def rungs(report: SweepReport) -> Chart | None:
     """The trials at each rung with their values, and which of them continued."""
     if report.stopping is None or not report.stopping.rungs:
         return None
@@ -202,7 +200,7 @@ def rungs(report: SweepReport) -> SweepChart | None:
     said = "; ".join(
         f"epoch {each.epoch}: {each.went_on} of {each.reached} continued" for each in report.stopping.rungs
     )
-    return SweepChart(
+    return Chart(
         name="rungs",
         title="What the scheduler stopped",
         caption=(

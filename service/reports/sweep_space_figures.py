@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.trial_values import best_until, common_epoch
-from service.reports.drawing import Trace, layout, markers
+from service.reports.drawing import Chart, Trace, layout, markers
 from service.reports.sweep_charts import (
     BLUE,
     GROUP_MARKS,
     MAX_DRAWN,
     SCALE,
-    SweepChart,
     axis,
     baseline_lines,
     baseline_words,
@@ -53,8 +52,8 @@ class _Point(NamedTuple):
     weight: int = 1
 
 
-def parallel(report: SweepReport) -> SweepChart | None:
-    """Parallel coordinates, drawn as lines. Plotly's own type needs WebGL, which a remote screen may not have."""
+def parallel(report: SweepReport) -> Chart | None:
+    """Parallel coordinates, drawn as lines."""
     dimensions = report.spec.dimensions()
     trials = best_first(report, searched(report))
     drawn = trials[:MAX_DRAWN]
@@ -72,20 +71,17 @@ def parallel(report: SweepReport) -> SweepChart | None:
         420,
         xaxis={
             "tickvals": list(range(end + 1)),
-            "ticktext": [*(short(path) for path in dimensions), f"<b>{metric(report)}</b>"],
+            "ticktext": [*(short(path) for path in dimensions), metric(report)],
             "range": [-0.25, end + 0.25],
             "showgrid": True,
-            "zeroline": False,
         },
         yaxis={"visible": False, "range": [-0.06, 1.06]},
-        margin={"l": 20, "r": 90, "t": 15, "b": 40},
         annotations=[
-            {"x": x, "y": y, "text": text, "showarrow": False, "xanchor": "left", "xshift": 5, "opacity": 0.75}
-            for x, y, text in marks
+            {"x": x, "y": y, "text": text, "xshift": 5, "showarrow": False, "xanchor": "left"} for x, y, text in marks
         ],
     )
     more = f" Only the best {MAX_DRAWN} of {len(trials)} are drawn." if len(trials) > MAX_DRAWN else ""
-    return SweepChart(
+    return Chart(
         name="parallel",
         title="Trials across the space",
         caption=(
@@ -100,7 +96,7 @@ def parallel(report: SweepReport) -> SweepChart | None:
     )
 
 
-def importance(report: SweepReport) -> SweepChart | None:
+def importance(report: SweepReport) -> Chart | None:
     """Bars with the importance of each dimension."""
     found = report.importance
     if found is None:
@@ -114,11 +110,10 @@ def importance(report: SweepReport) -> SweepChart | None:
         "marker": {"color": BLUE},
         "text": [f"{share:.0%}" for share in shares],
         "textposition": "outside",
-        "cliponaxis": False,
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }
     left_out = f" {found.num_left_out} trials did not reach that epoch and are left out." if found.num_left_out else ""
-    return SweepChart(
+    return Chart(
         name="importance",
         title="Importance",
         caption=(
@@ -130,14 +125,13 @@ def importance(report: SweepReport) -> SweepChart | None:
         layout=layout(
             110 + 34 * len(names),
             xaxis={"tickformat": ".0%", "range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
-            yaxis={"autorange": "reversed", "automargin": True},
-            margin={"l": 20, "r": 20, "t": 10, "b": 40},
+            yaxis={"autorange": "reversed"},
         ),
         alt="Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items()),
     )
 
 
-def slices(report: SweepReport) -> SweepChart | None:
+def slices(report: SweepReport) -> Chart | None:
     """One panel per dimension: its values against the objective."""
     dimensions = _most_important(report)[:MAX_SLICES]
     chosen = sample(report, searched(report))
@@ -146,6 +140,8 @@ def slices(report: SweepReport) -> SweepChart | None:
         return None
     columns = min(3, len(dimensions))
     rows = math.ceil(len(dimensions) / columns)
+    gap = 0.26 / rows
+    row_height = (1 + gap) / rows
     traces: list[Trace] = []
     axes: dict[str, Any] = {}
     shapes: list[dict[str, Any]] = []
@@ -158,7 +154,7 @@ def slices(report: SweepReport) -> SweepChart | None:
             "anchor": f"y{number}",
         }
         axes[f"yaxis{number}"] = {
-            "domain": [1 - (row + 1) / rows + (0.26 / rows if rows > 1 else 0.0), 1 - row / rows],
+            "domain": [1 - (row + 1) * row_height + gap, 1 - row * row_height],
             "anchor": f"x{number}",
             "title": {"text": metric(report) if column == 0 else ""},
         } | ({"matches": "y"} if index else {})
@@ -179,7 +175,7 @@ def slices(report: SweepReport) -> SweepChart | None:
                         **labelled(here),
                     )
                 )
-    return SweepChart(
+    return Chart(
         name="slices",
         title="One dimension at a time",
         caption=(
@@ -187,15 +183,13 @@ def slices(report: SweepReport) -> SweepChart | None:
             f"another dimension can cause a trend.{baseline_words(report)}{chosen.words}"
         ),
         traces=traces,
-        layout=layout(
-            70 + 270 * rows, **axes, shapes=shapes, margin={"l": 60, "r": 20, "t": 40, "b": 50 if rows == 1 else 0}
-        ),
+        layout=layout(70 + 270 * rows, **axes, shapes=shapes),
         alt=f"Scatter plots of {metric(report)} against {', '.join(path for path, _ in dimensions)}",
         is_wide=True,
     )
 
 
-def contour(report: SweepReport) -> SweepChart | None:
+def contour(report: SweepReport) -> Chart | None:
     """A map over the two most important numeric dimensions."""
     pair = [each for each in _most_important(report) if not isinstance(each[1], Choice)][:2]
     compared = _compared(report, [path for path, _ in pair])
@@ -218,11 +212,9 @@ def contour(report: SweepReport) -> SweepChart | None:
         "y": [_value_at(y_dimension, at) for at in sides],
         "z": [[_smoothed(x, y, points) for x in sides] for y in sides],
         "colorscale": _scale(report),
-        "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": metric(report)}},
+        "colorbar": {"title": {"text": metric(report)}},
         "ncontours": 12,
-        "line": {"width": 0.5},
         "opacity": 0.85,
-        "connectgaps": False,
         "hovertemplate": f"about %{{z:.3f}}<extra>{metric(report)}</extra>",
     }
     marks = markers(
@@ -233,7 +225,7 @@ def contour(report: SweepReport) -> SweepChart | None:
         showlegend=False,
         **labelled(chosen.trials),
     )
-    return SweepChart(
+    return Chart(
         name="contour",
         title=f"{short(x_path)} with {short(y_path)}",
         caption=(
@@ -246,7 +238,6 @@ def contour(report: SweepReport) -> SweepChart | None:
             400,
             xaxis=axis(x_dimension, x_path, marks["x"]),
             yaxis=axis(y_dimension, y_path, marks["y"]),
-            margin={"l": 70, "r": 20, "t": 15, "b": 50},
         ),
         alt=f"Map of {metric(report)} over {x_path} and {y_path} from {len(compared)} trials",
     )
@@ -265,15 +256,14 @@ def _parallel_line(report: SweepReport, trial: TrialView, low: float, high: floa
         line={"color": shade(share if _is_maximized(report) else 1 - share)} | look,
         marker={"size": 5},
         opacity=0.95 if trial.state == "completed" else 0.6,
-        connectgaps=False,
         showlegend=False,
         **labelled([trial] * (len(dimensions) + 1)),
     )
 
 
 def _colour_scale(report: SweepReport, low: float, high: float) -> Trace:
-    """An invisible mark that makes plotly draw the colour bar."""
-    bar = {"thickness": 12, "len": 0.9, "x": 1.06, "outlinewidth": 0, "nticks": 5, "title": {"text": metric(report)}}
+    """An invisible mark that brings the colour bar."""
+    bar = {"title": {"text": metric(report)}}
     mark = {"color": [low], "cmin": low, "cmax": high, "colorscale": _scale(report), "colorbar": bar, "size": 0.1}
     return markers("scale", [None], [None], marker=mark, hoverinfo="skip", showlegend=False)
 

@@ -9,14 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from service.reports.page import template
+import jinja2
+
 from service.web.paths import FILES
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _APP = "app.js"
-_IMPORT = re.compile(r'^(?:import|export) (?:[^"]+ from )?"(\.[^"]+)";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import ({[^}]+}) from "(\.[^"]+)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 
 
 class Asset(NamedTuple):
@@ -55,17 +57,18 @@ def needed(page: str) -> list[str]:
     Args:
         page: the page's own module, which the start module imports only when the page opens.
     """
-    found: set[str] = set()
-    waiting = [_APP, page]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            code = assets()[name].content.decode()
-            waiting += [
-                posixpath.normpath(posixpath.join(posixpath.dirname(name), each)) for each in _IMPORT.findall(code)
-            ]
-    return sorted(found | {name for name in assets() if name.endswith(".css")})
+    return sorted({*_modules(_APP), *_modules(page), *(name for name in assets() if name.endswith(".css"))})
+
+
+@cache
+def bundle(entry: str) -> str:
+    """Return a module with all that it imports as one script, for a file that people open from disk."""
+    return "".join(_as_function(name) for name in _modules(entry))
+
+
+def text(name: str) -> str:
+    """Return a file as text."""
+    return assets()[name].content.decode()
 
 
 @cache
@@ -76,6 +79,35 @@ def shell(base: str, page: str) -> str:
         base: the path below which browsers find this server; empty for the root.
         page: the page's own module.
     """
-    return template("shell.html", _HERE).render(
-        base=base, files=f"{base}{FILES}/{version()}", app=_APP, needed=needed(page)
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string((_HERE / "shell.html").read_text("utf-8"))
+    return template.render(base=base, files=f"{base}{FILES}/{version()}", app=_APP, needed=needed(page))
+
+
+def _modules(entry: str) -> list[str]:
+    """Return a module and all that it imports, each behind those that it imports itself."""
+    found: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name not in found:
+            for _, path in _IMPORT.findall(text(name)):
+                visit(_resolved(name, path))
+            found[name] = None
+
+    visit(entry)
+    return list(found)
+
+
+def _resolved(importing: str, path: str) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(importing), path))
+
+
+def _as_function(name: str) -> str:
+    """Write a module as a function that runs at once: its private names stay its own, as in a module."""
+    code = _IMPORT.sub(lambda found: f"const {found[1]} = {_variable(_resolved(name, found[2]))};\n", text(name))
+    begin, exports = f'const {_variable(name)} = (() => {{\n"use strict";\n', ", ".join(_EXPORT.findall(code))
+    return f"{begin}{_EXPORT.sub('', code)}\nreturn {{ {exports} }};\n}})();\n"
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"\W", "_", name)

@@ -14,17 +14,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 WIDTH_PX = 1200
 _TALL_PX = 16_000
 
-# Waits for the charts and the table of trials, then records plotly's data and the position of each.
+# Waits for the charts and the table of trials, then records the drawn data and the position of each.
 _READ_BACK = """
 const boxOf = ({ left, top, width, height }) => [left + scrollX, top + scrollY, width, height];
-const chartOf = (element) => ({
-  data: (element.data || []).map(({ type, name, x, y, xaxis }) => ({ type, name, x, y, xaxis })),
-  points: element.querySelectorAll(".scatterlayer .point").length,
-  lines: element.querySelectorAll(".scatterlayer .js-line").length,
-  box: boxOf(element.getBoundingClientRect()),
-});
+const chartOf = (element) => {
+  const { traces, points, lines } = element.drawn;
+  return { data: traces, points, lines, box: boxOf(element.getBoundingClientRect()) };
+};
 const readBack = () => {
-  const drawn = [...document.querySelectorAll(".chart")];
+  const drawn = [...document.querySelectorAll("fgd-figure")];
   const table = document.getElementById("trials");
   const isReady = Number(document.body.dataset.drawn ?? 0) >= drawn.length && (!table || table.dataset.rows);
   if (!isReady) { setTimeout(readBack, 50); return; }
@@ -44,7 +42,7 @@ readBack();
 @dataclass(frozen=True)
 class Opened:
     charts: dict[str, dict[str, Any]]
-    """By element: plotly's traces, how many points and lines are on the screen, and the box in pixels."""
+    """By element: the drawn traces, how many points and lines are on the screen, and the box in pixels."""
     extra: Any
     """The result of the test's own function."""
     height_px: int

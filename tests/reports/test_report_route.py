@@ -96,6 +96,10 @@ class TestRoute:
         )
         assert answer.headers["content-type"].startswith("text/csv")
 
+    def test_its_charts_come_as_json(self, server: LiveServer, job_id: str) -> None:
+        found = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", params={"format": "charts"}).json()["charts"]
+        assert {chart["name"]: chart["alt"] for chart in found}["ap-over-epochs"] == "AP over epochs"
+
     def test_a_job_named_twice_is_shown_once(self, server: LiveServer, job_id: str) -> None:
         answer = httpx.get(f"{server.url}/v1/jobs/{job_id}/report", params={"with": [job_id, job_id]})
         assert [job["job_id"] for job in answer.json()["jobs"]] == [job_id]

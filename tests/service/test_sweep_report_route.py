@@ -9,6 +9,7 @@ import yaml
 from control_plane import ControlPlane, Run, train_spec
 from sweeps import begun, ended, reported, sweep_spec
 
+from fgd_core.spec.charts import ReportCharts
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.sweep_report import SweepReport
 
@@ -69,6 +70,13 @@ async def test_the_table_has_a_row_for_each_trial(plane: ControlPlane, sweep: tu
         ("0", "0.01", "completed"),
         ("1", "0.05", "running"),
     ]
+
+
+async def test_the_charts_of_the_page_come_as_json(plane: ControlPlane, sweep: tuple[str, Run]) -> None:
+    found = ReportCharts.model_validate_json((await report_as(plane, sweep[0], "charts")).text)
+    curves = next(chart for chart in found.charts if chart.name == "curves")
+    assert [trace["y"] for trace in curves.figure["data"]] == [[0.05], [0.1, 0.2, pytest.approx(0.3)]]
+    assert found.labels[0].startswith("trial 0, searcher, completed after 3 of 3 epochs\n")
 
 
 async def test_it_is_made_again_only_after_a_change(plane: ControlPlane, sweep: tuple[str, Run]) -> None:

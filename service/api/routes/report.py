@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
+from fgd_core.spec.charts import ReportCharts
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
@@ -22,6 +23,9 @@ from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
 from service.reports.csv import render_csv
+from service.reports.diagnosis_figures import diagnosis_charts
+from service.reports.drawing import views
+from service.reports.figures import charts
 from service.reports.html import render_html
 from service.reports.worst_images import wanted_files
 from service.settings import Settings
@@ -41,14 +45,14 @@ MAX_SAMPLES_BYTES = 8_000_000
 MAX_FILE_BYTES = 32_000_000
 """Of the files that show the worst images."""
 
-Form = Literal["json", "html", "csv"]
+Form = Literal["json", "html", "csv", "charts"]
 _FORMS: Mapping[str, Form] = {"text/html": "html", "text/csv": "csv", "application/json": "json"}
 
 
 @router.get(
     "/{job_id}/report",
     operation_id="get_report",
-    response_model=Report | SweepReport,
+    response_model=Report | SweepReport | ReportCharts,
     responses={200: {"content": {"text/html": {}, "text/csv": {}}}},
 )
 async def get_report(
@@ -65,8 +69,9 @@ async def get_report(
 ) -> Response:
     """Return the report of a job, and of the jobs named by `with`, as JSON, as one HTML file or as CSV.
 
-    The format is JSON unless `format` or `Accept` asks for another one. A sweep has a report of its own, also while it
-    runs; it cannot be combined with other jobs. Jobs that were evaluated on different validation data are refused.
+    The format is JSON unless `format` or `Accept` asks for another one; `charts` are the figures of the HTML as JSON.
+    A sweep has a report of its own, also while it runs; it cannot be combined with other jobs. Jobs that were evaluated
+    on different validation data are refused.
     """
     wanted = form or responses.preferred(accept, _FORMS, default="json")
     async with services.database.reading() as session:
@@ -130,6 +135,9 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
             return responses.html_page(_page(report, storage))
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_attachment(report.jobs[0].job_id))
+        case "charts":
+            drawn = views([*charts(report), *diagnosis_charts(report)])
+            return Response(drawn.model_dump_json(), media_type="application/json")
     return Response(report.model_dump_json(), media_type="application/json")
 
 

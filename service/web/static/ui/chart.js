@@ -3,8 +3,8 @@ import { THEME_CHANGED } from "../core/theme.js";
 import { indexOf } from "../core/curves.js";
 import { number } from "./format.js";
 import { fill, h } from "./html.js";
-import { extent, smoothed, thinned, within } from "./lines.js";
-import { linear, logarithmic } from "./scale.js";
+import { smoothed, thinned, within } from "./lines.js";
+import { extent, linear, logarithmic, tickText } from "./scale.js";
 
 /** @typedef {import("./lines.js").Line} Line */
 /** @typedef {import("./lines.js").Range} Range */
@@ -299,13 +299,6 @@ function stroke(pen, x1, y1, x2, y2) {
   pen.moveTo(x1, y1);
   pen.lineTo(x2, y2);
   pen.stroke();
-}
-
-/** @param {number} value */
-function tickText(value) {
-  const rounded = Number(value.toPrecision(6));
-  const size = Math.abs(rounded);
-  return size !== 0 && (size < 1e-3 || size >= 1e6) ? rounded.toExponential().replace("+", "") : String(rounded);
 }
 
 customElements.define("fgd-chart", Chart);

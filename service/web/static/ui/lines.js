@@ -2,7 +2,7 @@
 import { indexOf } from "../core/curves.js";
 
 /** @typedef {{ name: string, xs: readonly number[], ys: readonly number[] }} Line */
-/** @typedef {{ low: number, high: number }} Range */
+/** @typedef {import("./scale.js").Range} Range */
 
 /**
  * Smooth by an exponential moving average whose start is not biased to 0.
@@ -51,22 +51,4 @@ export function thinned({ name, xs, ys }, toPixel) {
     start = end;
   }
   return { name, xs: kept.map((index) => xs[index]), ys: kept.map((index) => ys[index]) };
-}
-
-/**
- * Return the smallest and the largest number; null without any.
- * @param {readonly (readonly number[])[]} lists
- * @param {(value: number) => boolean} [isShown]
- * @returns {Range | null}
- */
-export function extent(lists, isShown = Number.isFinite) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const list of lists) {
-    for (const value of list) {
-      if (!isShown(value)) continue;
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-  }
-  return low > high ? null : { low, high };
 }

@@ -1,5 +1,6 @@
 // @ts-check
 
+/** @typedef {{ low: number, high: number }} Range */
 /** Maps values to pixels. @typedef {{ toPixel: (value: number) => number, toValue: (pixel: number) => number, ticks: number[] }} Scale */
 
 /**
@@ -42,6 +43,31 @@ export function logarithmic(low, high, start, end) {
     toValue: (pixel) => 10 ** inner.toValue(pixel),
     ticks: ticks.filter((tick) => tick >= low && tick <= high),
   };
+}
+
+/**
+ * Return the smallest and the largest number; null without any.
+ * @param {readonly (readonly number[])[]} lists
+ * @param {(value: number) => boolean} [isShown]
+ * @returns {Range | null}
+ */
+export function extent(lists, isShown = Number.isFinite) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const list of lists) {
+    for (const value of list) {
+      if (!isShown(value)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  return low > high ? null : { low, high };
+}
+
+/** Write the value of a tick. @param {number} value */
+export function tickText(value) {
+  const rounded = Number(value.toPrecision(6));
+  const size = Math.abs(rounded);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? rounded.toExponential().replace("+", "") : String(rounded);
 }
 
 /** @param {number} value */
