@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of the page; each test gets windows of its own."""
+"""One server for all tests of the page, and one browser for each file; each test gets windows and jobs of its own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ OpenPage = Callable[..., Page]
 expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     server = PageServer(tmp_path_factory.mktemp("home"))
     server.start()
@@ -23,6 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     server.kill()
 
 
+# Not for the session: while Playwright runs, asynchronous tests of other folders cannot start a loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:

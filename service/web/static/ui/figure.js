@@ -99,6 +99,11 @@ export class FigureElement extends HTMLElement {
     return { traces: this.#panels.flatMap(({ traces }) => traces.map(({ type, name, x, y, xaxis = "x" }) => ({ type, name, x, y, xaxis }))), points: this.#targets.length, lines: lines.length };
   }
 
+  /** Where the points are, in pixels; for tests. */
+  get places() {
+    return this.#targets.map(({ x, y }) => ({ x, y }));
+  }
+
   #listen() {
     const canvas = this.#canvas;
     canvas.onpointerdown = ({ offsetX: x, offsetY: y, pointerType, pointerId }) => {
