@@ -34,3 +34,16 @@ def test_a_page_imports_no_other_page() -> None:
 def test_packed_files_are_the_same_files() -> None:
     for asset in assets.assets().values():
         assert gzip.decompress(asset.packed) == asset.content
+
+
+def test_modules_import_what_others_export() -> None:
+    """A browser reports this only when it loads the module, which may be that of another page."""
+    for path in STATIC.rglob("*.js"):
+        for names, module in re.findall(r'import \{([^}]+)\} from "(\.[^"]+)"', path.read_text()):
+            exported = (path.parent / module).resolve().read_text()
+            for name in (each.split(" as ")[0].strip() for each in names.split(",") if each.strip()):
+                assert re.search(rf"export (async )?(function|class|const|let) {name}\b", exported), (
+                    path.name,
+                    module,
+                    name,
+                )

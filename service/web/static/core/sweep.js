@@ -71,6 +71,8 @@ export class Sweep {
   findings = null;
   /** @type {Question | null} */
   question = null;
+  /** The job's. @type {Record<string, any>} */
+  spec = {};
   /** Counts changes of either. */
   changes = new Store(0);
   /** Counts new findings. */
@@ -96,9 +98,10 @@ export class Sweep {
   #readFindings;
 
   /** @param {Record<string, any>} spec The job's; the findings have the dimensions of a space that it only names. */
-  setSpec({ objectives, space }) {
-    if (this.question !== null || typeof space === "string") return;
-    this.question = { objectives, dimensions: space };
+  setSpec(spec) {
+    this.spec = spec;
+    if (this.question !== null || typeof spec.space === "string") return;
+    this.question = { objectives: spec.objectives, dimensions: spec.space };
     this.changes.set(this.changes.value + 1);
   }
 

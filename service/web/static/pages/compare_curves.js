@@ -13,7 +13,7 @@ export class CurvesPart {
   /** @type {Map<string, Chart>} */
   #charts = new Map();
   #grid = h("div", { className: "charts" });
-  /** In steps; all charts zoom together. @type {import("../ui/lines.js").Range | null} */
+  /** In steps; all charts zoom together. @type {import("../ui/scale.js").Range | null} */
   #zoom = null;
   /** @type {[Run[], Map<string, Series[]>]} */
   #shown = [[], new Map()];

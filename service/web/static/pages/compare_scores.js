@@ -3,7 +3,7 @@ import { address, get } from "../core/api.js";
 import { score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { intervalBar } from "../ui/interval.js";
-import { extent } from "../ui/lines.js";
+import { extent } from "../ui/scale.js";
 import { metricName } from "../ui/metrics.js";
 import { tried } from "../ui/parts.js";
 
@@ -97,7 +97,7 @@ function changesTable(heading, rows, all) {
   );
 }
 
-/** @param {Scored & { label: string }} row @param {import("../ui/lines.js").Range} range */
+/** @param {Scored & { label: string }} row @param {import("../ui/scale.js").Range} range */
 function changeRow({ label, first, second, change }, range) {
   const interval = change && change.low !== null && change.high !== null ? { low: change.low, high: change.high } : null;
   return h(

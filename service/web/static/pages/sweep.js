@@ -4,6 +4,7 @@ import { h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
 import { LogPart } from "./job_log.js";
 import { sweepActions } from "./sweep_actions.js";
+import { ChartsPart } from "./sweep_charts.js";
 import { SpacePart } from "./sweep_space.js";
 import { TrialPart } from "./sweep_trial.js";
 import { TrialsPart } from "./sweep_trials.js";
@@ -25,7 +26,7 @@ export class SweepPart {
     this.#log = new LogPart(jobId, life);
     this.element = h(
       "div", { className: "sweep" }, this.#trouble, verdictPart(sweep, life), actions.element, new SpacePart(sweep, query, life).element,
-      this.#trials.element, new TrialPart(jobId, sweep, query, life).element, this.#log.element,
+      this.#trials.element, new TrialPart(jobId, sweep, query, life).element, new ChartsPart(jobId, sweep, query, life).element, this.#log.element,
     );
     sweep.renew();
   }

@@ -19,7 +19,7 @@ export function sweepActions(jobId, sweep, life) {
   const add = h("button", { type: "button", on: { click: () => askForTrial(jobId, sweep, {}, life) } }, "Add a trial …");
   const extend = h("button", { type: "button", on: { click: () => askForBudget(path, sweep, life) } }, "Extend …");
   const fork = h("a", { className: "button", href: `${BASE}/submit?pasted=1`, title: "A new sweep with another space or budget, which counts these trials and repeats none" }, "Fork …");
-  fork.addEventListener("click", () => sessionStorage.setItem("fgd-draft", toYaml({ ...sweep.findings?.spec, fork: jobId })));
+  fork.addEventListener("click", () => sessionStorage.setItem("fgd-draft", toYaml({ ...sweep.spec, fork: jobId })));
   const setState = (/** @type {string} */ state) => {
     show(add, missingRole("submit") ?? ([...OVER, "cancelling"].includes(state) ? `the sweep is ${state}; extend it to continue` : null), "It runs next, whatever the searcher suggests.");
     show(extend, missingRole("submit") ?? (state === "cancelling" ? "the sweep is being cancelled" : null), "Adds to the budget. A sweep that is over continues and repeats no trial.");
@@ -56,8 +56,7 @@ export function askForTrial(jobId, { question, findings }, values, life) {
 }
 
 /** @param {string} path @param {Sweep} sweep @param {AbortSignal} life */
-function askForBudget(path, { findings }, life) {
-  const budget = findings?.spec.budget ?? {};
+function askForBudget(path, { spec: { budget } }, life) {
   const limits = LIMITS.filter(([name]) => budget[name] !== null && budget[name] !== undefined);
   const fields = limits.map(([name, label]) => ({ name, label, type: /** @type {const} */ ("number"), value: 0, help: `The limit is ${valueText(budget[name])}.`, limits: { min: 0, step: name === "gpu_hours" ? "any" : 1 } }));
   ask({

@@ -1,13 +1,13 @@
 // @ts-check
 import { isInside } from "../ui/axis.js";
-import { extent } from "../ui/lines.js";
+import { extent } from "../ui/scale.js";
 import { lastPart, metricName, originText, valueText } from "../ui/metrics.js";
 import { isSearched } from "../core/sweep.js";
 
 /** @typedef {import("../core/sweep.js").Trial} Trial */
 /** @typedef {import("../core/sweep.js").Sweep} Sweep */
 /** @typedef {import("../ui/axis.js").Axis} Axis */
-/** @typedef {import("../ui/lines.js").Range} Range */
+/** @typedef {import("../ui/scale.js").Range} Range */
 /** @typedef {import("../core/router.js").Query} Query */
 
 const MOST_DIMENSIONS = 10;

@@ -57,7 +57,7 @@ export class SpacePart {
     this.#showChips(axes, brushes);
   }
 
-  /** @param {import("../ui/axis.js").Axis[]} axes @param {Record<string, import("../ui/lines.js").Range>} brushes */
+  /** @param {import("../ui/axis.js").Axis[]} axes @param {Record<string, import("../ui/scale.js").Range>} brushes */
   #showChips(axes, brushes) {
     const chips = axes.filter(({ key }) => brushes[key]).map((axis) => h(
       "button", { type: "button", className: "chip", title: "Release", on: { click: () => writeBrush(this.#query, axis.key, null) } },

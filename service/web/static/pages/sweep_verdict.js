@@ -6,7 +6,7 @@ import { copyText } from "../ui/copy.js";
 import { duration, number } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { intervalBar } from "../ui/interval.js";
-import { extent } from "../ui/lines.js";
+import { extent } from "../ui/scale.js";
 import { metricName, metricValue, originText, valuesText } from "../ui/metrics.js";
 
 /** @typedef {import("../core/sweep.js").Sweep} Sweep */

@@ -1,7 +1,7 @@
 // @ts-check
 import { digits } from "./metrics.js";
 
-/** @typedef {import("./lines.js").Range} Range */
+/** @typedef {import("./scale.js").Range} Range */
 /**
  * An axis of numbers, or of categories: these are at 0, 1, 2 … in the order of `values`.
  * @typedef {object} Axis

@@ -1,7 +1,7 @@
 // @ts-check
 import { h } from "./html.js";
 
-/** @typedef {import("./lines.js").Range} Range */
+/** @typedef {import("./scale.js").Range} Range */
 
 /**
  * Draw a value and its confidence interval as a dot on a bar. The elements of a column share a range, so that they can

@@ -6,7 +6,7 @@ import { fraction, isInside, valueAt } from "./axis.js";
 import { paintParallel } from "./parallel_drawing.js";
 
 /** @typedef {import("./axis.js").Axis} Axis */
-/** @typedef {import("./lines.js").Range} Range */
+/** @typedef {import("./scale.js").Range} Range */
 /**
  * A line through all axes.
  * @typedef {object} Item

@@ -2,7 +2,7 @@
 import { fraction, marks } from "./axis.js";
 
 /** @typedef {import("./axis.js").Axis} Axis */
-/** @typedef {import("./lines.js").Range} Range */
+/** @typedef {import("./scale.js").Range} Range */
 /** @typedef {import("./parallel.js").Item} Item */
 /** @typedef {import("./parallel.js").Frame} Frame */
 /**
