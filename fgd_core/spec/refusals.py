@@ -52,6 +52,18 @@ def spec_reason(fault: Any) -> ProblemReason:
     return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=message)
 
 
+def value_message(fault: Any) -> str:
+    """Return which value was refused, and which values are possible."""
+    match fault["type"]:
+        case "missing":
+            return "this field is required"
+        case "literal_error" | "enum":
+            return f"{_shown(fault['input'])} is not a possible value; write {fault['ctx']['expected']}"
+        case "value_error":
+            return f"{_shown(fault['input'])} is refused: {fault['ctx']['error']}"
+    return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
+
+
 def spec_path(loc: Sequence[int | str]) -> str:
     """Return `training.optimizer.learning_rate` for `("train", "training", "optimizer", "adamw", "learning_rate")`."""
     return ".".join(shortened(str(item)) for item, _ in _steps(loc))
@@ -81,19 +93,15 @@ def _message(fault: Any) -> str:
             steps = _steps(fault["loc"])
             name, siblings = steps[-1]
             return f"there is no field {shortened(str(name))!r} here; {closest(str(name), siblings)}"
-        case "missing":
-            return "this field is required"
         case "union_tag_not_found":
             kinds = ", ".join(_tags(fault["loc"]))
             return f"the field {context['discriminator']} is required; one of {kinds}"
         case "union_tag_invalid":
             nearest = closest(context["tag"], _tags(fault["loc"]))
             return f"{context['discriminator']} {shortened(context['tag'])!r} is unknown; {nearest}"
-        case "literal_error":
-            return f"{_shown(fault['input'])} is not a possible value; write {context['expected']}"
         case "value_error":
             return str(context["error"])
-    return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
+    return value_message(fault)
 
 
 def _shown(value: object) -> str:

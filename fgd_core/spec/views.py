@@ -1,9 +1,9 @@
 """Answers of the API; shared by the server and its Python client."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
@@ -12,6 +12,24 @@ from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.base import Priority
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.results import ErrorReport, RunResult
+
+JobSort: TypeAlias = Literal[
+    "created",
+    "-created",
+    "name",
+    "-name",
+    "state",
+    "-state",
+    "priority",
+    "-priority",
+    "project",
+    "-project",
+    "best_ap",
+    "-best_ap",
+]
+"""The order of a list of jobs; `-` puts the largest first."""
+SeedGroup: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+"""What the runs of one configuration with different seeds have in common."""
 
 
 class ProgressView(Fact):
@@ -85,6 +103,10 @@ class JobSummary(Fact):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    seed: int | None = None
+    seed_group: SeedGroup | None = None
+    """Jobs with the same group differ only in the seed, in the name and in how they are scheduled. None if an older
+    version of the server stored the job."""
     ran_s: float | None = None
     """Seconds that ended attempts ran, without waits and pauses; None if the answer does not include attempts."""
     running_since: datetime | None = None
@@ -133,6 +155,47 @@ class JobPage(Fact):
     """GET /v1/jobs"""
 
     items: list[JobSummary]
+    next_cursor: str | None
+
+
+class SeedScores(Fact):
+    """What runs with different seeds reached."""
+
+    n: int
+    """Number of runs."""
+    mean: float
+    std: float | None
+    """Standard deviation of the runs. None for one run."""
+    low: float | None
+    """The 95 % confidence interval of the mean, by Student's distribution. None for one run."""
+    high: float | None
+
+
+class SeedGroupView(Fact):
+    """Jobs that differ only in the seed, in the name and in how they are scheduled; a row of GET /v1/seed-groups."""
+
+    group: SeedGroup | None
+    """None for a job that an older version of the server stored; it has a row of its own."""
+    name: str
+    """The name of the newest job, like the next three fields."""
+    kind: str
+    project: str
+    created_at: datetime
+    num_jobs: int
+    """At most 200: older jobs of a group do not count."""
+    job_ids: list[str]
+    """The newest 50, newest first."""
+    seeds: list[int]
+    states: dict[JobState, int]
+    """Number of jobs in each state."""
+    best_ap: SeedScores | None
+    """Over the jobs that succeeded; None if none of them has an AP."""
+
+
+class SeedGroupPage(Fact):
+    """GET /v1/seed-groups"""
+
+    items: list[SeedGroupView]
     next_cursor: str | None
 
 

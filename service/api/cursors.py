@@ -3,11 +3,13 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
+from pydantic import AwareDatetime, Field, FiniteFloat, StringConstraints, TypeAdapter
+from pydantic_core import to_json
 
 from fgd_core.errors import SpecError
 from service.store.all_events import BEGINNING, Position
@@ -16,6 +18,16 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous 
 Limit = Annotated[int, Query(ge=1, le=500, description="Largest number of items on the page")]
 
 Row = TypeVar("Row")
+
+_Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+_Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+_SORTED_KEY: TypeAdapter[Any] = TypeAdapter(tuple[_Text, _Text, AwareDatetime, _Text])
+_KEYS: Mapping[str, TypeAdapter[Any]] = {
+    "created": TypeAdapter(tuple[_Text, AwareDatetime, _Text]),
+    "priority": TypeAdapter(tuple[_Text, _Int32, AwareDatetime, _Text]),
+    "best_ap": TypeAdapter(tuple[_Text, FiniteFloat | None, AwareDatetime, _Text]),
+}
+"""The sort, and the key of a job in a list that is sorted so."""
 
 _POSITION = re.compile(r"^(-?\d{1,19}) ([A-Za-z0-9_-]{0,32}) (\d{1,9})$", re.ASCII)
 _MAX_TRANSACTION_ID = 2**63 - 1
@@ -49,6 +61,26 @@ def decode(cursor: str) -> tuple[datetime, str]:
     except (ValueError, binascii.Error) as error:
         raise invalid("query.cursor", cursor, "omit it to get the first page") from error
     return created_at, item_id
+
+
+def encode_sorted(sort: str, key: Sequence[object]) -> str:
+    """Encode the place of a job in a list that is sorted by `sort`."""
+    return _encode(to_json([sort, *key]).decode())
+
+
+def decode_sorted(cursor: str, sort: str) -> tuple[Any, ...]:
+    """Decode what `encode_sorted` wrote for the same `sort`.
+
+    Raises:
+        SpecError: `encode_sorted` did not write this.
+    """
+    try:
+        found, *key = _KEYS.get(sort.lstrip("-"), _SORTED_KEY).validate_json(_decode(cursor))
+    except (ValueError, binascii.Error):
+        found, key = "", []
+    if found != sort:
+        raise invalid("query.cursor", cursor, "omit it to get the first page, and send the same `sort` for all pages")
+    return tuple(key)
 
 
 def encode_number(number: int) -> str:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from fgd_core.errors import FgdError
-from fgd_core.spec.refusals import explained, shortened, spec_reason
+from fgd_core.spec.refusals import explained, shortened, spec_reason, value_message
 from fgd_core.spec.views import Problem, ProblemReason
 from service.errors import UnauthorizedError, from_database, from_os
 
@@ -131,7 +131,9 @@ def _reason(fault: Mapping[str, Any], is_spec: bool) -> ProblemReason:
         return reason if path else reason.model_copy(update={"loc": "kind"})
     loc = path if where == "body" and path else fault["loc"]
     name = ".".join(shortened(str(item)) for item in loc)
-    return ProblemReason(loc=name, code=fault["type"], message=shortened(fault["msg"], 2000))
+    # Not the values of a body, which may be secrets.
+    message = fault["msg"] if where == "body" else value_message(fault)
+    return ProblemReason(loc=name, code=fault["type"], message=shortened(message, 2000))
 
 
 def _of_http_exception(request: Request, error: HTTPException) -> Response:

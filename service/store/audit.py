@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import insert
 
-from service.store import newest_first
-from service.store.newest_first import Listing, Page
+from service.store import bounded_lists
+from service.store.bounded_lists import Listing, Page
 from service.store.statements import core
 from service.store.tables import AuditEntry, table_of
 from service.store.tables.json_values import JsonObject
@@ -45,7 +45,7 @@ async def page(
     before_id: int | None,
     limit: int,
 ) -> Page[AuditEntry]:
-    """Return a page of entries, newest first. It may have fewer than `limit` although more follow: see `newest_first`.
+    """Return a page of entries, newest first. It may have fewer than `limit` although more follow: see `bounded_lists`.
 
     Args:
         target: a text that the entry's target contains.
@@ -56,6 +56,6 @@ async def page(
     within = [AuditEntry.target.contains(target, autoescape=True)] if target is not None else []
     # The first one by its index, which all three columns have.
     listing = Listing(table=AuditEntry, key=(AuditEntry.id,), lanes=equal[:1], others=[*equal[1:], *within])
-    return await newest_first.read(
+    return await bounded_lists.read(
         session, listing, before=(before_id,) if before_id is not None else None, limit=limit
     )

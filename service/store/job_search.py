@@ -6,9 +6,8 @@ index. Migration 0011 creates both.
 """
 
 import re
-from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, Text, column, func, literal, or_, select, table, text
+from sqlalchemy import ColumnElement, Select, Text, column, func, or_, select, table, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import CompoundSelect
 
@@ -40,16 +39,13 @@ async def candidates(session: WriteSession, wanted: str) -> Select[str] | Compou
         # A phrase in quotes: the operators of full-text search have no meaning inside.
         phrase = '"' + wanted.replace('"', '""') + '"'
         found = select(_index.c.rowid).where(text(f"{_INDEX} MATCH :phrase").bindparams(phrase=phrase))
-        by_name = select(_names.c.job_id).where(_names.c.number.in_(found))
+        by_name = select(_names.c.job_id.label("id")).where(_names.c.number.in_(found))
     else:
         return None
-    return by_name.union(select(Job.id).where(*_begins_with(wanted.lower())))
-
-
-def _begins_with(prefix: str) -> Sequence[ColumnElement[bool]]:
+    prefix = wanted.lower()
     if _ID.fullmatch(prefix) is None:
-        return [literal(False)]
-    return [Job.id >= prefix, Job.id < prefix + _BEHIND_EVERY_DIGIT]
+        return by_name
+    return by_name.union(select(Job.id).where(Job.id >= prefix, Job.id < prefix + _BEHIND_EVERY_DIGIT))
 
 
 async def _has_index(session: WriteSession) -> bool:

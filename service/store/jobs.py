@@ -16,6 +16,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import SPEC_VERSION, JobSpec
 from fgd_core.spec.paths import with_fields
 from fgd_core.spec.resources import RetryPolicy
+from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import STOPPING, is_over, sources
 from service.jobs.outcome import Step
@@ -81,14 +82,16 @@ async def insert_job(
 
 def _columns_of(spec: JobSpec) -> JsonObject:
     """Return the columns of a job's row that come from its spec."""
+    content = spec.model_dump(mode="json")
     return {
         "name": spec.name,
         "kind": spec.kind,
         "project": spec.project,
         "priority": spec.priority,
         "preemptible": spec.preemptible,
-        "spec": spec.model_dump(mode="json"),
+        "spec": content,
         "spec_version": SPEC_VERSION,
+        "seed_group": seed_group(content),
         "cpus": spec.resources.cpus,
         "gpus": spec.resources.gpus,
         "workers": spec.resources.workers,

@@ -173,7 +173,7 @@ async def _store(session: WriteSession, run: Run, fresh: Sequence[ReportedEvent]
     view = before = ProgressView.model_validate(run.progress)
     for event in understood:
         view = fold_progress(view, event)
-    changed = {"progress": view.model_dump(mode="json")} if view != before else None
+    changed = {"progress": view.model_dump(mode="json"), "best_ap": view.best_ap} if view != before else None
     rows = [(item.at, item.data) for item in parsed if item.is_stored_as_event]
     await events.append(session, run.job_id, run.number, rows, last=run.last_sequence, columns=changed)
     num_points = await _store_points(session, run.job_id, parsed)

@@ -60,6 +60,7 @@ def _summary(job: Job, tried: Sequence[Attempt] | None) -> JsonObject:
     running = [each.started_at for each in tried or () if each.started_at is not None and each.ended_at is None]
     return columns(job) | {
         "job_id": job.id,
+        "seed": job.spec.get("seed"),
         "reason_code": job.reason,
         "reason": job.message or None,
         "ran_s": ran_s(tried) if tried is not None else None,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.events import JobState
 from service.jobs.lifecycle import is_over
-from service.store.newest_first import behind
+from service.store.bounded_lists import Listing
 from service.store.tables import Event, Job, Webhook, WebhookDelivery
 from service.store.write_session import WriteSession
 
@@ -153,8 +153,8 @@ async def deliveries(
     Args:
         before: (created_at, id) of the last delivery of the previous page.
     """
-    key = (WebhookDelivery.created_at, WebhookDelivery.id)
+    listing = Listing(table=WebhookDelivery, key=(WebhookDelivery.created_at, WebhookDelivery.id))
     query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
     if before is not None:
-        query = query.where(behind(key, before))
-    return list(await session.scalars(query.order_by(*(column.desc() for column in key)).limit(limit)))
+        query = query.where(listing.behind(before))
+    return list(await session.scalars(query.order_by(*listing.ordered(listing.key)).limit(limit)))

@@ -72,6 +72,39 @@ async def test_every_refusal_is_a_problem(plane: ControlPlane, method: str, path
     assert problem["detail"]
 
 
+WRONG = "no~such"
+
+
+def refusing(parameter: dict[str, Any]) -> bool:
+    """Return whether a parameter's schema refuses WRONG."""
+    schema = parameter["schema"]
+    options = [each.get("items", each) for each in schema.get("anyOf", [schema])]
+    return parameter["in"] == "query" and all(
+        each["type"] != "string" or each.keys() & {"enum", "pattern", "format"} for each in options
+    )
+
+
+async def test_a_refused_parameter_is_named_with_its_value_and_the_cure(plane: ControlPlane) -> None:
+    found = {
+        (path, parameter["name"]): (method, operation)
+        for path, operations in (await plane.http.get("/openapi.json")).json()["paths"].items()
+        for method, operation in operations.items()
+        for parameter in operation.get("parameters", [])
+        if refusing(parameter)
+    }
+    assert len(found) > 30
+    for (path, name), (method, _) in found.items():
+        address = path.replace("{", "").replace("}", "")
+        answer = await plane.http.request(method, address, params={name: WRONG})
+        message = next(text for loc, text in reasons(answer.json()).items() if loc.startswith(f"query.{name}"))
+        assert answer.status_code == 422 and repr(WRONG) in message and message != repr(WRONG), (path, message)
+    answer = await plane.http.get("/v1/jobs?limit=0&state=asleep&created_after=0001-01-01T00:00:00%2B12:00")
+    found_reasons = reasons(answer.json())
+    assert found_reasons["query.limit"] == "input should be greater than or equal to 1, and not '0'"
+    assert found_reasons["query.state.0"].startswith("'asleep' is not a possible value; write 'blocked', 'queued'")
+    assert "'0001-01-01T00:00:00+12:00' is refused: this time is outside" in found_reasons["query.created_after"]
+
+
 async def test_an_invalid_last_event_id_is_refused(plane: ControlPlane) -> None:
     job_id = await plane.submit(train_spec())
     for bad in ("abc", "-1", "9" * 30, "1.5"):

@@ -1,13 +1,16 @@
 """Lists of jobs, audit entries and events: complete over all pages, whatever a page examines."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
-from control_plane import ControlPlane, train_spec
-from sqlalchemy import select, text
+from control_plane import ControlPlane, scores, train_spec
+from sqlalchemy import select, text, update
 
-from service.store import all_events, newest_first
+from fgd_core.spec.views import JobSort
+from service.store import all_events, bounded_lists
 from service.store.all_events import BEGINNING, Filter
+from service.store.job_filter import ORDERS
 from service.store.tables import Job
 
 NAMES = ["Street Signs 1", "street signs 2", "cells", "Zellkerne", "a_b", "axb", "and OR not", "v1.5"]
@@ -16,7 +19,7 @@ NAMES = ["Street Signs 1", "street signs 2", "cells", "Zellkerne", "a_b", "axb",
 @pytest.fixture(params=[2, 5_000], ids=["few are examined", "all are examined"])
 def examined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """With few, later jobs are found through the index or on later pages."""
-    monkeypatch.setattr(newest_first, "EXAMINED", request.param)
+    monkeypatch.setattr(bounded_lists, "EXAMINED", request.param)
     return int(request.param)
 
 
@@ -82,7 +85,7 @@ class TestSearch:
     ) -> None:
         if not named.services.database.has_one_writer:
             pytest.skip("PostgreSQL always has the index")
-        monkeypatch.setattr(newest_first, "EXAMINED", 2)
+        monkeypatch.setattr(bounded_lists, "EXAMINED", 2)
         async with named.services.database.writing() as session:
             for statement in ("DROP TRIGGER job_search_insert", "DROP TRIGGER job_search_delete"):
                 await session.execute(text(statement))
@@ -120,6 +123,77 @@ class TestFilters:
             found = [entry for page in await pages(named, "/v1/audit", **query, limit=1) for entry in page]
             assert len(found) == len(NAMES) // 2
             assert [entry["entry_id"] for entry in found] == sorted((each["entry_id"] for each in found), reverse=True)
+
+
+SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "created": lambda job: 0,
+    "name": lambda job: job["name"],
+    "state": lambda job: job["state"],
+    "priority": lambda job: job["priority"],
+    "project": lambda job: job["project"],
+}
+"""What each order compares before the age."""
+
+
+@pytest.fixture
+async def various(named: ControlPlane) -> list[dict[str, Any]]:
+    """The jobs of `named`, oldest first: two are cancelled, some have other priorities, and three have an AP."""
+    found = list(reversed(await one_page(named)))
+    for number in (1, 4):
+        await named.http.post(f"/v1/jobs/{found[number]['job_id']}/cancel")
+    for number in (2, 3, 4):
+        await named.http.patch(f"/v1/jobs/{found[number]['job_id']}", json={"priority": 7 - number})
+    async with named.services.database.writing() as session:
+        for number, ap in ((1, 0.25), (5, 0.5), (6, 0.25)):
+            job_id = found[number]["job_id"]
+            await session.execute(update(Job).where(Job.id == job_id).values(best_ap=ap))
+            found[number]["best_ap"] = ap
+    changed = {job["job_id"]: job for job in await one_page(named)}
+    return [{**changed[job["job_id"]], "best_ap": job.get("best_ap")} for job in found]
+
+
+async def one_page(plane: ControlPlane) -> list[dict[str, Any]]:
+    answer = await plane.http.get("/v1/jobs", params={"limit": 100})
+    return list(answer.json()["items"])
+
+
+class TestOrders:
+    async def test_pages_of_each_order_have_each_job_once(
+        self, named: ControlPlane, various: list[dict[str, Any]], examined: int
+    ) -> None:
+        ages = {job["job_id"]: age for age, job in enumerate(various)}
+        for filtered in ({}, {"project": "default"}, {"state": ["queued", "cancelled"]}, {"q": "ell"}, {"q": "s"}):
+            wanted = [job["job_id"] for page in await pages(named, "/v1/jobs", **filtered) for job in page]
+            jobs = [job for job in various if job["job_id"] in wanted]
+            for sort, key in SORTS.items():
+                ascending = [job["name"] for job in sorted(jobs, key=lambda job: (key(job), ages[job["job_id"]]))]
+                assert await names(named, sort=sort, limit=3, **filtered) == ascending, (sort, filtered)
+                assert await names(named, sort=f"-{sort}", limit=3, **filtered) == ascending[::-1], (sort, filtered)
+
+    async def test_jobs_without_an_ap_come_last_in_both_directions(
+        self, named: ControlPlane, various: list[dict[str, Any]], examined: int
+    ) -> None:
+        scored = [NAMES[1], NAMES[6], NAMES[5]]
+        others = [name for name in NAMES if name not in scored]
+        for filtered in ({}, {"kind": "train"}):
+            assert await names(named, sort="best_ap", limit=2, **filtered) == scored + others
+            assert await names(named, sort="-best_ap", limit=2, **filtered) == scored[::-1] + others[::-1]
+
+    async def test_an_evaluation_moves_a_job(self, plane: ControlPlane) -> None:
+        job_id, run = await plane.started_job()
+        other = await plane.submit(train_spec())
+        await run.reports({"kind": "evaluated", "epoch": 1, "step": 10, "scores": scores(0.5)})
+        found = await pages(plane, "/v1/jobs", sort="-best_ap")
+        assert [job["job_id"] for page in found for job in page] == [job_id, other]
+
+    async def test_a_cursor_of_another_order_is_refused(self, named: ControlPlane) -> None:
+        cursor = (await named.http.get("/v1/jobs?limit=1&sort=name")).json()["next_cursor"]
+        for sort in ("-name", "priority", "created"):
+            answer = await named.http.get("/v1/jobs", params={"sort": sort, "cursor": cursor})
+            assert (answer.status_code, answer.json()["reasons"][0]["code"]) == (422, "bad_cursor")
+
+    def test_the_api_names_all_of_them(self) -> None:
+        assert set(get_args(JobSort)) == ORDERS.keys()
 
 
 class TestAllEvents:

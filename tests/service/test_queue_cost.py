@@ -86,6 +86,12 @@ class TestPlans:
         [
             *("/v1/queue", "/v1/projects", "/v1/projects/ours", "/v1/jobs", "/v1/jobs?project=none"),
             *("/v1/jobs?kind=export", "/v1/jobs?state=failed", "/v1/jobs?created_after=2027-01-01T00:00:00Z"),
+            *(
+                "/v1/jobs?sort=best_ap",
+                "/v1/jobs?sort=-priority&state=queued",
+                "/v1/jobs?sort=name&q=no-job&project=ours",
+            ),
+            *("/v1/jobs?sort=state&created_after=2020-01-01T00:00:00Z", "/v1/jobs?sort=project&kind=train"),
             *("/v1/jobs?q=no-job", "/v1/jobs?state=queued&state=failed", "/v1/jobs?project=ours&kind=train&q=x"),
         ],
     )

@@ -1,31 +1,21 @@
 """Jobs: submit, list, get."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response
-from pydantic import AfterValidator
 
-from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
-from fgd_core.spec.views import JobPage, JobView
+from fgd_core.spec.views import JobPage, JobSort, JobView
 from service.api import cursors, submission
 from service.api.access import JobId, Reader, Submitter, visible_job
 from service.api.deps import ServicesDep
+from service.api.job_filters import Selected
 from service.store import attempts, job_list, views
+from service.store.job_filter import ORDERS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("this time is outside the years 1 to 9999 in UTC; send another one") from None
-
-
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
-_TIMES = ["2026-03-01T08:00:00Z"]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Repeating a request with the same key creates no second job"),
@@ -55,42 +45,23 @@ async def submit(
 async def list_jobs(
     *,
     services: ServicesDep,
-    principal: Reader,
-    state: Annotated[list[JobState] | None, Query(description="Only these states; may be repeated")] = None,
-    kind: Annotated[
-        list[str] | None, Query(description="Only these kinds; may be repeated", examples=[["train"]])
-    ] = None,
-    project: Annotated[list[str] | None, Query(description="Only these projects; may be repeated")] = None,
-    q: Annotated[str, Query(max_length=100, description="Text in the name, or at the start of the id")] = "",
-    created_after: Annotated[
-        Moment | None, Query(description="Only jobs created after this time (UTC without a zone)", examples=_TIMES)
-    ] = None,
-    created_before: Annotated[
-        Moment | None, Query(description="Only jobs created before this time (UTC without a zone)", examples=_TIMES)
-    ] = None,
+    wanted: Selected,
+    sort: Annotated[JobSort, Query(description="`-` sorts downwards. Jobs without an AP come last")] = "-created",
     limit: cursors.Limit = 50,
     cursor: cursors.Cursor = None,
 ) -> JobPage:
-    """List jobs, newest first.
+    """List jobs, newest first or sorted by a column. Equal jobs are sorted by age in the same direction.
 
     A page examines a limited number of jobs. With several conditions it may have fewer jobs than `limit`, or none,
     although more follow: the list ends where `next_cursor` is null.
     """
-    wanted = job_list.Filter(
-        states=state or [],
-        kinds=kind or [],
-        projects=project or [],
-        text=q.replace("\x00", ""),
-        created_after=created_after,
-        created_before=created_before,
-        only_project=principal.project,
-    )
-    before = cursors.decode(cursor) if cursor is not None else None
+    before = cursors.decode_sorted(cursor, sort) if cursor is not None else None
     async with services.database.reading() as session:
-        found = await job_list.page(session, wanted, before=before, limit=limit)
+        found = await job_list.page(session, wanted, ORDERS[sort], before=before, limit=limit)
         by_job = await attempts.of_jobs(session, [job.id for job in found.rows])
     items = [views.summary(job, by_job.get(job.id, [])) for job in found.rows]
-    return JobPage(items=items, next_cursor=cursors.encode(*found.end) if found.end is not None else None)
+    next_cursor = cursors.encode_sorted(sort, found.end) if found.end is not None else None
+    return JobPage(items=items, next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", operation_id="get_job")

@@ -20,6 +20,10 @@ class Job(Base):
         Index(None, "project", "created_at", "id"),
         Index(None, "project", "state", "created_at", "id"),
         Index(None, "kind", "created_at", "id"),
+        Index(None, "priority", "created_at", "id"),
+        Index(None, "best_ap", "created_at", "id"),
+        Index(None, "seed_group", "created_at", "id"),
+        Index(None, "name", "created_at", "id"),
         Index(
             "ix_jobs_queue",
             *("state", "project", "priority", "cpus", "gpus", "tasks", "workers", "min_workers"),
@@ -51,6 +55,9 @@ class Job(Base):
     """The trials that a sweep runs at once, each with its own workers; 1 for every other job."""
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     spec_sha256: Mapped[str] = mapped_column(String(64))
+    seed_group: Mapped[str | None] = mapped_column(String(16))
+    """What jobs share whose specs differ only in the seed; see `fgd_core.spec.seed_groups`. None if a server without
+    this column stored the job."""
 
     state: Mapped[JobState]
     reason: Mapped[str | None] = mapped_column(String(64))
@@ -80,6 +87,8 @@ class Job(Base):
     """W3C Trace Context of the request that submitted the job; the job's spans belong to the same trace."""
 
     progress: Mapped[JsonObject]
+    best_ap: Mapped[float | None]
+    """`best_ap` of the progress, for lists that are sorted by it."""
     error: Mapped[JsonObject | None]
     result: Mapped[JsonObject | None]
     last_sequence: Mapped[int] = mapped_column(default=0)

@@ -1,14 +1,14 @@
-"""Reads pages of long lists, newest first, at a cost that does not grow with the list.
+"""Reads pages of long lists at a cost that does not grow with the list.
 
 A condition that no index answers could make a page read the whole list. So a page examines a limited number of rows,
 and may have fewer rows than asked for although more follow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Subquery, Tuple, literal, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, SQLColumnExpression, Subquery, Tuple, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.store.tables import Base
@@ -18,17 +18,19 @@ EXAMINED = 5_000
 """The most rows that a page examines; reading them takes about 20 ms."""
 
 T = TypeVar("T", bound=Base)
+Item = TypeVar("Item")
 Key: TypeAlias = tuple[Any, ...]
 """The values of a row in the columns of `Listing.key`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing(Generic[T]):
-    """Describes a list of rows, newest first."""
+    """Describes an ordered list of rows."""
 
     table: type[T]
     key: Sequence[InstrumentedAttribute[Any]]
-    """The columns of its order; the last one is the primary key of the table."""
+    """The columns of its order, all in one direction; the last one is the primary key of the table."""
+    is_ascending: bool = False
     lanes: Sequence[ColumnElement[bool]] = ()
     """The list has the rows of each lane, and no row is in two. An index has each lane in the order of the list.
     Without lanes the list has all rows."""
@@ -37,16 +39,26 @@ class Listing(Generic[T]):
     others: Sequence[ColumnElement[bool]] = ()
     """Conditions that no index answers."""
 
+    def behind(self, key: Key) -> ColumnElement[bool]:
+        """Return whether a row follows a key in the order of the list."""
+        # Each value with the type of its column: the database may store it in another form.
+        values: Tuple = tuple_(*(literal(value, column.type) for value, column in zip(key, self.key, strict=True)))
+        return tuple_(*self.key) > values if self.is_ascending else tuple_(*self.key) < values
+
+    def ordered(self, columns: Iterable[SQLColumnExpression[Any]]) -> list[ColumnElement[Any]]:
+        """Return what sorts rows with such columns into the order of the list."""
+        return [column.asc() if self.is_ascending else column.desc() for column in columns]
+
     def conditions(self) -> Sequence[ColumnElement[bool]]:
         """Return what all rows of the list meet."""
         return [*self.ranges, *self.others, *([or_(*self.lanes)] if self.lanes else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page(Generic[T]):
+class Page(Generic[Item]):
     """A page of a list."""
 
-    rows: Sequence[T]
+    rows: Sequence[Item]
     end: Key | None
     """The next page begins behind this key; None if the list ends here."""
 
@@ -59,14 +71,14 @@ async def read(session: WriteSession, listing: Listing[T], *, before: Key | None
     """
     size = EXAMINED if listing.others else limit + 1
     near = _near(listing, before, size)
-    query = select(*near.c).order_by(*(column.desc() for column in near.c)).limit(limit + 1)
+    query = select(*near.c).order_by(*listing.ordered(near.c)).limit(limit + 1)
     if listing.others:
         query = query.join(listing.table, listing.key[-1] == [*near.c][-1]).where(*listing.others)
     keys = [tuple(row) for row in await session.execute(query)]
     rows = await rows_of(session, listing, keys[:limit])
     if len(keys) > limit:
         return Page(rows=rows, end=keys[limit - 1])
-    return Page(rows=rows, end=await _last(session, near, size) if listing.others else None)
+    return Page(rows=rows, end=await _last(session, listing, near, size) if listing.others else None)
 
 
 async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key]) -> list[T]:
@@ -74,31 +86,23 @@ async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key
     if not keys:
         return []
     query = select(listing.table).where(listing.key[-1].in_([key[-1] for key in keys]))
-    return list(await session.scalars(query.order_by(*(column.desc() for column in listing.key))))
-
-
-def behind(columns: Sequence[InstrumentedAttribute[Any]], key: Key) -> ColumnElement[bool]:
-    """Return whether a row follows a key in the order of the list."""
-    # Each value with the type of its column: the database may store it in another form.
-    values: Tuple = tuple_(*(literal(value, column.type) for value, column in zip(key, columns, strict=True)))
-    return tuple_(*columns) < values
+    return list(await session.scalars(query.order_by(*listing.ordered(listing.key))))
 
 
 def _near(listing: Listing[T], before: Key | None, size: int) -> Subquery:
     """Return the keys of the first `size` rows behind `before`, whatever the other conditions."""
-    ranges = [*listing.ranges, *([behind(listing.key, before)] if before is not None else [])]
-    newest = [column.desc() for column in listing.key]
+    ranges = [*listing.ranges, *([listing.behind(before)] if before is not None else [])]
     labelled = (column.label(f"key_{index}") for index, column in enumerate(listing.key))
-    query = select(*labelled).where(*ranges).order_by(*newest).limit(size)
+    query = select(*labelled).where(*ranges).order_by(*listing.ordered(listing.key)).limit(size)
     if len(listing.lanes) < 2:
         return query.where(*listing.lanes).subquery("near")
     # Lane by lane: an index is in the order of the list within a lane only, and a sort would read them all.
     lanes = union_all(*(select(query.where(lane).subquery()) for lane in listing.lanes)).subquery()
-    return select(lanes).order_by(*(column.desc() for column in lanes.c)).limit(size).subquery("near")
+    return select(lanes).order_by(*listing.ordered(lanes.c)).limit(size).subquery("near")
 
 
-async def _last(session: WriteSession, near: Subquery, size: int) -> Key | None:
+async def _last(session: WriteSession, listing: Listing[T], near: Subquery, size: int) -> Key | None:
     """Return the key of the last examined row; None if the list has no more rows."""
-    query = select(*near.c).order_by(*(column.desc() for column in near.c)).offset(size - 1).limit(1)
+    query = select(*near.c).order_by(*listing.ordered(near.c)).offset(size - 1).limit(1)
     row = (await session.execute(query)).one_or_none()
     return tuple(row) if row is not None else None
