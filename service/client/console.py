@@ -59,9 +59,13 @@ def write_file(path: Path, content: bytes) -> None:
         raise StorageError(f"cannot write {path}: {cause.strerror}; choose another path", path=str(path)) from cause
 
 
-def print_written(path: Path) -> None:
-    """Name a file that the command has written."""
-    output().print(f"written: {path}", markup=False, soft_wrap=True)
+def print_written(path: Path, *, beside_json: bool = False) -> None:
+    """Name a file that the command has written.
+
+    Args:
+        beside_json: write to standard error, because standard output has one JSON document.
+    """
+    (errors_to() if beside_json else output()).print(f"written: {path}", markup=False, soft_wrap=True)
 
 
 def away_notice(url: str) -> str:

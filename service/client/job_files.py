@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +16,8 @@ from service.client.job_requests import JobRequests
 from service.client.problems import accepted, unreachable
 from service.client.transport import LONG_TIMEOUT_S, Query, job_path, read_model
 
+ReportForm: TypeAlias = Literal["json", "html", "csv"]
+
 
 class JobFiles(JobRequests):
     """Fetches reports, comparisons and artifacts."""
@@ -24,7 +26,7 @@ class JobFiles(JobRequests):
         """Return the report on a job, together with other jobs."""
         return read_model(Report, self._report("json", job_id, beside))
 
-    def report_as(self, form: Literal["json", "html", "csv"], job_id: str, *, beside: Sequence[str] = ()) -> bytes:
+    def report_as(self, form: ReportForm, job_id: str, *, beside: Sequence[str] = ()) -> bytes:
         """Return the report on a job as the content of a file."""
         return self._report(form, job_id, beside).content
 

@@ -100,13 +100,14 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
     # Horizon first, rows second: all transactions below the horizon are over, so the second query sees their rows.
     horizon = await _horizon(session)
     place = _PLACE if not wanted.job_ids else _BY_JOB
-    behind = and_(tuple_(*place) > tuple_(*position), place[0] < horizon)
+    behind, end = tuple_(*place) > tuple_(*position), place[0] < horizon
     last = None
     if wanted.has_only_conditions_without_index():
-        last = await _last_examined(session, behind)
-    query = select(Event, Job.project).join(Job, Job.id == Event.job_id).where(behind, *_conditions(wanted))
+        last = await _last_examined(session, and_(behind, end))
     if last is not None:
-        query = query.where(tuple_(*place) <= tuple_(*last))
+        # In place of the horizon: SQLite ends a range at one condition only, and would read all events up to that one.
+        end = tuple_(*place) <= tuple_(*last)
+    query = select(Event, Job.project).join(Job, Job.id == Event.job_id).where(behind, end, *_conditions(wanted))
     found = [
         Placed(
             Position(row.transaction_id, row.job_id, row.sequence),

@@ -7,7 +7,7 @@ from sqlalchemy import insert
 
 from service.store import bounded_lists
 from service.store.bounded_lists import Listing, Page
-from service.store.statements import core
+from service.store.statements import core, unindexed
 from service.store.tables import AuditEntry, table_of
 from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
@@ -52,10 +52,13 @@ async def page(
         before_id: only entries with a lower id.
     """
     wanted = {AuditEntry.actor: actor, AuditEntry.action: action, AuditEntry.project: project}
-    equal = [column == value for column, value in wanted.items() if value is not None]
-    within = [AuditEntry.target.contains(target, autoescape=True)] if target is not None else []
+    chosen = [(column, value) for column, value in wanted.items() if value is not None]
     # The first one by its index, which all three columns have.
-    listing = Listing(table=AuditEntry, key=(AuditEntry.id,), lanes=equal[:1], others=[*equal[1:], *within])
+    lanes = [column == value for column, value in chosen[:1]]
+    others = [unindexed(column) == value for column, value in chosen[1:]]
+    if target is not None:
+        others.append(AuditEntry.target.contains(target, autoescape=True))
+    listing = Listing(table=AuditEntry, key=(AuditEntry.id,), lanes=lanes, others=others)
     return await bounded_lists.read(
         session, listing, before=(before_id,) if before_id is not None else None, limit=limit
     )

@@ -5,10 +5,10 @@ and may have fewer rows than asked for although more follow.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, Subquery, Tuple, literal, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, Tuple, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.store.tables import Base
@@ -37,13 +37,21 @@ class Listing(Generic[T]):
     ranges: Sequence[ColumnElement[bool]] = ()
     """Conditions on the columns of the order."""
     others: Sequence[ColumnElement[bool]] = ()
-    """Conditions that no index answers."""
+    """Conditions that no index answers, in a form for which SQLite uses none; see `unindexed`."""
+
+    def within(self, condition: ColumnElement[bool]) -> Self:
+        """Return the part of the list that meets a condition on the columns of the order."""
+        return replace(self, ranges=[*self.ranges, condition])
 
     def behind(self, key: Key) -> ColumnElement[bool]:
         """Return whether a row follows a key in the order of the list."""
-        # Each value with the type of its column: the database may store it in another form.
-        values: Tuple = tuple_(*(literal(value, column.type) for value, column in zip(key, self.key, strict=True)))
-        return tuple_(*self.key) > values if self.is_ascending else tuple_(*self.key) < values
+        here, there = tuple_(*self.key), self._values(key)
+        return here > there if self.is_ascending else here < there
+
+    def until(self, key: Key) -> ColumnElement[bool]:
+        """Return whether a row is at a key or precedes it in the order of the list."""
+        here, there = tuple_(*self.key), self._values(key)
+        return here <= there if self.is_ascending else here >= there
 
     def ordered(self, columns: Iterable[SQLColumnExpression[Any]]) -> list[ColumnElement[Any]]:
         """Return what sorts rows with such columns into the order of the list."""
@@ -52,6 +60,10 @@ class Listing(Generic[T]):
     def conditions(self) -> Sequence[ColumnElement[bool]]:
         """Return what all rows of the list meet."""
         return [*self.ranges, *self.others, *([or_(*self.lanes)] if self.lanes else [])]
+
+    def _values(self, key: Key) -> Tuple:
+        # Each value with the type of its column: the database may store it in another form.
+        return tuple_(*(literal(value, column.type) for value, column in zip(key, self.key, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +81,12 @@ async def read(session: WriteSession, listing: Listing[T], *, before: Key | None
     Args:
         before: the `end` of the previous page; None for the first page.
     """
-    size = EXAMINED if listing.others else limit + 1
-    near = _near(listing, before, size)
-    query = select(*near.c).order_by(*listing.ordered(near.c)).limit(limit + 1)
-    if listing.others:
-        query = query.join(listing.table, listing.key[-1] == [*near.c][-1]).where(*listing.others)
-    keys = [tuple(row) for row in await session.execute(query)]
+    left = listing if before is None else listing.within(listing.behind(before))
+    last = await _last_examined(session, left) if listing.others else None
+    examined = left if last is None else left.within(listing.until(last))
+    keys = [tuple(row) for row in await session.execute(_keys(examined, listing.others, limit=limit + 1))]
     rows = await rows_of(session, listing, keys[:limit])
-    if len(keys) > limit:
-        return Page(rows=rows, end=keys[limit - 1])
-    return Page(rows=rows, end=await _last(session, listing, near, size) if listing.others else None)
+    return Page(rows=rows, end=keys[limit - 1] if len(keys) > limit else last)
 
 
 async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key]) -> list[T]:
@@ -89,20 +97,17 @@ async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key
     return list(await session.scalars(query.order_by(*listing.ordered(listing.key))))
 
 
-def _near(listing: Listing[T], before: Key | None, size: int) -> Subquery:
-    """Return the keys of the first `size` rows behind `before`, whatever the other conditions."""
-    ranges = [*listing.ranges, *([listing.behind(before)] if before is not None else [])]
-    labelled = (column.label(f"key_{index}") for index, column in enumerate(listing.key))
-    query = select(*labelled).where(*ranges).order_by(*listing.ordered(listing.key)).limit(size)
+async def _last_examined(session: WriteSession, listing: Listing[T]) -> Key | None:
+    """Return the key up to which a page examines the list; None if fewer rows are left."""
+    row = (await session.execute(_keys(listing, (), limit=EXAMINED).offset(EXAMINED - 1).limit(1))).one_or_none()
+    return tuple(row) if row is not None else None
+
+
+def _keys(listing: Listing[T], others: Sequence[ColumnElement[bool]], *, limit: int) -> Select[Key]:
+    """Return a query for the first keys of a list."""
+    query = select(*listing.key).where(*listing.ranges, *others).order_by(*listing.ordered(listing.key)).limit(limit)
     if len(listing.lanes) < 2:
-        return query.where(*listing.lanes).subquery("near")
+        return query.where(*listing.lanes)
     # Lane by lane: an index is in the order of the list within a lane only, and a sort would read them all.
     lanes = union_all(*(select(query.where(lane).subquery()) for lane in listing.lanes)).subquery()
-    return select(lanes).order_by(*listing.ordered(lanes.c)).limit(size).subquery("near")
-
-
-async def _last(session: WriteSession, listing: Listing[T], near: Subquery, size: int) -> Key | None:
-    """Return the key of the last examined row; None if the list has no more rows."""
-    query = select(*near.c).order_by(*listing.ordered(near.c)).offset(size - 1).limit(1)
-    row = (await session.execute(query)).one_or_none()
-    return tuple(row) if row is not None else None
+    return select(lanes).order_by(*listing.ordered(lanes.c)).limit(limit)

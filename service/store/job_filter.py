@@ -69,8 +69,7 @@ class Filter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what all selected jobs meet, in a form for which SQLite uses no index."""
-        chosen = [unindexed(getattr(Job, name)).in_(values) for name, values in self._choices().items()]
-        return [*chosen, *self._more(), *self._ages(unindexed(Job.created_at))]
+        return [*self._others(self._choices()), *self._ages(unindexed(Job.created_at))]
 
     def listing(self, order: Order = NEWEST_FIRST) -> Listing[Job]:
         """Return the list of the selected jobs, with the best index for its order."""
@@ -78,8 +77,7 @@ class Filter:
         by_age = order.column == "created"
         options = _INDEXED if by_age else ((order.column,),)
         indexed = next((names for names in options if _num_lanes(names, choices) <= _MAX_LANES), ())
-        others = [getattr(Job, name).in_(values) for name, values in choices.items() if name not in indexed]
-        others += self._more()
+        others = self._others({name: values for name, values in choices.items() if name not in indexed})
         lanes = product(*([getattr(Job, name) == value for value in choices[name]] for name in indexed))
         return Listing(
             table=Job,
@@ -87,7 +85,7 @@ class Filter:
             is_ascending=order.is_ascending,
             lanes=[and_(*lane) for lane in lanes] if indexed else [],
             ranges=self._ages(Job.created_at) if by_age else [],
-            others=others if by_age else [*others, *self._ages(Job.created_at)],
+            others=others if by_age else [*others, *self._ages(unindexed(Job.created_at))],
         )
 
     def _choices(self) -> dict[str, list[str]]:
@@ -101,9 +99,9 @@ class Filter:
         }
         return {name: list(dict.fromkeys(values)) for name, values in named.items() if values}
 
-    def _more(self) -> list[ColumnElement[bool]]:
-        """Return the conditions that are not the values of one column."""
-        found: list[ColumnElement[bool]] = []
+    def _others(self, choices: Mapping[str, Sequence[str]]) -> list[ColumnElement[bool]]:
+        """Return the conditions for which no index is used."""
+        found = [unindexed(getattr(Job, name)).in_(values) for name, values in choices.items()]
         if self.only_project is not None and self.projects:
             found.append(unindexed(Job.project).in_(self.projects))
         if self.text:

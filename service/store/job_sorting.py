@@ -29,7 +29,7 @@ async def page(session: WriteSession, wanted: Filter, order: Order, *, before: K
         return await _read(session, listing, query, before=before, limit=limit)
     if before is None or before[0] is not None:
         query = _sorted(wanted, listing, few).where(_AP.is_not(None)) if few is not None else None
-        scored = replace(listing, ranges=[Job.best_ap.is_not(None)])
+        scored = listing.within(Job.best_ap.is_not(None))
         found = await _read(session, scored, query, before=before, limit=limit)
         return Page(rows=found.rows, end=found.end or (None, _EARLIEST if order.is_ascending else _LATEST, ""))
     # By age only: a comparison with NULL is never true.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import not_, select, union_all
+from sqlalchemy import select, union_all
 
 from fgd_core.spec.events import JobState
 from service.store import job_list
@@ -66,7 +66,7 @@ async def page(session: WriteSession, wanted: Filter, *, before: Key | None, lim
 
 async def _listed_before(session: WriteSession, wanted: Filter, groups: Iterable[str], before: Key) -> Sequence[str]:
     """Return those of the groups that have a job on an earlier page."""
-    is_earlier = not_(wanted.listing().behind(before))
+    is_earlier = wanted.listing().until(before)
     query = select(Job.seed_group).where(Job.seed_group.in_(groups), is_earlier, *wanted.conditions()).distinct()
     return [group for group in await session.scalars(query) if group is not None]
 

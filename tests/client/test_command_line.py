@@ -361,16 +361,26 @@ class TestReport:
         assert "other" in ended.out
         assert page.read_text().startswith("<!doctype html>")
         assert [row["name"] for row in csv.DictReader(io.StringIO(table.read_text()))] == ["one", "other"]
-        found = fgd("report", ids[0], "--with", ids[1], "--server", server.url, "--json").json
-        assert [job["job_id"] for job in found["jobs"]] == ids
+        out = tmp_path / "report.json"
+        beside = fgd("report", ids[0], "--with", ids[1], "--out", out, "--server", server.url, "--json")
+        assert [[job["job_id"] for job in found["jobs"]] for found in (beside.json, json.loads(out.read_text()))] == [
+            ids,
+            ids,
+        ]
+        assert f"written: {out}" in beside.err
 
     def test_a_file_that_cannot_be_written_is_named(
         self, fgd: Fgd, server: LiveServer, spec_path: Path, tmp_path: Path
     ) -> None:
         job_id = fgd("submit", spec_path, "--server", server.url, "--json").json["job_id"]
-        ended = fgd("report", job_id, "--html", tmp_path / "no" / "report.html", "--server", server.url)
-        assert ended.exit_code == 1
-        assert "report.html" in ended.err
+        for out in (tmp_path / "no" / "report.html", tmp_path / "folder.csv"):
+            (tmp_path / "folder.csv").mkdir(exist_ok=True)
+            ended = fgd("report", job_id, "--out", out, "--server", server.url)
+            assert ended.exit_code == 1
+            assert f"cannot write {out}" in " ".join(ended.err.split())
+        ended = fgd("report", job_id, "--out", tmp_path, "--server", server.url)
+        assert ended.exit_code == 2
+        assert ".html, .csv, .json" in ended.err
 
 
 class TestUp:

@@ -90,7 +90,7 @@ async def test_a_refused_parameter_is_named_with_its_value_and_the_cure(plane: C
         for path, operations in (await plane.http.get("/openapi.json")).json()["paths"].items()
         for method, operation in operations.items()
         for parameter in operation.get("parameters", [])
-        if refusing(parameter)
+        if refusing(parameter) and not path.startswith("/v1/attempts/")  # Without a run's token they refuse all.
     }
     assert len(found) > 30
     for (path, name), (method, _) in found.items():

@@ -8,7 +8,7 @@ import pytest
 from control_plane import ControlPlane, train_spec
 from sqlalchemy import event, func, select
 
-from service.store import job_counts, queue
+from service.store import all_events, bounded_lists, job_counts, queue
 from service.store.tables import Job
 
 
@@ -80,38 +80,58 @@ def statements(plane: ControlPlane) -> Iterator[list[tuple[str, Any]]]:
         event.remove(engine, "before_cursor_execute", on_execute)
 
 
+async def plans(plane: ControlPlane, path: str) -> list[tuple[str, list[str]]]:
+    """Return the statements of a read, each with the steps in which SQLite executes it."""
+    if not plane.services.database.has_one_writer:
+        pytest.skip("PostgreSQL scans small tables whatever their indices")
+    with statements(plane) as sent:
+        assert (await plane.http.get(path, headers={"Accept": "application/json"})).status_code == 200
+    async with plane.services.database.reading() as session:
+        connection = await session.connection()
+        return [
+            (statement, [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)])
+            for statement, given in sent
+            if statement.lstrip().startswith(("SELECT", "WITH"))
+        ]
+
+
 class TestPlans:
     @pytest.mark.parametrize(
         "path",
         [
             *("/v1/queue", "/v1/projects", "/v1/projects/ours", "/v1/jobs", "/v1/jobs?project=none"),
             *("/v1/jobs?kind=export", "/v1/jobs?state=failed", "/v1/jobs?created_after=2027-01-01T00:00:00Z"),
-            *(
-                "/v1/jobs?sort=best_ap",
-                "/v1/jobs?sort=-priority&state=queued",
-                "/v1/jobs?sort=name&q=no-job&project=ours",
-            ),
+            *("/v1/jobs?sort=best_ap", "/v1/jobs?sort=-priority&state=queued", "/v1/jobs?sort=name&q=no-job"),
             *("/v1/jobs?sort=state&created_after=2020-01-01T00:00:00Z", "/v1/jobs?sort=project&kind=train"),
             *("/v1/jobs?q=no-job", "/v1/jobs?state=queued&state=failed", "/v1/jobs?project=ours&kind=train&q=x"),
+            "/v1/seed-groups?project=ours",
         ],
     )
     async def test_a_read_scans_no_table_of_jobs(self, plane: ControlPlane, path: str) -> None:
-        if not plane.services.database.has_one_writer:
-            pytest.skip("PostgreSQL scans small tables whatever their indices")
         await submit_alike(plane, "ours", 2)
-        with statements(plane) as sent:
-            assert (await plane.http.get(path)).status_code == 200
-        assert any("FROM jobs" in statement for statement, _ in sent) or path == "/v1/projects/ours"
-        async with plane.services.database.reading() as session:
-            connection = await session.connection()
-            for statement, parameters in sent:
-                if not statement.lstrip().startswith(("SELECT", "WITH")):
-                    continue
-                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                steps = [row[3] for row in plan]
-                # An index in the order of the list is read until the page is full.
-                scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
-                assert [step for step in scans if "INDEX ix_jobs_created_at_id" not in step] == [], statement
+        found = await plans(plane, path)
+        assert any("FROM jobs" in statement for statement, _ in found) or path == "/v1/projects/ours"
+        for statement, steps in found:
+            # An index in the order of the list is read until the page is full.
+            scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
+            assert [step for step in scans if "INDEX ix_jobs_created_at_id" not in step] == [], statement
+
+    @pytest.mark.parametrize(
+        ("path", "end"),
+        [
+            ("/v1/events?after=0&kind=none", "(transaction_id,job_id,sequence)<(?,?,?)"),
+            ("/v1/jobs?q=no", "(created_at,id)>(?,?)"),
+            ("/v1/jobs?q=no&sort=priority", "(priority,created_at,id)<(?,?,?)"),
+            ("/v1/audit?target=no", "rowid>?"),
+        ],
+    )
+    async def test_a_page_reads_no_further_than_it_examines(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, path: str, end: str
+    ) -> None:
+        for module in (all_events, bounded_lists):
+            monkeypatch.setattr(module, "EXAMINED", 1)
+        await submit_alike(plane, "ours", 2)
+        assert any(end in step for _, steps in await plans(plane, path) for step in steps)
 
 
 class TestPreview:

@@ -18,11 +18,11 @@ import structlog
 from rich.console import Console
 
 from benchmarks.control_plane.engines import Engine
-from benchmarks.control_plane.growth import ended_jobs, large_sweep, reads
+from benchmarks.control_plane.growth import ended_jobs, large_sweep, long_job, reads
 from benchmarks.control_plane.growth.figures import Figure, Single, growth_table, singles_table
 
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgresql")
-PARTS = ("reads", "ended_jobs", "large_sweep")
+PARTS = ("reads", "ended_jobs", "large_sweep", "long_job")
 
 
 def main() -> None:
@@ -31,12 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", nargs="+", type=int, default=[10_000, 100_000])
     parser.add_argument("--trials", type=int, default=5_000)
+    parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "results")
     options = parser.parse_args()
     singles_of: dict[str, Callable[[], list[Single]]] = {
         "large_sweep": lambda: large_sweep.measure(options.trials),
+        "long_job": lambda: long_job.measure(options.points),
         "ended_jobs": lambda: ended_jobs.measure(options.jobs[-1]),
     }
     singles = [each for part, measure in singles_of.items() if part in options.only for each in measure()]

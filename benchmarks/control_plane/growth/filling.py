@@ -30,6 +30,7 @@ WEBHOOK_ID = "0123456789ab"
 _AT_ONCE = 10_000
 _AGO = timedelta(days=400)
 _NUM_DATASETS, _NUM_MODELS = 200, 100
+_NUM_TRANSACTIONS = 500
 _EVENTS = ("submitted", "run_started", "state_changed")
 
 Rows = dict[type[Base], list[dict[str, Any]]]
@@ -56,7 +57,7 @@ async def fill(database: Database, num_jobs: int, *, share_ended: float) -> Fill
         for job in ended:
             job |= {"state": "succeeded", "ended_at": job["created_at"] - _AGO}
         await _insert(database, {Job: jobs})
-        await _insert(database, _left_behind(ended, first))
+        await _insert(database, _left_behind(ended, first, num_jobs))
         found = found or Filled(
             queued=next((each["id"] for each in jobs if each["state"] == "queued"), ""), ended=ended[0]["id"]
         )
@@ -77,17 +78,18 @@ async def _insert(database: Database, rows: Rows) -> None:
                 await connection.execute(insert(table_of(table)), values)
 
 
-def _left_behind(ended: Sequence[dict[str, Any]], first: int) -> Rows:
+def _left_behind(ended: Sequence[dict[str, Any]], first: int, num_jobs: int) -> Rows:
     rows: Rows = {}
     if first == 0:
         rows[Webhook] = [{"id": WEBHOOK_ID, "url": "https://nowhere.example", "secret": "s", "created_at": utc_now()}]
     for number, job in enumerate(ended, start=first + 1):
-        for table, row in _of_job(job, number):
+        # In the order of time, and below those of a new PostgreSQL, whose events would count as not yet complete.
+        for table, row in _of_job(job, number, number * _NUM_TRANSACTIONS // num_jobs):
             rows.setdefault(table, []).append(row)
     return rows
 
 
-def _of_job(job: dict[str, Any], number: int) -> Iterator[tuple[type[Base], dict[str, Any]]]:
+def _of_job(job: dict[str, Any], number: int, transaction_id: int) -> Iterator[tuple[type[Base], dict[str, Any]]]:
     """Yield the rows that a job leaves behind; `number` counts the jobs."""
     job_id, at, ended_at = job["id"], job["created_at"], job["ended_at"]
     times = {"created_at": at, "started_at": ended_at, "ended_at": ended_at, "archived_at": ended_at}
@@ -99,7 +101,6 @@ def _of_job(job: dict[str, Any], number: int) -> Iterator[tuple[type[Base], dict
         "submission_id": f"fgd-{job_id}-1",
     }
     yield Attempt, attempt | times
-    # Transaction numbers below those of a new PostgreSQL, whose events would otherwise count as not yet complete.
     for sequence, kind in enumerate(_EVENTS, start=1):
         data = {"kind": kind, "from_state": "running", "to_state": "succeeded", "reason": "done", "message": ""}
         yield (
@@ -107,7 +108,7 @@ def _of_job(job: dict[str, Any], number: int) -> Iterator[tuple[type[Base], dict
             {
                 "job_id": job_id,
                 "sequence": sequence,
-                "transaction_id": number % 500,
+                "transaction_id": transaction_id,
                 "at": at,
                 "kind": kind,
                 "data": data,

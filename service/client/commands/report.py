@@ -1,5 +1,6 @@
 """`fgd report`"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from fgd_core.spec.results import ClassScore
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, print_written, write_file
+from service.client.errors import UsageError
 from service.client.exits import guarded
+from service.client.job_files import ReportForm
 from service.client.live import STATE_STYLES
 from service.client.sweep_report import print_sweep_report, write_spec
 from service.reports.comparison import (
@@ -27,6 +30,7 @@ from service.reports.comparison import (
     speed_ratio,
 )
 
+_FORMS: Mapping[str, ReportForm] = {".html": "html", ".csv": "csv", ".json": "json"}
 _WIDE = 116
 _MAIN = ("AP", "AP50", "mask AP", "keypoint AP", "parameters", "images/s", "training")
 
@@ -34,8 +38,13 @@ _MAIN = ("AP", "AP50", "mask AP", "keypoint AP", "parameters", "images/s", "trai
 @guarded
 def report(
     prefix: JobId,
+    *,
     beside: Annotated[
         list[str] | None, Option("--with", metavar="ID", help="Show this job beside the first one. Repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Also write the report to a file whose name ends in .html, .csv or .json."),
     ] = None,
     html: Annotated[Path | None, Option(metavar="FILE", help="Also write the report to one HTML file.")] = None,
     csv: Annotated[
@@ -44,7 +53,6 @@ def report(
     spec: Annotated[
         Path | None, Option(metavar="FILE", help="Write the best job of a sweep as a spec, ready to submit.")
     ] = None,
-    *,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
@@ -56,12 +64,16 @@ def report(
 
     **Examples**
 
-    `fgd report 3f2a`
+    `fgd report 3f2a --out report.html`
 
     `fgd report 91bc --with 3f2a --with 77c0 --html report.html --csv report.csv`
 
     `fgd report 5d10 --html sweep.html --spec best.yaml`
     """
+    named: dict[Path | None, ReportForm] = {html: "html", csv: "csv"}
+    if out is not None:
+        named[out] = _form_of(out)
+    files = {path: form for path, form in named.items() if path is not None}
     with FgdClient(server) as client:
         job = client.find(prefix)
         job_id = job.job_id
@@ -71,21 +83,25 @@ def report(
             found = client.sweeps.report(job_id)
         else:
             found = client.report(job_id, beside=others)
-        for path, form in ((html, "html"), (csv, "csv")):
-            if path is not None:
-                write_file(path, client.report_as("html" if form == "html" else "csv", job_id, beside=others))
+        for path, form in files.items():
+            write_file(path, client.report_as(form, job_id, beside=others))
     if spec is not None:
         _write_spec(found, spec)
     if as_json:
         print_json(found)
-        return
-    if isinstance(found, SweepReport):
+    elif isinstance(found, SweepReport):
         print_sweep_report(found)
     else:
         print_report(found)
-    for written in (html, csv, spec):
-        if written is not None:
-            print_written(written)
+    for written in (*files, *([spec] if spec is not None else [])):
+        print_written(written, beside_json=as_json)
+
+
+def _form_of(path: Path) -> ReportForm:
+    form = _FORMS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(f"--out {str(path)!r} does not name a form; choose a file that ends in {', '.join(_FORMS)}")
+    return form
 
 
 def _write_spec(found: Report | SweepReport, path: Path) -> None:
