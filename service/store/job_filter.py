@@ -101,7 +101,8 @@ class Filter:
 
     def _others(self, choices: Mapping[str, Sequence[str]]) -> list[ColumnElement[bool]]:
         """Return the conditions for which no index is used."""
-        found = [unindexed(getattr(Job, name)).in_(values) for name, values in choices.items()]
+        found: list[ColumnElement[bool]] = []
+        found += [unindexed(getattr(Job, name)).in_(values) for name, values in choices.items()]
         if self.only_project is not None and self.projects:
             found.append(unindexed(Job.project).in_(self.projects))
         if self.text:
