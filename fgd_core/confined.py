@@ -42,8 +42,31 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         OutsideError: the file is outside the allowed folders, directly or through a link.
         OSError: the file cannot be opened, or is not a regular file.
     """
-    with os.fdopen(_open(path), "rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         yield file
+
+
+def open_file(path: Path | str) -> int:
+    """Open a file for reading; returns its descriptor, which the caller closes.
+
+    Raises:
+        OSError: as in `opened`.
+    """
+    bounds = _bounds()
+    if bounds is None:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Non-blocking: a named pipe would block the run until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check(_path_of(descriptor, path), path, bounds)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OutsideError(errno.EACCES, "it is not a regular file; only regular files can be read", str(path))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @contextmanager
@@ -107,25 +130,7 @@ def _real(root: str) -> str:
     return f"{os.path.realpath(parent)}/{name}" if is_of_job else os.path.realpath(root)
 
 
-def _open(path: Path) -> int:
-    bounds = _bounds()
-    if bounds is None:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    # Non-blocking: a named pipe would block the run until somebody writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        _check(_path_of(descriptor, path), path, bounds)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OutsideError(errno.EACCES, "it is not a regular file; only regular files can be read", str(path))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _path_of(descriptor: int, path: Path) -> str:
+def _path_of(descriptor: int, path: Path | str) -> str:
     """Return the real path of an open file."""
     try:
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
@@ -137,7 +142,7 @@ def _path_of(descriptor: int, path: Path) -> str:
         raise OutsideError(errno.EACCES, "the file was replaced while it was opened; try again", str(path)) from None
 
 
-def _check(real: str, path: Path, bounds: _Bounds) -> None:
+def _check(real: str, path: Path | str, bounds: _Bounds) -> None:
     around = [root for root in bounds.inside if _lies_in(real, root)]
     if bounds.jobs is not None and _lies_in(real, bounds.jobs):
         around = [root for root in around if root.startswith(f"{bounds.jobs}/")]

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fgd_core.data.image_headers import HeadersAhead
 from fgd_core.data.samples import Category
 
 
-@dataclass(frozen=True)
-class ImageEntry:
+class ImageEntry(NamedTuple):
     """Holds what an annotation file says about one image."""
 
     image_id: int
@@ -88,10 +88,12 @@ class Annotations:
 
     categories: tuple[Category, ...]
     """In the order of their ids."""
-    images: list[ImageEntry]
+    images: Sequence[ImageEntry]
     """One for each id; images with ambiguous ids are left out."""
     listed_ids: frozenset[int]
     """Ids of all images in the file, including ambiguous ids."""
     objects: ObjectTable
     is_normalised: bool = False
     """Whether boxes are fractions of the image's sides. Such files do not give image sizes."""
+    headers: HeadersAhead | None = None
+    """Of the images, if other processes already read them."""

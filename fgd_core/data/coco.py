@@ -2,21 +2,22 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from fgd_core.data.annotations import Annotations, ImageEntry
+from fgd_core.data.annotations import Annotations
 from fgd_core.data.coco_annotations import AnnotationList
 from fgd_core.data.coco_file import CocoText, parse_coco, read_coco
+from fgd_core.data.coco_images import read_images
 from fgd_core.data.coco_keypoints import with_keypoint_names
 from fgd_core.data.coco_objects import read_objects
-from fgd_core.data.coco_values import Fields, Id, IdNumbers, fits_int64, read_id, read_side, read_text, show_fields
+from fgd_core.data.coco_values import Fields, Id, IdNumbers, read_id, read_text, show_fields
+from fgd_core.data.collection import paused_collection
 from fgd_core.data.file_dataset import FileDataset, join_contents
-from fgd_core.data.file_states import file_states
 from fgd_core.data.findings import Findings
 from fgd_core.data.opening_cache import Reading, Source, cached
 from fgd_core.data.packed import pack
 from fgd_core.data.samples import Category, Split
+from fgd_core.data.usable_images import usable_images
 from fgd_core.errors import DataError, StorageError
 from fgd_core.spec import data as spec
 
@@ -42,8 +43,10 @@ class CocoDataset(FileDataset):
             options=(split, coco.on_bad, *["masks"] * with_masks, *["keypoints"] * with_keypoints),
         )
 
+        @paused_collection()
         def read() -> Reading:
             text = read_coco(source.annotations)
+            _check_folder(source.images, split)
             findings = Findings(coco.on_bad)
             annotations = read_annotations(
                 text,
@@ -51,14 +54,12 @@ class CocoDataset(FileDataset):
                 with_masks=with_masks,
                 with_keypoints=with_keypoints,
                 other=source.other_annotations,
+                images_folder=source.images,
             )
-            _check_folder(source.images, split)
-            names = [entry.file_name for entry in annotations.images]
-            states = file_states(source.images, names)
-            contents = join_contents(annotations, findings, split=split, images_folder=source.images)
-            return Reading(
-                contents, hashlib.sha256(text.content).hexdigest(), pack([name.encode() for name in names]), states
-            )
+            images = usable_images(annotations, source.images, findings)
+            contents = join_contents(annotations, images, findings, split=split)
+            names = pack([name.encode() for name in images.file_names])
+            return Reading(contents, hashlib.sha256(text.content).hexdigest(), names, images.states)
 
         contents = cached(source, read)
         super().__init__(contents, images_folder=source.images, source=part.annotations)
@@ -76,41 +77,41 @@ def read_annotations(
     with_masks: bool = False,
     with_keypoints: bool = False,
     other: Path | None = None,
+    images_folder: Path | None = None,
 ) -> Annotations:
     """Read the text of a COCO file.
 
     Args:
+        images_folder: read the headers of many images in it meanwhile, in other processes.
         other: the file of the other split. It is read only if it decides whether a category is a class.
     Raises:
         DataError: the text is not JSON, or lacks one of COCO's lists.
     """
     repeated_keys: list[str] = []
-    document = parse_coco(text, repeated_keys, in_blocks=not (with_masks or with_keypoints))
+    document = parse_coco(
+        text, repeated_keys, in_blocks=not (with_masks or with_keypoints), images_folder=images_folder
+    )
     for name in repeated_keys:
         findings.add("duplicate_key", name)
     is_used = _category_usage(document.annotations, other)
     categories, category_numbers = _read_categories(document.categories, findings, is_used)
     if with_keypoints:
         categories = with_keypoint_names(categories, category_numbers, document.categories, findings)
-    image_ids, entries = _read_images(document.images, findings)
-    image_numbers = IdNumbers(image_ids)
-    by_number: dict[int, list[ImageEntry]] = {}
-    for image_id, entry in zip(image_ids, entries, strict=True):
-        number = image_numbers.number_of(image_id)
-        by_number.setdefault(number, []).append(entry if number == entry.image_id else replace(entry, image_id=number))
+    images = read_images(document.images, findings)
     return Annotations(
         categories=categories,
-        images=_unique_images(by_number, findings),
-        listed_ids=frozenset(by_number),
+        images=images.entries,
+        listed_ids=images.ids,
         objects=read_objects(
             document.annotations,
-            image_numbers,
+            images.numbers,
             category_numbers,
             findings,
-            sizes_px={image_id: entry.size_px for image_id, entry in zip(image_ids, entries, strict=True)},
+            sizes_px=images.sizes_px,
             with_masks=with_masks,
             with_keypoints=with_keypoints,
         ),
+        headers=document.headers,
     )
 
 
@@ -180,79 +181,3 @@ def _is_root(category_id: Id, name: str, entry: Fields, entries: Sequence[Fields
     if category_id != 0 or str(entry.get("supercategory")).lower() != "none":
         return False
     return any(other is not entry and name in (other.get("supercategory"), other.get("name")) for other in entries)
-
-
-def _read_images(entries: Sequence[Fields], findings: Findings) -> tuple[list[Id], list[ImageEntry]]:
-    """Return the ids and the entries of the images; if an id does not fit 64 bits, its entry has id 0."""
-    ids: list[Id] = []
-    images: list[ImageEntry] = []
-    for place, entry in enumerate(entries):
-        plain = _plain_image(entry)
-        image_id, image = (plain.image_id, plain) if plain is not None else _read_image(place, entry, findings)
-        if image_id is not None and image is not None:
-            ids.append(image_id)
-            images.append(image)
-    return ids, images
-
-
-def _plain_image(entry: Fields) -> ImageEntry | None:
-    """Return the entry of an image that needs no conversion and no finding; None for others. Quick, for most images."""
-    image_id, name, width, height = entry.get("id"), entry.get("file_name"), entry.get("width"), entry.get("height")
-    if type(image_id) is not int or type(name) is not str or type(width) is not int or type(height) is not int:
-        return None
-    is_readable = name.isascii() and name.isprintable() and not name.isspace() and name != ""
-    if not (is_readable and fits_int64(image_id) and 0 < width < 2**31 and 0 < height < 2**31):
-        return None
-    path = entry.get("path")
-    return ImageEntry(image_id, name, (width, height), original_path=path if isinstance(path, str) else "")
-
-
-def _read_image(place: int, entry: Fields, findings: Findings) -> tuple[Id | None, ImageEntry | None]:
-    """Read an image in any form; None if it must be left out, which is then reported."""
-    odd: set[str] = set()
-    image_id, file_name = read_id(entry.get("id"), odd), _file_name(entry, odd)
-    if image_id is None or file_name is None:
-        findings.add("malformed_image", f"images[{place}]: {show_fields(entry, 'id', 'file_name')}")
-        return None, None
-    if isinstance(image_id, int) and not fits_int64(image_id):
-        odd.add("id_beyond_64_bits")
-    sides = (entry.get("width"), entry.get("height"))
-    width, height = (read_side(side, odd) for side in sides)
-    for problem in sorted(odd):
-        findings.add(problem, file_name)
-    size_px = (width, height) if width is not None and height is not None else None
-    has_bad_size = size_px is None and sides != (None, None)
-    if has_bad_size:
-        findings.add("malformed_size", f"{file_name}: {sides[0]!r} x {sides[1]!r}")
-    path = entry.get("path")
-    return image_id, ImageEntry(
-        image_id=image_id if isinstance(image_id, int) and fits_int64(image_id) else 0,
-        file_name=file_name,
-        size_px=size_px,
-        has_bad_size=has_bad_size,
-        original_path=path if isinstance(path, str) else "",
-    )
-
-
-def _file_name(entry: Fields, odd: set[str]) -> str | None:
-    url = read_text(entry.get("coco_url"))
-    if entry.get("file_name") is None and url is not None:
-        odd.add("file_name_from_url")
-        return "/".join(url.split("/")[-2:])
-    return read_text(entry.get("file_name"))
-
-
-def _unique_images(by_number: dict[int, list[ImageEntry]], findings: Findings) -> list[ImageEntry]:
-    """Return one entry for each id, without ids that stand for different files: it is unknown which file is meant."""
-    images: list[ImageEntry] = []
-    file_names: set[str] = set()
-    for image_id, entries in by_number.items():
-        if len(entries) > 1:
-            findings.add("duplicate_image_id", f"{image_id}: {', '.join(entry.file_name for entry in entries)}")
-        if len({entry.file_name for entry in entries}) > 1:
-            continue
-        if entries[0].file_name in file_names:
-            findings.add("duplicate_file_name", entries[0].file_name)
-        file_names.add(entries[0].file_name)
-        images.append(entries[0])
-    return images

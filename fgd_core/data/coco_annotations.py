@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fgd_core.data.coco_values import Fields, Id, read_id
+from fgd_core.data.image_headers import HeadersAhead, header_tasks, read_part
 from fgd_core.data.plain_annotations import PlainColumns, blocks_of, joined, none_plain, read_plain, text_of
 
 PairsHook: TypeAlias = Callable[[list[tuple[str, object]]], object]
@@ -70,11 +72,14 @@ def listed(entries: Sequence[Fields]) -> AnnotationList:
     return AnnotationList(none_plain(len(entries)), dict(enumerate(entries)))
 
 
-def listed_in_blocks(annotations: memoryview, hook: PairsHook) -> AnnotationList:
+def listed_in_blocks(
+    annotations: memoryview, hook: PairsHook, images: Sequence[str] = ()
+) -> tuple[AnnotationList, HeadersAhead | None]:
     """Read the text of a JSON list of annotations.
 
     Args:
         hook: for the annotations that are not plain.
+        images: files whose headers are read by the same processes, after the annotations.
     Raises:
         ValueError: the text cannot be cut into blocks, or is not JSON.
     """
@@ -83,7 +88,8 @@ def listed_in_blocks(annotations: memoryview, hook: PairsHook) -> AnnotationList
     others: dict[int, Fields] = {}
     blocks: list[_Block] = []
     first = 0
-    for text, found in zip(texts, read_plain(texts), strict=True):
+    read, parts = read_plain(texts, [partial(read_part, task) for task in header_tasks(images)])
+    for text, found in zip(texts, read, strict=True):
         own = found
         if own is None or not own.is_plain.all():
             entries = [
@@ -94,4 +100,4 @@ def listed_in_blocks(annotations: memoryview, hook: PairsHook) -> AnnotationList
         blocks.append(_Block(first, len(own.ids), text))
         columns.append(own)
         first += len(own.ids)
-    return AnnotationList(joined(columns), others, blocks)
+    return AnnotationList(joined(columns), others, blocks), HeadersAhead(images, parts) if images else None

@@ -10,8 +10,10 @@ import numpy as np
 
 from fgd_core import confined
 from fgd_core.data.coco_annotations import AnnotationList, PairsHook, listed, listed_in_blocks, objects
+from fgd_core.data.coco_images import ImageList, read_plain_images
 from fgd_core.data.coco_values import Fields
 from fgd_core.data.collection import paused_collection
+from fgd_core.data.image_headers import HeadersAhead, is_for_processes
 from fgd_core.errors import DataError, StorageError
 
 _LISTS = ("images", "annotations", "categories")
@@ -27,9 +29,11 @@ class CocoText(NamedTuple):
 class CocoDocument(NamedTuple):
     """Holds the lists of an annotation file; entries that are not objects are empty."""
 
-    images: list[Fields]
+    images: ImageList
     annotations: AnnotationList
     categories: list[Fields]
+    headers: HeadersAhead | None = None
+    """Of the images, if other processes already read them."""
 
 
 def read_coco(path: Path) -> CocoText:
@@ -47,22 +51,26 @@ def read_coco(path: Path) -> CocoText:
         raise StorageError("the annotation file cannot be read", path=str(path), cause=str(error)) from error
 
 
-def parse_coco(text: CocoText, repeated_keys: list[str], *, in_blocks: bool) -> CocoDocument:
+def parse_coco(
+    text: CocoText, repeated_keys: list[str], *, in_blocks: bool, images_folder: Path | None = None
+) -> CocoDocument:
     """Parse the text of a COCO file.
 
     Args:
         repeated_keys: receives every key that an object contains twice with different values.
         in_blocks: read annotations in COCO's own form as columns; without segmentations and keypoints.
+        images_folder: if annotations are read in blocks, also begin to read the headers of many images in it.
     Raises:
         DataError: the text is not JSON, or lacks one of COCO's lists.
     """
-    document = (_parse_in_blocks(text.content, repeated_keys) if in_blocks else None) or _parse(text, repeated_keys)
+    quick = _parse_in_blocks(text.content, repeated_keys, images_folder) if in_blocks else None
+    document = quick or _parse(text, repeated_keys)
     if not document.categories:
         raise DataError("the annotation file lists no categories; add at least one", path=str(text.path))
     return document
 
 
-def _parse_in_blocks(content: bytes, repeated_keys: list[str]) -> CocoDocument | None:
+def _parse_in_blocks(content: bytes, repeated_keys: list[str], images_folder: Path | None) -> CocoDocument | None:
     """Parse a text whose annotations can be cut into blocks; None if it must be parsed as a whole."""
     try:
         parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
@@ -70,14 +78,21 @@ def _parse_in_blocks(content: bytes, repeated_keys: list[str]) -> CocoDocument |
             return None
         repeated: list[str] = []
         hook = _finding(repeated)
+        images = read_plain_images(bytes(parts["images"]))
+        paths: Sequence[str] = ()
+        if images is not None and images_folder is not None and is_for_processes(len(images.entries)):
+            paths = images.paths(images_folder)
         rest = {
-            name: json.loads(bytes(part), object_pairs_hook=hook) for name, part in parts.items() if name != _LISTS[1]
+            name: json.loads(bytes(part), object_pairs_hook=hook)
+            for name, part in parts.items()
+            if name != "annotations" and (name != "images" or images is None)
         }
-        annotations = listed_in_blocks(memoryview(parts["annotations"]), hook)
+        annotations, headers = listed_in_blocks(memoryview(parts["annotations"]), hook, paths)
     except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
         return None
     repeated_keys += repeated
-    return CocoDocument(objects(rest["images"]), annotations, objects(rest["categories"]))
+    categories = objects(rest["categories"])
+    return CocoDocument(images or objects(rest["images"]), annotations, categories, headers)
 
 
 def _repeats_a_name(content: bytes, parts: dict[str, msgspec.Raw]) -> bool:

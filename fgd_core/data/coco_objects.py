@@ -27,6 +27,7 @@ from fgd_core.data.coco_values import (
 from fgd_core.data.findings import Findings
 from fgd_core.data.plain_annotations import PlainColumns
 from fgd_core.data.segmentations import bounding_box, bounds_of, to_coco_form
+from fgd_core.data.short_rows import all_in_row, largest_in_row
 from fgd_core.stopping import stoppable
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -91,7 +92,7 @@ def _merged(
     order = np.argsort(np.concatenate([plain, np.array(places, dtype=np.int64)]), kind="stable")
 
     def merge(column: npt.NDArray[_Scalar], own: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
-        return np.concatenate([column[plain], own])[order]
+        return column if len(plain) == len(column) else np.concatenate([column[plain], own])[order]
 
     return ObjectTable(
         names=_Names(columns.ids[plain], table.names, order),
@@ -278,11 +279,11 @@ def _report_corners(table: ObjectTable, findings: Findings) -> None:
         outlines = table.outlines_xyxy_px
         assert outlines is not None
         boxes = table.boxes_xywh_px
-        error_as_corners = np.abs(outlines - boxes).max(axis=1, initial=0)
-        error_as_sizes = np.abs(outlines[:, 2:] - (boxes[:, :2] + boxes[:, 2:])).max(axis=1, initial=0)
+        error_as_corners = largest_in_row(np.abs(outlines - boxes))
+        error_as_sizes = largest_in_row(np.abs(outlines[:, 2:] - (boxes[:, :2] + boxes[:, 2:])))
         by_outline = (error_as_corners <= 1) & (error_as_sizes > 1)
-    looks_so = (by_area | by_outline) & (sides > 0).all(axis=0)
-    is_decidable = np.isfinite(areas) | np.isfinite(outlines).all(axis=1)
+    looks_so = (by_area | by_outline) & all_in_row(sides.T > 0)
+    is_decidable = np.isfinite(areas) | all_in_row(np.isfinite(outlines))
     if looks_so.sum() * 2 > is_decidable.sum():
         rows = np.flatnonzero(looks_so)
         examples = [f"{table.names[row]}: {table.boxes_xywh_px[row].tolist()}" for row in rows[:5].tolist()]

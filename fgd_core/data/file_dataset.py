@@ -16,7 +16,7 @@ from fgd_core.data.flat_samples import Columns, FlatSamples, count_columns
 from fgd_core.data.packed import pack
 from fgd_core.data.samples import Category, Sample, Split
 from fgd_core.data.usable_boxes import UsableBoxes, usable_boxes, with_usable_masks
-from fgd_core.data.usable_images import UsableImages, usable_images
+from fgd_core.data.usable_images import UsableImages
 from fgd_core.data.usable_keypoints import with_usable_keypoints
 from fgd_core.errors import DataError
 from fgd_core.spec.events import DataChecked
@@ -32,14 +32,12 @@ class Contents(NamedTuple):
     checked: DataChecked
 
 
-def join_contents(annotations: Annotations, findings: Findings, *, split: Split, images_folder: Path) -> Contents:
-    """Check the annotations of a split against its images, and join both.
+def join_contents(annotations: Annotations, images: UsableImages, findings: Findings, *, split: Split) -> Contents:
+    """Check the boxes, masks and keypoints of a split against its images, and join all.
 
     Args:
         findings: the findings from reading the annotations; the findings about images and boxes are added.
-        images_folder: that file names are relative to.
     """
-    images = usable_images(annotations, images_folder, findings)
     boxes = with_usable_masks(usable_boxes(annotations, images, findings), annotations, images, findings)
     boxes = with_usable_keypoints(boxes, annotations, images, findings)
     plausibility.report_similar_names(annotations.categories, findings)

@@ -17,7 +17,8 @@ States: TypeAlias = npt.NDArray[np.int64]
 """(n, 3) size in bytes, and the times of the last change of content and of any change, in ns. A program can set the
 time of content back, but not the other one. A file whose state is unknown has -1 everywhere."""
 
-_UNKNOWN = (-1, -1, -1)
+State: TypeAlias = tuple[int, int, int]
+UNKNOWN: State = (-1, -1, -1)
 # The system calls of a network file system wait for its server; threads wait together.
 _THREADS = 16
 _FILES_PER_TASK = 1024
@@ -40,16 +41,21 @@ def are_known(states: States) -> bool:
     return bool((states >= 0).all())
 
 
-def _states(prefix: str, names: Sequence[str]) -> States:
-    follow = not confined.is_limited()
-    return np.array([_state(prefix + name, follow=follow) for name in names], dtype=np.int64).reshape(-1, 3)
+def state_of(path: str, descriptor: int | None = None) -> State:
+    """Return the state of one file.
 
-
-def _state(path: str, *, follow: bool) -> tuple[int, int, int]:
+    Args:
+        descriptor: of the same file, if it is open: that takes less time than its path.
+    """
     try:
-        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # of a hundred thousand paths
+        if confined.is_limited():
+            found = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # of a hundred thousand paths
+        else:
+            found = os.stat(path if descriptor is None else descriptor)  # noqa: PTH116
     except (OSError, ValueError):
-        return _UNKNOWN
-    if not stat.S_ISREG(found.st_mode):
-        return _UNKNOWN
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return UNKNOWN
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else UNKNOWN
+
+
+def _states(prefix: str, names: Sequence[str]) -> States:
+    return np.array([state_of(prefix + name) for name in names], dtype=np.int64).reshape(-1, 3)

@@ -136,16 +136,17 @@ def count_columns(
 
 def _fingerprint(categories: Sequence[Category], columns: Columns) -> str:
     """Return the `fingerprint` of the samples in the columns."""
-    digest = hashlib.sha256(b"".join(f"{category.id} {category.name}\n".encode() for category in categories))
     arrays = (columns.boxes_xyxy_px.astype("<f4"), columns.labels.astype("<i8"), columns.is_crowd)
-    texts = [array.tobytes() for array in arrays]
-    widths = [len(text) // max(1, len(columns.labels)) for text in texts]
+    boxes, labels, is_crowd = (array.tobytes() for array in arrays)
+    parts = [f"{category.id} {category.name}\n".encode() for category in categories]
     start = 0
-    for index, (end, (width, height)) in enumerate(
-        zip(columns.object_ends.tolist(), columns.sizes_px.tolist(), strict=True)
-    ):
-        digest.update(b"%s\n%d %d %d\n" % (columns.file_names.at(index), height, width, end - start))
-        for text, each in zip(texts, widths, strict=True):
-            digest.update(text[start * each : end * each])
+    images = zip(columns.file_names.all(), columns.sizes_px.tolist(), columns.object_ends.tolist(), strict=True)
+    for name, (width, height), end in images:
+        parts += (
+            b"%s\n%d %d %d\n" % (name, height, width, end - start),
+            boxes[16 * start : 16 * end],
+            labels[8 * start : 8 * end],
+            is_crowd[start:end],
+        )
         start = end
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(parts)).hexdigest()

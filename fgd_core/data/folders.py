@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fgd_core import confined
-from fgd_core.data.image_files import UNREAD_SUFFIXES
+from fgd_core.data.image_headers import UNREAD_SUFFIXES
 from fgd_core.errors import StorageError
 from fgd_core.prediction.pixels import SUFFIXES
 

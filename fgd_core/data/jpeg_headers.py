@@ -34,16 +34,16 @@ def plain_size(head: bytes) -> Size | None:
         return None
     size, place = None, len(_START)
     while place + 4 <= len(head) and head[place] == 0xFF:
-        marker, length = head[place + 1], max(2, int.from_bytes(head[place + 2 : place + 4]))
+        marker, start = head[place + 1], place + 4
         if marker == _SCAN:
             return size
+        place = start - 2 + max(2, head[start - 2] << 8 | head[start - 1])
         if marker in _FRAMES and size is None:
-            size = _size(head[place + 4 : place + 2 + length])
+            size = _size(head[start:place])
             if size is None:
                 return None
-        elif not _is_harmless(marker, head[place + 4 : place + 2 + length]):
+        elif marker not in _SKIPPED and not _is_harmless(marker, head[start:place]):
             return None
-        place += 2 + length
     return None
 
 
@@ -59,4 +59,4 @@ def _is_harmless(marker: int, segment: bytes) -> bool:
     if marker == _QUANTISATION:
         # Each table has a byte below 16 if its 64 numbers are bytes too.
         return len(segment) % _TABLE_BYTES == 0 and max(segment[::_TABLE_BYTES], default=16) < 16
-    return marker in _SKIPPED or (marker == _JFIF and len(segment) >= _JFIF_BYTES)
+    return marker == _JFIF and len(segment) >= _JFIF_BYTES

@@ -1,7 +1,7 @@
 """Stores many short texts or byte strings in two flat arrays, which processes can share."""
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,8 @@ class Packed(NamedTuple):
 
     def all(self) -> tuple[bytes, ...]:
         """Return all strings."""
-        return self.between(0, len(self.ends))
+        content, ends = self.content.tobytes(), self.ends.tolist()
+        return tuple([content[start:end] for start, end in pairwise([0, *ends])])
 
     def between(self, start: int, end: int) -> tuple[bytes, ...]:
         """Return the strings with the indices from `start` to `end - 1`."""

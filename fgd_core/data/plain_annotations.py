@@ -5,15 +5,17 @@ read in blocks, by several processes, so that its numbers are never all objects 
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice, pairwise
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from fgd_core.data.collection import paused_collection
+from fgd_core.data.image_headers import num_readers
 from fgd_core.data.processes import map_in_processes
 
 BLOCK_BYTES = 4 * 2**20
@@ -21,11 +23,14 @@ _BETWEEN_OBJECTS = re.compile(rb"\}\s*(,)\s*\{")
 _LARGEST = 1e300
 _MAX_COORDINATE = 1e6
 _KEY_END = b'":'
+_QUOTE, _COLON = _KEY_END
 _MIN_NUMBERS = 6
 """Of a polygon: x and y of three corners."""
 
+MISSING = msgspec.Raw(b"")
+"""A value that an object lacks."""
 
-_MISSING = msgspec.Raw(b"")
+T = TypeVar("T")
 
 
 class _Annotation(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -37,7 +42,7 @@ class _Annotation(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     bbox: tuple[float, float, float, float]
     area: float
     iscrowd: int
-    segmentation: msgspec.Raw = _MISSING
+    segmentation: msgspec.Raw = MISSING
 
 
 _NUM_FIELDS = len(_Annotation.__struct_fields__)
@@ -94,9 +99,22 @@ def text_of(block: memoryview) -> bytes:
     return b"".join((b"[", block, b"]"))
 
 
-def read_plain(blocks: Sequence[memoryview]) -> Iterator[PlainColumns | None]:
-    """Yield the columns of each block; None if a block has annotations of another form."""
-    return map_in_processes(_read_block, blocks)
+def read_plain(
+    blocks: Sequence[memoryview], then: Sequence[Callable[[], T]] = ()
+) -> tuple[Iterator[PlainColumns | None], Iterator[T]]:
+    """Read the blocks, and then do other work, in the same processes.
+
+    Returns:
+        The columns of each block, None if a block has annotations of another form; and the results of `then`, which
+        are ready only after all blocks.
+    """
+    work: list[Callable[[], object]] = [*(partial(_read_block, block) for block in blocks), *then]
+    results = map_in_processes(_call, work, processes=num_readers() if then else None)
+    return cast("Iterator[PlainColumns | None]", islice(results, len(blocks))), cast("Iterator[T]", results)
+
+
+def _call(work: Callable[[], T]) -> T:
+    return work()
 
 
 @paused_collection()
@@ -112,14 +130,17 @@ def _read_block(block: memoryview) -> PlainColumns | None:
         return None
 
 
-def _may_repeat_keys(text: bytes, segmentations: Sequence[bytes]) -> bool:
-    """Return whether an object may have a key twice: the text then has more keys than the objects have fields.
+def num_keys(text: bytes) -> int:
+    """Return how many keys the objects in a JSON text have, or more: a text may end with a quote before a colon."""
+    marks = np.frombuffer(text, dtype=np.uint8)
+    return int(np.count_nonzero((marks[:-1] == _QUOTE) & (marks[1:] == _COLON)))
 
-    A quote before a colon ends a key or, rarely, begins a text.
-    """
+
+def _may_repeat_keys(text: bytes, segmentations: Sequence[bytes]) -> bool:
+    """Return whether an object may have a key twice: the text then has more keys than the objects have fields."""
     in_segmentations = sum(each.count(_KEY_END) for each in segmentations if _is_object(each))
     num_missing = segmentations.count(b"")
-    return text.count(_KEY_END) != _NUM_FIELDS * len(segmentations) - num_missing + in_segmentations
+    return num_keys(text) != _NUM_FIELDS * len(segmentations) - num_missing + in_segmentations
 
 
 def _is_object(segmentation: bytes) -> bool:

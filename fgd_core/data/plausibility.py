@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.samples import Category, visible_form
+from fgd_core.data.short_rows import all_in_row, any_in_row, largest_in_row, product_of_row
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -61,8 +62,8 @@ def are_corners(boxes_xywh_px: npt.NDArray[np.float64], sizes_px: npt.NDArray[np
         (n,)
     """
     top_left, third = boxes_xywh_px[:, :2], boxes_xywh_px[:, 2:]
-    fit = (third > top_left).all(axis=1) & (top_left >= 0).all(axis=1) & (third <= sizes_px).all(axis=1)
-    past: _Flags = np.logical_or.reduce(top_left + third > sizes_px + 1, axis=1)
+    fit = all_in_row((third > top_left) & (top_left >= 0) & (third <= sizes_px))
+    past = any_in_row(top_left + third > sizes_px + 1)
     is_decided = len(past) >= _MIN_BOXES and bool(fit.all()) and 2 * int(past.sum()) >= len(past)
     return past if is_decided else np.zeros_like(past)
 
@@ -86,11 +87,11 @@ def report_units(
         (n,) boxes that are fractions in a format of pixels: they end within the top left pixel of the image.
     """
     # The box of one whole pixel may also be the whole image in fractions; other boxes decide that.
-    is_part = (xyxy_px % 1 != 0).any(axis=1)
-    fractions: _Flags = usable & is_part & (xyxy_px[:, 2:] <= 1).all(axis=1) & (not is_normalised)
+    fractions = usable & all_in_row(xyxy_px[:, 2:] <= 1) & (not is_normalised)
+    fractions[fractions] = any_in_row(xyxy_px[fractions] % 1 != 0)
     findings.add_where("normalised_box", fractions, name)
     rest = usable & ~fractions
-    larger_side_px = (xyxy_px[:, 2:] - xyxy_px[:, :2]).max(axis=1, initial=0)
+    larger_side_px = largest_in_row(xyxy_px[:, 2:] - xyxy_px[:, :2])
     if rest.any() and (larger_side_px[rest] <= 1).all():
         findings.add_where("all_boxes_within_one_pixel", rest, name)
     else:
@@ -119,8 +120,8 @@ def report_apart(
         (n,) the reported boxes.
     """
     gaps = np.maximum(outlines_xyxy_px[:, :2] - xyxy_px[:, 2:], xyxy_px[:, :2] - outlines_xyxy_px[:, 2:])
-    is_inside = ((outlines_xyxy_px[:, :2] < sizes_px) & (outlines_xyxy_px[:, 2:] > 0)).all(axis=1)
-    apart: _Flags = usable & is_inside & (gaps > 1).any(axis=1)
+    is_inside = all_in_row((outlines_xyxy_px[:, :2] < sizes_px) & (outlines_xyxy_px[:, 2:] > 0))
+    apart = usable & is_inside & any_in_row(gaps > 1)
     findings.add_where(problem, apart, name)
     return apart
 
@@ -140,8 +141,8 @@ def report_unlike(
     """
     inside = outlines_xyxy_px.clip(0, np.tile(sizes_px, 2))
     shared = np.minimum(xyxy_px[:, 2:], inside[:, 2:]) - np.maximum(xyxy_px[:, :2], inside[:, :2])
-    intersection = shared.clip(0).prod(axis=1)
-    areas = (xyxy_px[:, 2:] - xyxy_px[:, :2]).prod(axis=1) + (inside[:, 2:] - inside[:, :2]).prod(axis=1)
+    intersection = product_of_row(shared.clip(0))
+    areas = product_of_row(xyxy_px[:, 2:] - xyxy_px[:, :2]) + product_of_row(inside[:, 2:] - inside[:, :2])
     unlike: _Flags = usable & (intersection < _MIN_IOU * (areas - intersection))
     findings.add_where("box_unlike_its_polygon", unlike, name)
 

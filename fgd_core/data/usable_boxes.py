@@ -13,6 +13,7 @@ from fgd_core.data.annotations import Annotations, ObjectTable
 from fgd_core.data.findings import Findings
 from fgd_core.data.masks import Counts
 from fgd_core.data.segmentations import read_segmentation
+from fgd_core.data.short_rows import all_in_row, any_in_row
 from fgd_core.data.usable_images import UsableImages
 from fgd_core.stopping import stoppable
 
@@ -107,7 +108,7 @@ def _clip(
     Returns:
         (n, 4) xyxy in pixels, inside the image, and (n,) whether the box is valid.
     """
-    is_finite: _Flags = np.logical_and.reduce(np.isfinite(corners), axis=1)
+    is_finite = all_in_row(np.isfinite(corners))
     with np.errstate(over="ignore"):
         # In the precision of training: a box whose side rounds to zero has no area.
         xyxy_px = corners.astype(np.float32)
@@ -115,7 +116,7 @@ def _clip(
     is_negative: _Flags = is_finite & ((corners[:, 2] < corners[:, 0]) | (corners[:, 3] < corners[:, 1]))
     has_area: _Flags = np.logical_and(is_finite, _have_area(xyxy_px))
     usable: _Flags = np.logical_and(has_area, _have_area(clipped))
-    is_clipped: _Flags = np.logical_or.reduce(np.not_equal(clipped, xyxy_px), axis=1)
+    is_clipped = any_in_row(clipped != xyxy_px)
 
     findings.add_where("malformed_box", ~is_finite, name)
     findings.add_where(

@@ -15,6 +15,7 @@ from fgd_core.data.annotations import Annotations, ImageEntry, ObjectRow, object
 from fgd_core.data.file_dataset import FileDataset, join_contents
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.samples import Category, Split
+from fgd_core.data.usable_images import usable_images
 from fgd_core.data.voc_folder import ImageSet
 from fgd_core.data.voc_xml import Corners, VocObject, XmlAnnotation, read_xml
 from fgd_core.spec import data as spec
@@ -47,7 +48,8 @@ class VocDataset(FileDataset):
         other_set = voc_folder.image_set(folder, other) if voc.classes is None and other != own else None
         annotations = _read(voc, image_set, other_set, findings)
         source = str(image_set.source)
-        contents = join_contents(annotations, findings, split=split, images_folder=image_set.images_folder)
+        images = usable_images(annotations, image_set.images_folder, findings)
+        contents = join_contents(annotations, images, findings, split=split)
         super().__init__(contents, images_folder=image_set.images_folder, source=source)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fgd_core.data.folders import files_below, find_child, images_below, key_of
-from fgd_core.data.image_files import UNREAD_SUFFIXES
+from fgd_core.data.image_headers import UNREAD_SUFFIXES
 from fgd_core.data.samples import split_aliases
 from fgd_core.data.text_files import read_lines
 from fgd_core.errors import DataError

@@ -10,6 +10,7 @@ from fgd_core.data.file_dataset import FileDataset, join_contents
 from fgd_core.data.findings import NUM_EXAMPLES, Findings
 from fgd_core.data.samples import Category, Split
 from fgd_core.data.text_files import GIT_LFS, read_text
+from fgd_core.data.usable_images import usable_images
 from fgd_core.data.yolo_files import SplitFiles, split_files
 from fgd_core.data.yolo_label_files import LabelFiles, LabelPlaces
 from fgd_core.data.yolo_layout import (
@@ -51,7 +52,8 @@ class YoloDataset(FileDataset):
         files = split_files(data, own)
         annotations = _read(data, files, other, findings, with_masks=with_masks)
         source = f"{path}, {files.entry}"
-        contents = join_contents(annotations, findings, split=split, images_folder=files.folder)
+        images = usable_images(annotations, files.folder, findings)
+        contents = join_contents(annotations, images, findings, split=split)
         super().__init__(contents, images_folder=files.folder, source=source)
 
 

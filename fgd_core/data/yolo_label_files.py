@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fgd_core import confined
 from fgd_core.data.folders import files_below, is_system_file, key_of
-from fgd_core.data.image_files import UNREAD_SUFFIXES
+from fgd_core.data.image_headers import UNREAD_SUFFIXES
 from fgd_core.data.text_files import read_text
 from fgd_core.data.yolo_rows import read_row
 from fgd_core.errors import StorageError

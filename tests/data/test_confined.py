@@ -11,7 +11,9 @@ from PIL import Image
 from fgd_core import confined
 from fgd_core.data.coco_file import read_coco
 from fgd_core.data.folders import files_below
-from fgd_core.data.image_files import Unusable, decode, read_headers
+from fgd_core.data.image_faults import Unusable
+from fgd_core.data.image_files import decode
+from fgd_core.data.image_headers import read_headers
 from fgd_core.data.text_files import read_text
 from fgd_core.data.voc_xml import read_xml
 from fgd_core.detectors.weights.files.formats import read_content
@@ -108,7 +110,7 @@ class TestOpening:
     def test_an_image_link_that_leads_out_is_a_finding(self, disk: Path) -> None:
         link = disk / "data" / "link.png"
         link.symlink_to(disk / "secret" / "a.png")
-        (found,) = read_headers([link])
+        found = read_headers([str(link)]).at(0)
         assert isinstance(found, Unusable)
         assert (found.problem, "outside" in found.detail) == ("unreadable_image", True)
         with pytest.raises(DataError, match="outside the folders"):

@@ -12,9 +12,9 @@ import pytest
 from coco_folder import CocoFolder, finding
 from PIL import Image
 
-from fgd_core.data import image_files
+from fgd_core.data import image_files, image_headers
 from fgd_core.data.image_faults import Unusable
-from fgd_core.data.image_files import Header
+from fgd_core.data.image_headers import Header, read_headers
 from fgd_core.data.jpeg_headers import HEAD_BYTES, plain_size
 from fgd_core.errors import DataError
 
@@ -147,8 +147,8 @@ class TestPixelLimit:
 
     def test_allows_images_below_it_without_a_warning(self, folder: CocoFolder) -> None:
         folder.add_image(Image.new("1", (12_000, 9_000)), file_name="big.png")
-        code = "from pathlib import Path; from fgd_core.data import image_files; import sys; "
-        code += "print(image_files.read_headers([Path(sys.argv[1])])[0].width)"
+        code = "from fgd_core.data.image_headers import read_headers; import sys; "
+        code += "print(read_headers([sys.argv[1]]).at(0).width)"
         path = str(folder.images_folder / "big.png")
         ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
         assert (ran.stdout, ran.stderr) == ("12000\n", "")
@@ -268,10 +268,15 @@ class TestFileEnd:
             # Damaged pixels between a valid header and a valid end.
             content[-60:-20] = bytes(40)
             path.write_bytes(content)
-        headers = image_files.read_headers([folder.images_folder / name for name in ("whole.jpg", "whole.png")])
+        headers = _headers(*(folder.images_folder / name for name in ("whole.jpg", "whole.png")))
         assert [type(header).__name__ for header in headers] == ["Header", "Header"]
         with pytest.raises(DataError, match="cannot be decoded"):
             image_files.decode(folder.images_folder / "whole.png", (40, 30))
+
+
+def _headers(*paths: Path) -> list[Header | Unusable]:
+    headers = read_headers([*map(str, paths)])
+    return [headers.at(index) for index in range(len(paths))]
 
 
 def test_headers_are_in_the_order_of_the_files(tmp_path: Path) -> None:
@@ -279,8 +284,8 @@ def test_headers_are_in_the_order_of_the_files(tmp_path: Path) -> None:
     for width in range(1, 701):
         paths.append(tmp_path / f"{width}.bmp")
         Image.new("1", (width, 2)).save(paths[-1])
-    headers = image_files.read_headers([*paths, tmp_path / "none.png"])
-    found = [h.width if isinstance(h, image_files.Header) else h.problem for h in headers]
+    headers = _headers(*paths, tmp_path / "none.png")
+    found = [h.width if isinstance(h, Header) else h.problem for h in headers]
     assert found == [*range(1, 701), "missing_image"]
 
 
@@ -305,7 +310,7 @@ class TestPlainJpegFiles:
         pixels = np.random.default_rng(0).integers(0, 256, (21, 37, 3), dtype=np.uint8)
         Image.fromarray(pixels).convert(mode).save(path, **options)
         assert (plain_size(path.read_bytes()[:HEAD_BYTES]) is not None) == is_plain
-        (header,) = image_files.read_headers([path])
+        (header,) = _headers(path)
         assert header == Header(width=37, height=21, orientation=1)
         with Image.open(path) as decoded:
             np.testing.assert_array_equal(image_files.decode(path, (37, 21)), np.asarray(decoded.convert("RGB")))
@@ -316,7 +321,7 @@ class TestPlainJpegFiles:
         exif = image.getexif()
         exif[0x0112] = 6
         image.save(path, exif=exif)
-        assert image_files.read_headers([path]) == [Header(width=37, height=21, orientation=6)]
+        assert _headers(path) == [Header(width=37, height=21, orientation=6)]
 
     def test_that_end_early_or_are_damaged_are_found(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jpg"
@@ -324,15 +329,15 @@ class TestPlainJpegFiles:
         whole = path.read_bytes()
         for content in (whole[:-40], whole[:300], whole[:2]):
             path.write_bytes(content)
-            (found,) = image_files.read_headers([path])
+            (found,) = _headers(path)
             assert isinstance(found, Unusable)
             with pytest.raises(DataError, match="cannot be decoded"):
                 image_files.decode(path, (37, 21))
 
     def test_are_read_in_order_by_many_processes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(image_files, "_MANY_FILES", 1)
+        monkeypatch.setattr(image_headers, "MANY_FILES", 1)
         sizes = [(1 + number % 7, 1 + number % 11) for number in range(600)]
         for number, size in enumerate(sizes):
             Image.new("L", size).save(tmp_path / f"{number}.jpg")
-        headers = image_files.read_headers([tmp_path / f"{number}.jpg" for number in range(600)])
+        headers = _headers(*(tmp_path / f"{number}.jpg" for number in range(600)))
         assert [(header.width, header.height) for header in headers if isinstance(header, Header)] == sizes

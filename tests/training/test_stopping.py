@@ -7,15 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fgd_core.data import image_files, open_dataset
-from fgd_core.data.image_files import read_headers
+from fgd_core.data import image_headers, open_dataset
+from fgd_core.data.image_headers import Headers, read_headers
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.errors import NetworkError
@@ -228,19 +228,19 @@ class TestTheCheckForAStop:
 
     def test_between_chunks_of_image_files(self, tmp_path: Path) -> None:
         with pytest.raises(Stopped):
-            read_headers([tmp_path / "missing.png"] * 600)
+            read_headers([str(tmp_path / "missing.png")] * 600)
 
     def test_in_readers_of_image_files_before_they_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         begun = []
 
-        def read(paths: list[Path]) -> list[Any]:
+        def read(paths: Sequence[str]) -> Headers:
             begun.append(paths)
             time.sleep(0.01)  # a slow disk
-            return [None] * len(paths)
+            return image_headers.joined([])
 
-        monkeypatch.setattr(image_files, "_read_headers", read)
+        monkeypatch.setattr(image_headers, "read_part", read)
         with pytest.raises(Stopped):
-            read_headers([tmp_path / "missing.png"] * 256 * 1000)
+            read_headers([str(tmp_path / "missing.png")] * 256 * 1000)
         assert len(begun) < 500
 
     def test_between_annotations_of_coco(self, tmp_path: Path) -> None:
