@@ -101,6 +101,8 @@ class Report(Fact):
 
     generated_at: datetime
     jobs: list[JobReport]
+    sentences: list[str] = []
+    """What the figures mean and what to do about it, in words; empty in reports of older versions."""
 
     def _repr_html_(self) -> str:
         headings = ("job", "kind", "state", "AP", "AP50", "AP75", "images/s", "parameters")

@@ -73,6 +73,46 @@ class WorstImages(Fact):
     images: list[ShownImage]
 
 
+class ShownBox(Fact):
+    """A box as it is drawn: a detection, or a missed object."""
+
+    box_xyxy_px: tuple[float, float, float, float]
+    """In pixels of the image."""
+    caption: str
+    verdict: Verdict
+
+
+class ImagePanel(Fact):
+    """What one detector has found on an image."""
+
+    name: str
+    """The job's name, or the teacher's."""
+    boxes: list[ShownBox]
+    """In the order of drawing."""
+
+
+class JudgedImage(Fact):
+    """One of the images on which a detector errs most, with what several detectors have found on it."""
+
+    image_id: int
+    file_name: str
+    width: int
+    height: int
+    """Width and height in pixels; boxes are in these pixels."""
+    jpeg: str
+    """The image in base64, reduced."""
+    panels: list[ImagePanel]
+    """The job, its teachers, then other jobs."""
+    maps: list[AttentionMap] = []
+
+
+class WorstImagesView(Fact):
+    """GET /v1/jobs/{job_id}/worst-images"""
+
+    images: list[JudgedImage]
+    """Empty if the job has kept no images: it still runs, makes no errors, or is a sweep."""
+
+
 class JudgedBox(NamedTuple):
     """A box as it is drawn."""
 

@@ -75,6 +75,9 @@ def _columns(event: RunEvent) -> Iterator[tuple[str, Sequence[int], Sequence[flo
         case Progress():
             yield "learning_rate", [event.step], [event.learning_rate]
             yield "images_per_s", [event.step], [event.images_per_s]
+            for name, value in (("data_wait", event.data_wait), ("gpu_memory_bytes", event.gpu_memory_bytes)):
+                if value is not None:
+                    yield name, [event.step], [value]
         case EpochFinished():
             for name, value in event.values.items():
                 yield f"epoch/{name}", [event.step], [value]

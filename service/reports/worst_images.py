@@ -85,15 +85,22 @@ def gallery(report: Report, files: Files) -> Gallery | None:
         return None
     teachers = {job.job_id for job in teachers_of(shown, report.jobs)}
     ids = [image.image_id for image in worst.images]
-    # By name: a server loads NumPy only once a report shows such images.
-    found_on = importlib.import_module("service.compare.detections").found_on
-    beside = [
-        (job.name, found_on(content, worst.fingerprint, ids))
+    found = [
+        (job.name, content)
         for job in others
         if job.job_id not in teachers and (content := files.get((job.job_id, DETECTIONS))) is not None
     ]
+    beside = _found_on(found, worst.fingerprint, ids) if found else []
     rows = [Row(image, [*_panels(shown, image, beside)], image.maps) for image in worst.images]
     return Gallery(shown, rows)
+
+
+def _found_on(
+    jobs: Sequence[tuple[str, bytes]], fingerprint: str, ids: Sequence[int]
+) -> list[tuple[str, Mapping[int, list[FoundBox]]]]:
+    # By name: a server loads NumPy only once a report shows other jobs on such images.
+    found_on = importlib.import_module("service.compare.detections").found_on
+    return [(name, found_on(content, fingerprint, ids)) for name, content in jobs]
 
 
 def _shown_and_others(report: Report) -> tuple[JobReport, list[JobReport]]:

@@ -3,16 +3,20 @@
 python -m tests.web.pictures docs/images
 """
 
+import base64
 import math
 import random
 import sys
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image, ImageDraw
 from playwright.sync_api import Page, sync_playwright
 
+from fgd_core.spec.worst_images import NO_OBJECT, OWN, AttentionMap, FoundBox, ShownImage, TrueBox, WorstImages
 from tests.reports.browser import CHROMIUM
-from tests.web.page_server import ADMIN_TOKEN, PageServer, ReportingRun
+from tests.web.page_server import ADMIN_TOKEN, SCORES, PageServer, ReportingRun
 
 STEPS, EPOCHS = 4800, 12
 _EPOCH = STEPS // EPOCHS
@@ -48,10 +52,87 @@ def _checked(split: str, num_images: int, num_boxes: int) -> dict[str, object]:
     return {"kind": "data_checked", "split": split} | counts | classes
 
 
+def scores_with_classes(ap: float) -> dict[str, object]:
+    """Return scores with those of each class."""
+    classes = {"person": 0.41, "car": 0.38, "bicycle": 0.22, "dog": 0.35, "bird": 0.14}
+    per_class = {
+        name: {"ap": score, "ap50": score + 0.2, "num_boxes": 3890 // place}
+        for place, (name, score) in enumerate(classes.items(), start=2)
+    }
+    sizes = {"ap_small": ap - 0.17, "ap_medium": ap + 0.05, "ap_large": ap + 0.13}
+    return (
+        dict.fromkeys(SCORES)
+        | {"ap": ap, "ap50": ap + 0.15, "ap75": ap + 0.02, "ar_large": None}
+        | sizes
+        | {"per_class": per_class}
+    )
+
+
+def diagnosis() -> dict[str, object]:
+    """Return a diagnosis with errors of all kinds."""
+    costs = {"classification": 0.021, "localisation": 0.048, "both": 0.006, "duplicate": 0.002}
+    costs |= {"background": 0.019, "missed": 0.061}
+    errors = [{"kind": kind, "count": round(9000 * gain) + 7, "gain": gain} for kind, gain in costs.items()]
+    cells = [{"true": "dog", "found": "bird", "count": 31}, {"true": "car", "found": "bicycle", "count": 12}]
+    return {
+        "num_boxes": 3890,
+        "ap50": 0.51,
+        "errors": errors,
+        "confusion": {"min_score": 0.3, "cells": cells},
+        "curves": [],
+        "by_count": [],
+        "calibration": {"min_score": 0.05, "error": 0.06, "bins": []},
+    }
+
+
+def worst_images() -> str:
+    """Draw two images with boxes of a student and its teacher, as a run keeps them."""
+    images = [_worst_image(number) for number in (1, 2)]
+    return WorstImages(fingerprint="drawn", images=images).model_dump_json()
+
+
+def _worst_image(number: int) -> ShownImage:
+    draw = random.Random(number)
+    picture, attention = Image.new("RGB", (320, 240), "#4a5a6a"), Image.new("LA", (320, 240), (255, 0))
+    boxes = []
+    for _ in range(4):
+        left, top, size = draw.randrange(240), draw.randrange(170), draw.randrange(30, 70)
+        box = (left, top, left + size, top + size)
+        ImageDraw.Draw(picture).ellipse(box, fill=f"hsl({draw.randrange(360)}, 60%, 55%)")
+        ImageDraw.Draw(attention).ellipse(box, fill=(255, 140))
+        boxes.append(box)
+    truth = [TrueBox(box_xyxy_px=box, label="car") for box in boxes]
+    own = [_found(boxes[0], 0, 0.91), _found(boxes[1], NO_OBJECT, 0.44)]
+    teacher = [_found(box, place, 0.8) for place, box in enumerate(boxes[:3])]
+    return ShownImage(
+        image_id=number,
+        file_name=f"000{number}.jpg",
+        width=320,
+        height=240,
+        jpeg=_encoded(picture, "jpeg"),
+        truth=truth,
+        found={OWN: own, "teacher resnet50": teacher},
+        maps=[AttentionMap(name="attention", png=_encoded(attention, "png"))],
+    )
+
+
+def _found(box: tuple[int, int, int, int], truth: int, score: float) -> FoundBox:
+    return FoundBox(box_xyxy_px=box, label="car" if truth >= 0 else "bus", score=score, truth=truth)
+
+
+def _encoded(picture: Image.Image, form: str) -> str:
+    file = BytesIO()
+    picture.save(file, form)
+    return base64.b64encode(file.getvalue()).decode()
+
+
 def fill(server: PageServer) -> ReportingRun:
     """Submit jobs in several states; returns the run of the one that the pictures show."""
     shown = server.started("resnet18 from resnet50")
     train(shown, num_epochs=9, best_ap=0.36, seed=1)
+    shown.report({"kind": "evaluated", "epoch": 9, "step": 9 * _EPOCH - 1, "scores": scores_with_classes(0.342)})
+    shown.report({"kind": "diagnosed", "diagnosis": diagnosis()})
+    shown.saves("worst_images.json", worst_images().encode(), media_type="application/json")
     other = server.started("swin-t from swin-b", priority=5)
     train(other, num_epochs=3, best_ap=0.41, seed=2)
     cancelled = server.submit("wrong learning rate", priority=-100)
@@ -63,7 +144,14 @@ def fill(server: PageServer) -> ReportingRun:
 
 def take(page: Page, server: PageServer, run: ReportingRun, folder: Path) -> None:
     """Save a picture of each page in each theme."""
-    pages = (("jobs", "/", "tbody a", 600), ("job", f"/jobs/{run.job_id}", "fgd-chart output", 1600))
+    job = f"/jobs/{run.job_id}"
+    pages = (
+        ("jobs", "/", "tbody a", 600),
+        ("job", job, "fgd-chart output", 1300),
+        ("job-results", f"{job}?tab=results", ".marks table", 900),
+        ("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
+        ("job-history", f"{job}?tab=history", ".events li", 700),
+    )
     for name, path, ready, height_px in pages:
         # Only what is on the screen is drawn.
         page.set_viewport_size({"width": 1300, "height": height_px})

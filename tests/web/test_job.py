@@ -7,6 +7,8 @@ from conftest import OpenPage
 from page_server import PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 
+from tests.web.pictures import diagnosis, scores_with_classes, worst_images
+
 pytestmark = pytest.mark.one_database
 
 
@@ -129,6 +131,30 @@ class TestTabs:
         page = open_page(f"/jobs/{second}?tab=files&against={first}")
         expect(page.locator(".differences tbody th")).to_have_text(["name", "seed"])
         expect(page.locator(".differences tbody tr").last.locator("td")).to_have_text(["0", "3"])
+
+    def test_images_show_boxes_of_student_and_teacher_and_maps(self, server: PageServer, open_page: OpenPage) -> None:
+        run = server.started("with images")
+        run.saves("worst_images.json", worst_images().encode(), media_type="application/json")
+        page = open_page(f"/jobs/{run.job_id}?tab=images")
+        expect(page.locator(".panels").first.locator("figcaption")).to_have_text(
+            ["with images1 right, 1 wrong, 3 missed", "teacher resnet503 right, 1 missed"]
+        )
+        page.get_by_label("Map").select_option("attention")
+        expect(page.locator(".map")).to_have_count(4)
+        page.get_by_role("button", name="missed").click()
+        expect(page.locator(".box.missed")).to_have_count(0)
+        assert "map=attention" in page.url
+
+    def test_results_have_scores_classes_and_errors(self, server: PageServer, open_page: OpenPage) -> None:
+        run = server.started("with results")
+        page = open_page(f"/jobs/{run.job_id}?tab=results")
+        expect(page.get_by_role("tabpanel")).to_contain_text("No scores yet")
+        run.report({"kind": "evaluated", "epoch": 1, "step": 5, "scores": scores_with_classes(0.342)})
+        run.report({"kind": "diagnosed", "diagnosis": diagnosis()})
+        # The tab follows the run.
+        expect(page.locator("dl.facts").last).to_contain_text("AP500.492")
+        expect(page.locator(".marks tbody").first.locator("th").first).to_have_text("bird")
+        expect(page.locator(".marks tbody").last.locator("th").first).to_contain_text("missed")
 
 
 _SPEED = {"images_per_s": 10.0, "eta_s": 1.0, "learning_rate": 0.01, "values": {"loss": 1.0}}

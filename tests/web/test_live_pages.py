@@ -147,15 +147,13 @@ class TestJobs:
             database.executemany(f"INSERT INTO jobs ({names}) VALUES ({marks})", copies)
         return "many"
 
-    def test_ten_thousand_rows_scroll_sort_and_filter(self, open_page: OpenPage, many: str) -> None:
-        page = open_page(f"/?q={many}&sort=name")
-        expect(page.locator(".jobs > .bar .faint")).to_have_text("10,000 jobs")
-        expect(page.locator("tbody a").first).to_have_text("many 00000")
+    def test_ten_thousand_rows_scroll_and_filter(self, open_page: OpenPage, many: str) -> None:
+        page = open_page(f"/?q={many}")
+        expect(page.locator("tbody a").first).to_have_text("many 09999")
+        expect(page.locator(".jobs > .bar .faint")).to_contain_text("more follow")
         page.locator(".scroll").evaluate("(element) => { element.scrollTop = element.scrollHeight; }")
-        expect(page.get_by_role("link", name="many 09999")).to_be_visible()
+        expect(page.locator(".jobs > .bar .faint")).to_contain_text("400 jobs loaded")
         assert page.locator("tbody tr").count() < 100
-        page.get_by_role("button", name="Name").click()
-        expect(page.locator("tbody a").last).not_to_have_text("many 09999")
         page.get_by_label("Search by name or id").fill("many 0012")
         expect(page.locator(".jobs > .bar .faint")).to_have_text("10 jobs")
 

@@ -22,6 +22,7 @@ from service.api.sweep_reports import Version
 from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
+from service.reports.advice import sentences
 from service.reports.csv import render_csv
 from service.reports.diagnosis_figures import diagnosis_charts
 from service.reports.drawing import views
@@ -138,7 +139,8 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
         case "charts":
             drawn = views([*charts(report), *diagnosis_charts(report)])
             return Response(drawn.model_dump_json(), media_type="application/json")
-    return Response(report.model_dump_json(), media_type="application/json")
+    told = report.model_copy(update={"sentences": sentences(report)})
+    return Response(told.model_dump_json(), media_type="application/json")
 
 
 def _sweep_response(text: str, job_id: str, wanted: Form) -> Response:

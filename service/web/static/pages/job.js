@@ -26,11 +26,13 @@ import { ProgressTab } from "./job_progress.js";
  * @property {() => void} [renew] Called when the stream is back: requests may have failed meanwhile.
  */
 /** @typedef {new (jobId: string, query: Query, life: AbortSignal) => Part} PartClass */
-/** @typedef {import("../ui/tabs.js").Tab & { load: (job: Job) => PartClass | Promise<PartClass> }} JobTab */
+/** @typedef {import("../ui/tabs.js").Tab & { isOfSweeps?: boolean, load: (job: Job) => PartClass | Promise<PartClass> }} JobTab */
 
 /** @type {JobTab[]} */
 const TABS = [
   { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : ProgressTab) },
+  { name: "results", label: "Results", isOfSweeps: false, load: async () => (await import("./job_results.js")).ResultsTab },
+  { name: "images", label: "Images", isOfSweeps: false, load: async () => (await import("./job_images.js")).ImagesTab },
   { name: "history", label: "History", load: async () => (await import("./job_history.js")).HistoryTab },
   { name: "files", label: "Files and spec", load: async () => (await import("./job_files.js")).FilesTab },
 ];
@@ -53,6 +55,7 @@ class JobPage {
   #refusal = h("div");
   /** Why the newest reading failed. */
   #trouble = h("div");
+  #tabs = h("div");
   #panel = h("div", { className: "panel" });
   /** @type {Part | null} */
   #part = null;
@@ -69,8 +72,7 @@ class JobPage {
     this.#head = new HeadPart({
       act: (request) => { tried(this.#refusal, life, async () => this.#job.set(await request)); }, put: (job) => this.#job.set(job),
     }, life);
-    const tabs = tabList({ tabs: TABS, label: "Parts of the job", panel: this.#panel, query }, life);
-    this.element = h("article", { className: "job" }, this.#trouble, this.#refusal, this.#head.element, tabs, this.#panel);
+    this.element = h("article", { className: "job" }, this.#trouble, this.#refusal, this.#head.element, this.#tabs, this.#panel);
     life.addEventListener("abort", () => this.#partLife.abort());
     this.#job.watch(() => this.#show(), life);
     this.#wait.watch(() => this.#show(), life);
@@ -126,6 +128,7 @@ class JobPage {
     if (job === null) return;
     document.title = `${job.name} (${job.state}) – fgd`;
     this.#head.show(job, job.state === "queued" ? this.#wait.value : null);
+    if (this.#tabs.childElementCount === 0) fill(this.#tabs, tabList({ tabs: tabsOf(job), label: "Parts of the job", panel: this.#panel, query: this.#query }, this.#life));
     if (this.#part === null) this.#open();
     else this.#part.setJob(job);
   }
@@ -133,8 +136,9 @@ class JobPage {
   /** Open the tab that the address names; what the one before has started ends. */
   async #open() {
     const job = this.#job.value;
-    const tab = openTab(TABS, this.#query);
-    if (job === null || tab.name === this.#partName) return;
+    if (job === null) return;
+    const tab = openTab(tabsOf(job), this.#query);
+    if (tab.name === this.#partName) return;
     this.#partName = tab.name;
     this.#partLife.abort();
     this.#partLife = new AbortController();
@@ -153,4 +157,9 @@ class JobPage {
   #tried(work) {
     return tried(this.#trouble, this.#life, work);
   }
+}
+
+/** @param {Job} job */
+function tabsOf({ kind }) {
+  return kind === "sweep" ? TABS.filter(({ isOfSweeps = true }) => isOfSweeps) : TABS;
 }

@@ -1,16 +1,17 @@
 // @ts-check
-import { act, ACTIONS } from "../core/actions.js";
-import { get } from "../core/api.js";
+import { BASE, get } from "../core/api.js";
 import { Follower, position } from "../core/follow.js";
 import { JobList } from "../core/list.js";
-import { missingRole } from "../core/session.js";
+import { SeedGroups } from "../core/seed_groups.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
-import { announce, problemNotice, tried } from "../ui/parts.js";
+import { tried } from "../ui/parts.js";
 import { VirtualTable } from "../ui/table.js";
-import { filterBar, filterOf } from "./jobs_filter.js";
-import { COLUMNS, sorted } from "./jobs_columns.js";
+import { BulkBar } from "./jobs_bulk.js";
+import { chosenColumns } from "./jobs_choice.js";
+import { filterBar, isFolded, sortBy, wantedOf } from "./jobs_filter.js";
+import { SeedsTable } from "./jobs_seeds.js";
 
 /** @typedef {import("../core/router.js").Context} Context */
 /** @typedef {import("../core/types.js").JobSummary} JobSummary */
@@ -18,6 +19,8 @@ import { COLUMNS, sorted } from "./jobs_columns.js";
 /** @typedef {JobSummary & { wait?: QueuedJob }} Row */
 
 const KINDS = ["submitted", "state_changed", "progress", "epoch_finished", "evaluated", "sweep_progressed", "stage_started", "priority_changed"];
+/** After these, a list of groups is read again: the server computes its means. */
+const REGROUPED = ["submitted", "state_changed", "evaluated"];
 const REFRESH_MS = 1000;
 const QUEUE_MS = 3000;
 
@@ -31,33 +34,29 @@ class JobsPage {
   #reading = new AbortController();
   /** @type {Map<string, QueuedJob>} */
   #queue = new Map();
-  /** @type {Set<string>} */
-  #picked = new Set();
   #changes = new Store(0);
-  /** What an action was refused for; stays until the next one. */
-  #refusals = h("div");
   /** Why the newest reading failed. */
   #trouble = h("div");
   #count = h("p", { className: "faint", "aria-live": "polite" });
-  #buttons = ACTIONS.map((action) => h("button", { type: "button", on: { click: () => this.#act(action) } }, action.label));
-  #filterText = "";
+  #nothing = h("div", { className: "nothing" });
+  #shown = "";
 
   /** @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(query, life) {
     this.#query = query;
     this.#life = life;
-    this.#list = new JobList(filterOf(query), this.#reading.signal);
+    this.#list = new JobList(wantedOf(query), this.#reading.signal);
+    this.#groups = new SeedGroups(wantedOf(query), this.#reading.signal);
+    const [selected, more] = [(/** @type {string[]} */ ids) => this.#bulk.select(ids), () => this.#more()];
+    this.#bulk = new BulkBar({ count: this.#count, changed: (job) => this.#list.put(job), removed: (id) => this.#list.remove(id), done: () => this.#onDone() }, life);
     this.#table = new VirtualTable({
-      caption: "Jobs", columns: COLUMNS, key: (job) => job.job_id, title: (job) => job.name,
-      sort: (name) => this.#sortBy(name), selected: (keys) => this.#showPicked(keys), more: () => this.#more(),
+      caption: "Jobs", columns: chosenColumns(query), key: (job) => job.job_id, title: (job) => job.name,
+      sort: (name) => sortBy(query, name), selected: (keys) => selected([...keys]), more,
     }, life);
-    this.#refresh = coalesced(() => this.#tried(() => this.#list.refresh()), REFRESH_MS, life);
+    this.#seeds = new SeedsTable({ selected, more }, life);
+    this.#refresh = coalesced(() => this.#tried(() => this.#present().refresh().then(() => this.#changed())), REFRESH_MS, life);
     this.#readQueue = coalesced(() => this.#tried(() => this.#loadQueue()), QUEUE_MS, life);
-    this.element = h(
-      "section", { className: "jobs" }, h("h1", {}, "Jobs"), filterBar(query, life), this.#trouble, this.#refusals,
-      h("div", { className: "bar", role: "group", "aria-label": "Selected jobs" }, this.#buttons, this.#count), this.#table.element,
-    );
-    this.#showPicked(this.#picked);
+    this.element = h("section", { className: "jobs" }, h("h1", { className: "unseen" }, "Jobs"), filterBar(query, life), this.#trouble, this.#bulk.refusals, this.#bulk.element, this.#table.element, this.#nothing);
     this.#changes.watch(() => this.#show(), life);
     this.#follow(() => query.watch(() => this.#onQuery(), life));
   }
@@ -65,7 +64,10 @@ class JobsPage {
   #query;
   #life;
   #list;
+  #groups;
+  #bulk;
   #table;
+  #seeds;
   #refresh;
   #readQueue;
 
@@ -79,49 +81,56 @@ class JobsPage {
     read();
     new Follower({
       after, kinds: KINDS, take: (event) => this.#take(event), reconnected: () => this.#refresh(),
-      lost: () => this.#follow(() => this.#restart(filterOf(this.#query))),
+      lost: () => this.#follow(() => this.#restart()),
     }, this.#life);
   }
 
   /** @param {import("../core/types.js").Event} event */
   #take(event) {
     const isKnown = this.#list.apply(event);
-    if (!isKnown) this.#refresh();
+    if (isFolded(this.#query) ? REGROUPED.includes(event.kind) : !isKnown) this.#refresh();
     if (["submitted", "state_changed", "priority_changed"].includes(event.kind)) this.#readQueue();
     if (isKnown) this.#changed();
   }
 
   #onQuery() {
-    const filter = filterOf(this.#query);
-    const text = JSON.stringify(filter);
-    const [name, isDescending] = this.#sort();
-    this.#table.showSort(name, isDescending);
-    if (text !== this.#filterText) this.#restart(filter);
-    this.#filterText = text;
-    this.#loadAllIfSorted();
+    const { sort, ...filter } = wantedOf(this.#query);
+    this.#table.setColumns(chosenColumns(this.#query));
+    this.#table.showSort(sort.replace("-", ""), sort.startsWith("-"));
+    const wanted = isFolded(this.#query) ? this.#seeds.table.element : this.#table.element;
+    if (wanted !== this.element.querySelector(".scroll")) this.element.querySelector(".scroll")?.replaceWith(wanted);
+    const shown = JSON.stringify([filter, sort, isFolded(this.#query)]);
+    if (shown !== this.#shown) this.#restart();
+    this.#shown = shown;
     this.#changed();
   }
 
-  /** @param {ReturnType<typeof filterOf>} filter */
-  #restart(filter) {
+  #restart() {
     this.#reading.abort();
     this.#reading = new AbortController();
     this.#life.addEventListener("abort", () => this.#reading.abort(), { signal: this.#reading.signal });
-    this.#list = new JobList(filter, this.#reading.signal);
-    this.#table.element.scrollTop = 0;
+    this.#list = new JobList(wantedOf(this.#query), this.#reading.signal);
+    this.#groups = new SeedGroups(wantedOf(this.#query), this.#reading.signal);
+    for (const { element } of [this.#table, this.#seeds.table]) element.scrollTop = 0;
+    this.#onDone();
     this.#more();
     this.#readQueue();
   }
 
-  #more() {
-    const list = this.#list;
-    if (list.isComplete) return;
-    this.#tried(() => list.more().then(() => this.#changed()));
+  #present() {
+    return isFolded(this.#query) ? this.#groups : this.#list;
   }
 
-  #loadAllIfSorted() {
-    const list = this.#list;
-    if (this.#sort()[0] !== "created") this.#tried(() => list.all(() => this.#changed()));
+  #more() {
+    const list = this.#present();
+    if (!list.isComplete) this.#tried(() => list.more().then(() => this.#changed()));
+  }
+
+  /** Nothing is selected any more. */
+  #onDone() {
+    this.#table.clearSelection();
+    this.#seeds.table.clearSelection();
+    this.#changed();
   }
 
   async #loadQueue() {
@@ -131,56 +140,29 @@ class JobsPage {
     this.#changed();
   }
 
-  /** @returns {[string, boolean]} Column, and whether the largest comes first. */
-  #sort() {
-    const text = this.#query.get("sort") || "-created";
-    return [text.replace("-", ""), text.startsWith("-")];
-  }
-
-  /** @param {string} name */
-  #sortBy(name) {
-    const [present, isDescending] = this.#sort();
-    const isDown = name === present ? !isDescending : true;
-    this.#query.write({ sort: name === "created" && isDown ? "" : `${isDown ? "-" : ""}${name}` });
-  }
-
   #changed() {
     this.#changes.set(this.#changes.value + 1);
   }
 
   #show() {
-    /** @type {Row[]} */
-    const rows = this.#list.rows.map((job) => withWait(job, this.#queue.get(job.job_id)));
-    this.#table.show(sorted(rows, ...this.#sort()));
-    const count = `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "job" : "jobs"}`;
-    this.#count.textContent = this.#list.isComplete ? count : `${count} loaded; more follow`;
+    const list = this.#present();
+    if (isFolded(this.#query)) this.#seeds.show(this.#groups.rows);
+    else this.#table.show(this.#list.rows.map((job) => withWait(job, this.#queue.get(job.job_id))));
+    const { length } = list.rows;
+    const what = isFolded(this.#query) ? "spec" : "job";
+    const count = `${length.toLocaleString("en")} ${what}${length === 1 ? "" : "s"}`;
+    this.#count.textContent = list.isComplete ? count : `${count} loaded; more follow`;
+    fill(this.#nothing, list.isComplete && length === 0 && this.#whyNothing());
   }
 
-  /** @param {Set<string>} keys */
-  #showPicked(keys) {
-    this.#picked = keys;
-    const missing = missingRole("submit");
-    for (const button of this.#buttons) {
-      button.disabled = missing !== null || keys.size === 0;
-      button.title = missing ?? (keys.size === 0 ? "select jobs first" : `${keys.size} selected`);
-    }
-  }
-
-  /** @param {import("../core/actions.js").Action} action */
-  async #act(action) {
-    const ids = [...this.#picked];
-    if (action.asks && !confirm(`${action.label} ${ids.length} ${ids.length === 1 ? "job" : "jobs"}?`)) return;
-    const answers = await Promise.allSettled(ids.map((id) => act(action, id)));
-    /** @type {unknown[]} */
-    const problems = [];
-    for (const answer of answers) {
-      if (answer.status === "fulfilled") this.#list.put(answer.value);
-      else problems.push(answer.reason);
-    }
-    fill(this.#refusals, problems.map(problemNotice));
-    announce(`${action.label}: ${ids.length - problems.length} of ${ids.length} done`);
-    this.#table.clearSelection();
-    this.#changed();
+  #whyNothing() {
+    const { sort, ...filter } = wantedOf(this.#query);
+    const isFiltered = Object.values(filter).some((value) => value.length > 0);
+    if (isFiltered) return [h("p", {}, "No job matches this filter."), h("p", {}, h("a", { href: `${BASE}/` }, "Show all jobs"))];
+    return [
+      h("h2", {}, "No jobs yet"), h("p", {}, "Start with a demo that trains a teacher and its student in a few minutes:"), h("pre", {}, "fgd submit examples/demo/teacher.yaml"),
+      h("p", {}, "or fill in a form: ", h("a", { href: `${BASE}/submit` }, "Submit a job"), ". Jobs appear here as soon as they are submitted."),
+    ];
   }
 
   /** @param {() => Promise<void>} work */

@@ -1,52 +1,30 @@
 // @ts-check
 import { BASE } from "../core/api.js";
-import { duration, score, time } from "../ui/format.js";
+import { duration, number, score, secondsBetween, time } from "../ui/format.js";
 import { h } from "../ui/html.js";
 import { progressBar, stateBadge } from "../ui/parts.js";
 
 /** @typedef {import("./jobs.js").Row} Row */
+/** @typedef {import("../ui/table.js").Column<Row> & { isExtra?: boolean }} JobColumn */
 
-/** @type {import("../ui/table.js").Column<Row>[]} */
+/** All columns; those with `isExtra` are shown on request. @type {JobColumn[]} */
 export const COLUMNS = [
   { name: "name", label: "Name", isSortable: true, className: "name", cell: nameCell },
   { name: "state", label: "State", isSortable: true, className: "states", cell: (job) => stateBadge(job.state) },
   { name: "progress", label: "Progress", className: "progress", cell: progressCell },
-  { name: "ap", label: "AP", isSortable: true, className: "number", cell: (job) => score(job.progress.best_ap) },
-  { name: "eta", label: "Left", isSortable: true, className: "number wide left", cell: leftCell },
+  { name: "best_ap", label: "Best AP", isSortable: true, className: "number", cell: (job) => score(job.progress.best_ap) },
+  { name: "eta", label: "Time left", className: "number wide left", cell: leftCell },
   { name: "project", label: "Project", isSortable: true, className: "wide", cell: (job) => job.project },
   { name: "priority", label: "Priority", isSortable: true, className: "number wide", cell: (job) => job.priority },
   { name: "created", label: "Submitted", isSortable: true, className: "wide time", cell: (job) => time(job.created_at) },
+  { name: "by", label: "By", className: "wide", isExtra: true, cell: (job) => job.submitted_by },
+  { name: "ap", label: "Last AP", className: "number wide", isExtra: true, cell: (job) => score(job.progress.ap) },
+  { name: "loss", label: "Loss", className: "number wide", isExtra: true, cell: (job) => number(job.progress.values.loss) },
+  { name: "speed", label: "Images/s", className: "number wide", isExtra: true, cell: (job) => number(job.progress.images_per_s) },
+  { name: "started", label: "Started", className: "wide time", isExtra: true, cell: (job) => time(job.started_at) },
+  { name: "ended", label: "Ended", className: "wide time", isExtra: true, cell: (job) => time(job.ended_at) },
+  { name: "took", label: "Took", className: "number wide left", isExtra: true, cell: (job) => duration(secondsBetween(job.started_at, job.ended_at)) },
 ];
-
-/** What a column is sorted by; null comes last. @type {Record<string, (job: Row) => string | number | null>} */
-const KEYS = {
-  name: (job) => job.name.toLowerCase(),
-  state: (job) => job.state,
-  ap: (job) => job.progress.best_ap,
-  eta: (job) => job.progress.eta_s,
-  project: (job) => job.project,
-  priority: (job) => job.priority,
-  created: (job) => job.created_at,
-};
-
-/**
- * @param {Row[]} rows Newest first; equal rows keep this order.
- * @param {string} name
- * @param {boolean} isDescending
- */
-export function sorted(rows, name, isDescending) {
-  const key = KEYS[name] ?? KEYS.created;
-  const sign = isDescending ? -1 : 1;
-  return rows.map((row) => ({ row, value: key(row) })).sort((a, b) => compared(a.value, b.value, sign)).map(({ row }) => row);
-}
-
-/** @param {string | number | null} a @param {string | number | null} b @param {number} sign */
-function compared(a, b, sign) {
-  if (a === b) return 0;
-  if (a === null) return 1;
-  if (b === null) return -1;
-  return a < b ? -sign : sign;
-}
 
 /** @param {Row} job */
 function nameCell(job) {
@@ -63,7 +41,7 @@ function progressCell(job) {
   const isRunning = ["running", "pausing", "starting"].includes(job.state);
   if (!isRunning && why) return h("small", { title: why }, why);
   if (step === null || !steps) return null;
-  const of = epoch === null ? `${step} of ${steps}` : `epoch ${epoch} of ${epochs}`;
+  const of = epoch === null ? `${number(step)} of ${number(steps)}` : `epoch ${epoch} of ${epochs}`;
   return h("span", { className: "two" }, progressBar(step, steps, `progress of ${job.name}`), h("small", {}, stage ? `${stage}, ${of}` : of));
 }
 

@@ -1,5 +1,8 @@
 // @ts-check
+import { get } from "../core/api.js";
+import { SORTS } from "../core/list.js";
 import { h } from "../ui/html.js";
+import { columnChoice } from "./jobs_choice.js";
 
 /** @typedef {import("../core/router.js").Query} Query */
 
@@ -13,19 +16,40 @@ const CHOICES = {
   failed: ["failed"],
   cancelled: ["cancelled"],
 };
-const KINDS = ["train", "distill", "evaluate", "check_data", "sweep", "chain", "study", "export", "derive_data"];
+const KINDS = ["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data", "sweep"];
+const BY_AGE = "-created";
 
 /**
- * Read the filter from the address.
+ * Read from the address which jobs are shown, and in which order.
  * @param {Query} query
+ * @returns {import("../core/list.js").Wanted}
  */
-export function filterOf(query) {
+export function wantedOf(query) {
+  const sort = query.get("sort");
   return {
     q: query.get("q").slice(0, 100),
     state: query.all("is").flatMap((name) => CHOICES[name] ?? []),
     kind: query.all("kind").filter((kind) => KINDS.includes(kind)),
     project: query.all("project"),
+    seed_group: query.get("seed_group"),
+    sort: sort.replace("-", "") in SORTS ? sort : BY_AGE,
   };
+}
+
+/** Whether runs that differ only in their seed are one row. @param {Query} query */
+export function isFolded(query) {
+  return query.get("fold") === "seeds";
+}
+
+/**
+ * Sort by a column; by the same one in the other direction.
+ * @param {Query} query
+ * @param {string} name
+ */
+export function sortBy(query, name) {
+  const { sort } = wantedOf(query);
+  const next = sort === `-${name}` ? name : `-${name}`;
+  query.write({ sort: next === BY_AGE ? "" : next });
 }
 
 /**
@@ -35,14 +59,23 @@ export function filterOf(query) {
  */
 export function filterBar(query, life) {
   const search = searchField(query);
-  const kind = kindChoice(query);
+  const kind = choice(query, "kind", "Kind", "all kinds");
+  add(kind, KINDS);
+  const project = choice(query, "project", "Project", "all projects");
+  readProjects(project, query, life);
   const buttons = Object.keys(CHOICES).map((name) => h("button", { type: "button", className: "choice", on: { click: () => toggle(query, name) } }, name));
+  const fold = h("button", { type: "button", className: "choice", title: "one row for all runs that differ only in their seed, with mean and 95 % interval", on: { click: () => query.write({ fold: isFolded(query) ? "" : "seeds", seed_group: "" }) } }, "Fold seeds");
+  const one = h("button", { type: "button", className: "choice", ariaPressed: "true", title: "shows one spec with all its seeds; click for all jobs", on: { click: () => query.write({ seed_group: "" }) } }, "one spec, all seeds ✕");
   query.watch(() => {
     if (document.activeElement !== search) search.value = query.get("q");
     kind.value = query.get("kind");
+    show(project, query.get("project"));
     for (const button of buttons) button.setAttribute("aria-pressed", String(query.all("is").includes(button.textContent ?? "")));
+    fold.setAttribute("aria-pressed", String(isFolded(query)));
+    one.hidden = query.get("seed_group") === "";
   }, life);
-  return h("form", { className: "bar", role: "search", on: { submit: (/** @type {Event} */ event) => event.preventDefault() } }, search, kind, h("span", { className: "choices", role: "group", "aria-label": "State" }, buttons));
+  const states = h("span", { className: "choices", role: "group", "aria-label": "State" }, buttons);
+  return h("form", { className: "bar", role: "search", on: { submit: (/** @type {Event} */ event) => event.preventDefault() } }, search, kind, project, states, fold, one, columnChoice(query, life));
 }
 
 /** @param {Query} query */
@@ -53,12 +86,35 @@ function searchField(query) {
   return field;
 }
 
-/** @param {Query} query */
-function kindChoice(query) {
-  const options = KINDS.map((kind) => h("option", { value: kind }, kind));
+/** @param {Query} query @param {string} name @param {string} label @param {string} all */
+function choice(query, name, label, all) {
   /** @type {HTMLSelectElement} */
-  const select = h("select", { "aria-label": "Kind", on: { change: () => query.write({ kind: select.value }) } }, h("option", { value: "" }, "all kinds"), options);
+  const select = h("select", { "aria-label": label, on: { change: () => query.write({ [name]: select.value }) } }, h("option", { value: "" }, all));
   return select;
+}
+
+/** @param {HTMLSelectElement} select @param {string[]} values */
+function add(select, values) {
+  const known = new Set([...select.options].map(({ value }) => value));
+  select.append(...values.filter((value) => !known.has(value)).map((value) => h("option", { value }, value)));
+}
+
+/** Show a value, also one that the list lacks. @param {HTMLSelectElement} select @param {string} value */
+function show(select, value) {
+  add(select, [value]);
+  select.value = value;
+}
+
+/** @param {HTMLSelectElement} select @param {Query} query @param {AbortSignal} life */
+async function readProjects(select, query, life) {
+  try {
+    /** @type {{ items: { name: string }[] }} */
+    const { items } = await get("/v1/projects", { life });
+    add(select, items.map(({ name }) => name));
+    show(select, query.get("project"));
+  } catch {
+    // The page works without the list; an address may name a project.
+  }
 }
 
 /** @param {Query} query @param {string} name */

@@ -41,6 +41,7 @@ export class VirtualTable {
    */
   constructor(options, life) {
     this.#options = options;
+    this.#columns = options.columns;
     this.#table = h(
       "table", { className: "virtual" },
       h("caption", { className: "unseen" }, options.caption), h("thead", {}, this.#head), this.#body,
@@ -54,12 +55,21 @@ export class VirtualTable {
   }
 
   #options;
+  #columns;
   #table;
 
   /** @param {readonly Row[]} rows In the order to show. */
   show(rows) {
     this.#rows = rows;
+    this.element.classList.toggle("empty", rows.length === 0);
     this.#table.setAttribute("aria-rowcount", String(rows.length + 1));
+    this.#draw();
+  }
+
+  /** Show other columns; draw the head row next. @param {Column<Row>[]} columns */
+  setColumns(columns) {
+    this.#columns = columns;
+    this.#drawn.clear();
     this.#draw();
   }
 
@@ -71,7 +81,7 @@ export class VirtualTable {
   showSort(name, isDescending) {
     fill(
       this.#head, h("th", { scope: "col", className: "pick" }, h("span", { className: "unseen" }, "selected")),
-      this.#options.columns.map((column) => this.#heading(column, column.name === name, isDescending)),
+      this.#columns.map((column) => this.#heading(column, column.name === name, isDescending)),
     );
   }
 
@@ -122,7 +132,7 @@ export class VirtualTable {
     const element = known?.element ?? h("tr", {}, this.#pick(row, key));
     if (known?.row !== row) {
       while (element.cells.length > 1) element.deleteCell(1);
-      element.append(...this.#options.columns.map((column) => h("td", { className: column.className ?? "" }, column.cell(row))));
+      element.append(...this.#columns.map((column) => h("td", { className: column.className ?? "" }, column.cell(row))));
     }
     element.setAttribute("aria-rowindex", String(index + 2));
     return element;
