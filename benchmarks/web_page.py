@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from rich.console import Console
 
 from service.web import assets
+from service.web.paths import PAGES
 from tests.reports.browser import CHROMIUM
 from tests.web.page_server import ADMIN_TOKEN, PageServer, ReportingRun
 
@@ -67,12 +68,11 @@ def measure(server: PageServer, browser: Browser, options: argparse.Namespace) -
     total = 2 * options.steps
     for start in range(0, options.steps, _BATCH):
         _train(run, range(start, min(start + _BATCH, options.steps)), total)
-    files = assets.assets()
-    code = sum(len(asset.content) for asset in files.values())
+    sizes = _sizes()
     times = _first_pictures(server, browser, run, options.repetitions)
     memory = _memory(server, browser, run, range(options.steps, options.steps + 100 * options.hour), total)
     cpu = _cpu_of_pages(server, browser, run, options.pages, options.steps + 100 * options.hour)
-    return {"bytes": code, "files": len(files), "points": len(CURVES) * options.steps, **times, **memory, **cpu}
+    return {**sizes, "points": len(CURVES) * options.steps, **times, **memory, **cpu}
 
 
 def table(found: Figures) -> str:
@@ -80,6 +80,17 @@ def table(found: Figures) -> str:
     machine = f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value:,.6g} |" for name, value in found.items())
     return f"# The page\n\n`python -m benchmarks.web_page`; {machine}.\n\n| figure | value |\n|---|---:|\n{rows}\n"
+
+
+def _sizes() -> Figures:
+    """Return the size of each page with all that it imports, and what the network carries of it."""
+    found: dict[str, float] = {}
+    for module in sorted(set(PAGES.values())):
+        files = [assets.assets()[name] for name in assets.needed(module)]
+        name = module.removeprefix("pages/").removesuffix(".js")
+        found[f"{name}_page_kB"] = sum(len(file.content) for file in files) / 1000
+        found[f"{name}_page_compressed_kB"] = sum(len(file.packed) for file in files) / 1000
+    return found
 
 
 def _train(run: ReportingRun, steps: range, total: int) -> None:
@@ -102,14 +113,21 @@ def _drawn_ms(page: Page, url: str) -> float:
 
 def _first_pictures(server: PageServer, browser: Browser, run: ReportingRun, repetitions: int) -> Figures:
     url = f"{server.url}/jobs/{run.job_id}"
-    cold_ms, warm_ms = [], []
+    found: dict[str, list[float]] = {}
     for _ in range(repetitions):
         context = _signed_in(server, browser)
         page = context.new_page()
-        cold_ms.append(_drawn_ms(page, url))
-        warm_ms.append(_drawn_ms(page, url))
+        chromium = context.new_cdp_session(page)
+        chromium.send("Performance.enable", {"timeDomain": "threadTicks"})
+        for kind in ("cold", "warm"):
+            used_s = server.cpu_s()
+            found.setdefault(f"first_picture_{kind}_ms", []).append(_drawn_ms(page, url))
+            found.setdefault(f"first_picture_{kind}_server_CPU_ms", []).append(1000 * (server.cpu_s() - used_s))
+            # Chromium counts anew for each document.
+            metrics = {each["name"]: each["value"] for each in chromium.send("Performance.getMetrics")["metrics"]}
+            found.setdefault(f"first_picture_{kind}_page_CPU_ms", []).append(1000 * metrics["TaskDuration"])
         context.close()
-    return {"first_picture_cold_ms": statistics.median(cold_ms), "first_picture_warm_ms": statistics.median(warm_ms)}
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def _memory(server: PageServer, browser: Browser, run: ReportingRun, steps: range, total: int) -> Figures:

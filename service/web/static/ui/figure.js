@@ -157,8 +157,7 @@ export class FigureElement extends HTMLElement {
     const drag = this.#drag;
     this.#drag = null;
     if (!drag) return;
-    const isInside = (/** @type {Panel} */ { x, y }) => drag.x >= x.start && drag.x <= x.end && drag.y >= y.end && drag.y <= y.start;
-    const panel = this.#panels.find(isInside);
+    const panel = this.#panels.find(({ x, y }) => drag.x >= x.start && drag.x <= x.end && drag.y >= y.end && drag.y <= y.start);
     const sides = /** @type {const} */ ([["x", drag.x, drag.toX], ["y", drag.y, drag.toY]]);
     for (const [side, from, to] of panel ? sides : []) {
       const axis = /** @type {Panel} */ (panel)[side];
@@ -233,10 +232,8 @@ export class FigureElement extends HTMLElement {
   }
 }
 
-/** @param {Trace} trace */
-function groupOf(trace) {
-  return trace.legendgroup ?? trace.name ?? "";
-}
+/** @param {Trace} trace @returns {string} */
+const groupOf = ({ legendgroup, name }) => legendgroup ?? name ?? "";
 
 /** Order two ends of a range as the axis is directed. @param {{ from: number, to: number }} axis @param {number} one @param {number} other @returns {[number, number]} */
 function towards({ from, to }, one, other) {
