@@ -3,7 +3,6 @@
 import sqlite3
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import OpenPage
 from page_server import PageServer
 from playwright.sync_api import Page, expect
@@ -171,18 +170,3 @@ class TestJobs:
         page.go_forward()
         page.go_forward()
         expect(page.locator("h1")).to_have_text("a way back")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible(server: PageServer, open_page: OpenPage, scheme: str) -> None:
-    run = server.started(f"seen in {scheme}")
-    run.trains(range(20), total=40, **{"loss": falling(range(20)), "task/box": falling(range(20))})
-    run.report({"kind": "warned", "code": "odd", "message": "a warning"})
-    for path, shown in (("/", "tbody a"), (f"/jobs/{run.job_id}", "fgd-chart button")):
-        page = open_page(path)
-        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        expect(page.locator(shown).first).to_be_visible()
-        serious = [
-            found for found in Axe().run(page).response["violations"] if found["impact"] in ("serious", "critical")
-        ]
-        assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in serious] == []

@@ -6,8 +6,8 @@ import { pause } from "./timing.js";
 /** @typedef {import("./types.js").Event} Event */
 /** @typedef {"connecting" | "live" | "away"} Connection */
 
-/** State of the page's stream, for the header. @type {Store<Connection>} */
-export const connection = new Store(/** @type {Connection} */ ("connecting"));
+/** State of the page's stream, for the header; null while the page follows nothing. @type {Store<Connection | null>} */
+export const connection = new Store(/** @type {Connection | null} */ (null));
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
@@ -60,7 +60,8 @@ export class Follower {
     this.#options = options;
     this.#after = options.after;
     this.#life = life;
-    life.addEventListener("abort", () => this.#close());
+    connection.set("connecting");
+    life.addEventListener("abort", () => { this.#close(); connection.set(null); });
     document.addEventListener("visibilitychange", () => this.#onVisibility(), { signal: life });
     this.#onVisibility();
   }

@@ -27,9 +27,9 @@ export function showHeader(header, life) {
     live, who, themes,
   );
   place.watch((path) => {
-    for (const link of links) link.ariaCurrent = link.pathname === `${BASE}${path}` ? "page" : null;
+    for (const [index, link] of links.entries()) link.ariaCurrent = isIn(PAGES[index][0], path) ? "page" : null;
   }, life);
-  connection.watch((state) => { live.textContent = CONNECTIONS[state]; live.dataset.state = state; }, life);
+  connection.watch((state) => { live.textContent = state && CONNECTIONS[state]; live.dataset.state = state ?? ""; }, life);
   session.watch((user) => fill(who, user !== null && userParts(user)), life);
   const showTheme = () => { themes.textContent = `Colours: ${theme()}`; };
   addEventListener(THEME_CHANGED, showTheme);
@@ -44,4 +44,9 @@ function userParts(user) {
   };
   const name = `${user.name} (${user.role}${user.project ? `, ${user.project}` : ""})`;
   return [name, user.token_id !== null && h("button", { type: "button", on: { click: leave } }, "Sign out")];
+}
+
+/** Whether a path belongs to a page of the header. The jobs are at the root, and one job is below `/jobs`. @param {string} page @param {string} path */
+function isIn(page, path) {
+  return page === "/" ? path === "/" || path.startsWith("/jobs/") : path === page || path.startsWith(`${page}/`);
 }

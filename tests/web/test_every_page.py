@@ -1,0 +1,90 @@
+"""What holds for each page: assistive technology can use it in both themes, and a phone can read it."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import OpenPage
+from page_server import PageServer, ReportingRun
+from playwright.sync_api import Page, expect
+
+from service.web.paths import PAGES
+
+pytestmark = pytest.mark.one_database
+
+PHONE = {"width": 390, "height": 800}
+# What shows that a page has its content; by default it is its heading.
+CONTENT = {"/": "tbody a", "/jobs/{job_id}": "fgd-chart button", "/compare": "main table a"}
+
+
+@pytest.fixture(scope="module")
+def run(server: PageServer) -> ReportingRun:
+    """A run with a long name, curves of two groups, and a warning."""
+    run = server.started("a-name-without-spaces-that-is-longer-than-a-phone-is-wide")
+    values = [2 / (1 + step) for step in range(20)]
+    run.trains(range(20), total=40, **{"loss": values, "task/box": values})
+    run.report({"kind": "warned", "code": "odd", "message": "a warning"})
+    return run
+
+
+def address(page: str, run: ReportingRun) -> str:
+    examples = {"/jobs/{job_id}": f"/jobs/{run.job_id}", "/compare": f"/compare?jobs={run.job_id}"}
+    return examples.get(page, page)
+
+
+def opened(page: str, run: ReportingRun, open_page: OpenPage) -> Page:
+    window = open_page(address(page, run))
+    expect(window.locator(CONTENT.get(page, "h1")).first).to_be_visible()
+    return window
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_assistive_technology_can_use_it(page: str, run: ReportingRun, open_page: OpenPage) -> None:
+    window = opened(page, run, open_page)
+    assert window.locator("h1").count() == 1
+    for scheme in ("light", "dark"):
+        window.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        found = Axe().run(window).response["violations"]
+        serious = [(each["id"], scheme, [node["html"] for node in each["nodes"]]) for each in found if is_serious(each)]
+        assert serious == []
+
+
+def is_serious(found: dict[str, str]) -> bool:
+    return found["impact"] in ("serious", "critical")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_shows_it_without_scrolling_sideways(page: str, run: ReportingRun, open_page: OpenPage) -> None:
+    window = opened(page, run, open_page)
+    window.set_viewport_size(PHONE)
+    wide = window.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+            .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+            .map((element) => element.outerHTML.slice(0, 120))"""
+    )
+    assert window.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
+
+
+def test_the_keyboard_reaches_the_content_and_then_the_links(run: ReportingRun, open_page: OpenPage) -> None:
+    window = opened("/", run, open_page)
+    window.locator("body").press("Tab")
+    expect(window.locator(":focus")).to_have_text("Skip to the content")
+    window.keyboard.press("Enter")
+    window.keyboard.press("Tab")
+    assert window.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+def test_the_header_marks_the_page_and_whether_it_is_live(run: ReportingRun, open_page: OpenPage) -> None:
+    window = opened("/jobs/{job_id}", run, open_page)
+    expect(window.locator("nav [aria-current]")).to_have_text("Jobs")
+    expect(window.locator(".connection")).to_have_text("live")
+    window.get_by_role("link", name="Compare").click()
+    expect(window.locator("nav [aria-current]")).to_have_text("Compare")
+
+
+def test_a_page_that_cannot_be_loaded_says_so_and_loads_again(run: ReportingRun, open_page: OpenPage) -> None:
+    window = opened("/", run, open_page)
+    window.route("**/pages/compare.js", lambda route: route.abort())
+    window.get_by_role("link", name="Compare", exact=True).click()
+    expect(window.get_by_role("alert")).to_contain_text("The server did not send this page.")
+    window.unroute_all()
+    window.get_by_role("button", name="Load again").click()
+    expect(window.locator("h1")).to_have_text("Compare")
