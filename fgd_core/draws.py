@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fgd_core.true_entries import true_entries
+
 
 def generators_of(seeds: Sequence[int], purpose: str, device: torch.device) -> list[torch.Generator]:
     """Return a generator for each image.
@@ -23,15 +25,16 @@ def generators_of(seeds: Sequence[int], purpose: str, device: torch.device) -> l
     return [torch.Generator(device).manual_seed(zlib.crc32(f"{purpose} {seed}".encode())) for seed in seeds]
 
 
-def some_of(mask: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+def some_of(mask: Tensor, count: int, generator: torch.Generator | None = None, *, number: int | None = None) -> Tensor:
     """Draw up to `count` of the true entries of a mask.
 
     Args:
         mask: (n,) bool.
         generator: on the device of the mask; None draws from PyTorch's global generator.
+        number: of the true entries; None: the host waits to learn it.
     Returns:
         (m,) int64, their indices.
     """
-    indices = mask.nonzero().squeeze(1)
+    indices = true_entries(mask, number)
     order = torch.randperm(len(indices), device=mask.device, generator=generator)
     return indices[order[:count]]

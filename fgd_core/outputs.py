@@ -144,6 +144,12 @@ class Regions(NamedTuple):
     """(n,) index of the matched object of the image; negative for background"""
     is_ground_truth: list[Tensor]
     """(n,) whether the box is the true box of an object and not a proposal"""
+    with_object: list[Tensor]
+    """(p,) int64, the indices of the boxes that have an object, lowest first"""
+
+    def on_objects(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Select what belongs to the boxes that have an object: for each image (n, …) to (p, …)."""
+        return [own[chosen] for own, chosen in zip(values, self.with_object, strict=True)]
 
 
 class RegionReading(NamedTuple):

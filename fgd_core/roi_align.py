@@ -4,8 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
-from torchvision.ops.poolers import LevelMapper
+from torchvision.ops import box_area, roi_align
+
+from fgd_core.true_entries import numbers_of_true, true_entries
+
+_CANONICAL_SIDE_PX, _CANONICAL_LEVEL = 224, 4
+_EPSILON = 1e-6
+"""As in torchvision: a box of just the side belongs to the level, whatever the rounding."""
 
 
 def pool_from_map(
@@ -54,9 +59,12 @@ def pool_rows(
         (n, C, size, size) float32
     """
     levels = levels_of([rows[:, 1:]], strides)
+    is_on = [levels == level for level in range(len(strides))]
+    # An exported graph finds the numbers itself, for any boxes.
+    numbers = [None] * len(strides) if torch.compiler.is_compiling() else numbers_of_true(is_on)
     pooled = rows.new_zeros((rows.shape[0], maps[0].shape[1], size, size))
-    for level, (features, stride) in enumerate(zip(maps, strides, strict=False)):
-        on_level = (levels == level).nonzero().squeeze(1)
+    for features, stride, mask, number in zip(maps, strides, is_on, numbers, strict=False):
+        on_level = true_entries(mask, number)
         pooled[on_level] = _pool(features, rows[on_level], stride, size, aligned=aligned)
     return pooled
 
@@ -71,8 +79,10 @@ def levels_of(boxes: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
         strides: consecutive powers of two, finest first.
     Source: equation 1 of arXiv:1612.03144.
     """
-    levels: Tensor = LevelMapper(strides[0].bit_length() - 1, strides[-1].bit_length() - 1)(list(boxes))
-    return levels
+    sides = torch.cat([box_area(own) for own in boxes]).sqrt()
+    levels = torch.floor(_CANONICAL_LEVEL + torch.log2(sides / _CANONICAL_SIDE_PX) + _EPSILON)
+    first, last = strides[0].bit_length() - 1, strides[-1].bit_length() - 1
+    return levels.clamp(first, last).long() - first
 
 
 def _rows(boxes: Sequence[Tensor]) -> Tensor:

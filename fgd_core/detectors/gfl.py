@@ -19,7 +19,7 @@ from fgd_core.detectors.parts.generalised_focal import (
     expected_distance,
     quality_focal_loss,
 )
-from fgd_core.detectors.parts.grid import corner_points, flatten_cells, grids_of, is_batch_padding, strides_of
+from fgd_core.detectors.parts.grid import corner_points, flatten_cells, grid_inside, grids_of, strides_of
 from fgd_core.detectors.parts.norms import group_norm
 from fgd_core.detectors.parts.pyramid import Pyramid
 from fgd_core.detectors.parts.towers import Tower, conv_tower, init_head
@@ -40,6 +40,8 @@ class GflOutputs(DistributionOutputs):
     """For each level (a, 2) xy in pixels, the locations"""
     strides: Sequence[int]
     """Of the levels"""
+    most_positives: int = 0
+    """The largest number of locations that could have an object"""
 
     def boxes(self) -> Tensor:
         """Decode the box of every location: (N, A, 4)."""
@@ -86,16 +88,16 @@ class Gfl(TowerDetector[GflOutputs]):
 
     def assign(self, out: GflOutputs, features: Sequence[Tensor], targets: Targets) -> GflOutputs:
         """Add the matches (N, A) of the locations, and the thresholds of the objects."""
-        matches, thresholds = zip(
+        matches, thresholds, most = zip(
             *(self._match(out, boxes, size) for boxes, size in zip(targets.boxes, targets.image_sizes, strict=True)),
             strict=True,
         )
-        return replace(out, matches=torch.stack(matches), thresholds=thresholds)
+        return replace(out, matches=torch.stack(matches), thresholds=thresholds, most_positives=sum(most))
 
     def losses(self, out: GflOutputs, targets: Targets) -> dict[str, Tensor]:
         """Compute the terms of the loss: name to scalar."""
         matches = out.assigned
-        positives = gather_positives(matches, targets)
+        positives = gather_positives(matches, targets, most=out.most_positives)
         with torch.autocast(matches.device.type, enabled=False):
             logits = torch.cat([*out.logits], dim=1).float()  # (N, A, K)
             distributions = torch.cat([*out.distributions], dim=1)[positives.image, positives.location].float()
@@ -106,12 +108,16 @@ class Gfl(TowerDetector[GflOutputs]):
             predicted = boxes_around(centres, expected_distance(distributions))
 
             quality = torch.zeros_like(logits)
-            quality[positives.image, positives.location, positives.labels] = paired_iou(predicted.detach(), target)
+            reached = paired_iou(predicted.detach(), target).masked_fill(~positives.exist, 0)
+            places = positives.image, positives.location, positives.labels
+            # Added and not written: entries without an object may be of the location of another entry.
+            quality.index_put_(places, reached, accumulate=True)
             focal = quality_focal_loss(logits, quality).sum(2).masked_fill(matches == IGNORED, 0)
             classification = focal.sum() / divisor(count_positives(matches))
 
             # The weight of a box is the score that selects it at detection.
-            weights = logits.detach()[positives.image, positives.location].sigmoid().amax(1)  # (P,)
+            scores = logits.detach()[positives.image, positives.location].sigmoid().amax(1)  # (P,)
+            weights = scores.masked_fill(~positives.exist, 0)
             share = weights / divisor(weights.sum())
             overlap = giou_loss(predicted, target)
             distances = distances_to_sides(centres, target).clamp(min=0, max=self.settings.reg_max - 0.1)
@@ -134,13 +140,20 @@ class Gfl(TowerDetector[GflOutputs]):
 
     def _match(self, out: GflOutputs, boxes: Tensor, image_size: tuple[int, int]) -> Assignment:
         """Assign an object of (n, 4) to each location: its index, BACKGROUND, or IGNORED in the batch padding."""
-        is_inside = [~is_batch_padding(level, image_size) for level in out.points]
-        anchors = out.anchors.split_with_sizes(out.counts)
-        inside = [level[own] for level, own in zip(anchors, is_inside, strict=True)]
-        of_inside, thresholds = assign_atss(inside, boxes.float())
         matches = torch.full((len(out.anchors),), IGNORED, device=boxes.device)
-        matches[torch.cat(is_inside)] = of_inside
-        return Assignment(matches, thresholds)
+        sizes = [grid_inside(*each, image_size) for each in zip(out.grids, out.strides, strict=True)]
+        inside, into = (
+            [
+                own.view(*grid, *own.shape[1:])[:rows, :columns]
+                for own, grid, (rows, columns) in zip(levels, out.grids, sizes, strict=True)
+            ]
+            for levels in (out.anchors.split_with_sizes(out.counts), matches.split_with_sizes(out.counts))
+        )
+        assigned = assign_atss([level.flatten(0, 1) for level in inside], boxes.float())
+        parts = assigned.matches.split_with_sizes([level.numel() for level in into])
+        for level, own in zip(into, parts, strict=True):
+            level.copy_(own.view(level.shape))
+        return assigned._replace(matches=matches)
 
 
 class GflHead(nn.Module):

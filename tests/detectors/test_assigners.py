@@ -7,7 +7,7 @@ from torch import Tensor
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.assignment import count_positives, gather_positives
 from fgd_core.detectors.parts.atss import assign_atss
-from fgd_core.detectors.parts.grid import corner_points, is_batch_padding
+from fgd_core.detectors.parts.grid import corner_points, grid_inside, is_batch_padding
 from fgd_core.detectors.parts.nearest_point import nearest_point_matches
 from fgd_core.outputs import BACKGROUND, IGNORED
 
@@ -27,6 +27,18 @@ class TestLocations:
         points = torch.tensor([[0.0, 0], [56, 0], [64, 0], [0, 24], [0, 32]])
         assert is_batch_padding(points, (20, 60)).tolist() == [False, False, True, False, True]
 
+    @pytest.mark.parametrize("stride", [8, 16, 32, 64, 128])
+    @pytest.mark.parametrize("image_size", [(20, 60), (256, 100), (1, 33)])
+    def test_outside_the_batch_padding_are_counted_without_the_points(
+        self, image_size: tuple[int, int], stride: int
+    ) -> None:
+        grid = 256 // stride, 256 // stride
+        points = corner_points(torch.zeros(1, 1, *grid), stride)
+        rows, columns = grid_inside(grid, stride, image_size)
+        expected = torch.ones(grid, dtype=torch.bool)
+        expected[:rows, :columns] = False
+        assert torch.equal(is_batch_padding(points, image_size), expected.flatten())
+
 
 class TestPositives:
     def test_have_the_box_and_label_of_their_own_image(self) -> None:
@@ -40,6 +52,9 @@ class TestPositives:
         assert found.location.tolist() == [1, 2, 0]
         assert found.labels.tolist() == [6, 5, 7]
         assert found.boxes[:, 2].tolist() == [2, 1, 3]
+        padded = gather_positives(matches, targets, most=5)
+        assert padded.exist.tolist() == [True] * 3 + [False] * 2
+        assert all(torch.equal(long[:3], short) for long, short in zip(padded, found, strict=True))
 
     def test_are_counted_as_at_least_one_per_image(self) -> None:
         matches = torch.tensor([[0, 1, 0, BACKGROUND], [IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]])
@@ -55,22 +70,22 @@ class TestAtss:
 
     def test_assigns_candidates_above_mean_plus_deviation(self) -> None:
         # Overlaps 1, 2/3, 1/9, 1/19 and 1/4: mean 0.416, deviation 0.405.
-        matches, thresholds = assign_atss([self.FINE, self.COARSE], self.OBJECT)
+        matches, thresholds, _ = assign_atss([self.FINE, self.COARSE], self.OBJECT)
         assert matches.tolist() == [0] + [BACKGROUND] * 4
         assert thresholds.tolist() == pytest.approx([0.416 + 0.405], abs=1e-3)
 
     def test_uses_the_unbiased_deviation(self) -> None:
         # Overlaps 1, 2/3, 1/4: mean 0.639, deviation 0.376. With the biased deviation, 0.307, the first would pass.
-        matches, _ = assign_atss([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
+        matches, *_ = assign_atss([self.FINE, self.COARSE], self.OBJECT, candidates_per_level=2)
         assert matches.tolist() == [BACKGROUND] * 5
 
     def test_considers_only_the_nearest_anchors_of_each_level(self) -> None:
         far = boxes(*[(100.0 + i, 0, 110 + i, 10) for i in range(9)])
         near = torch.cat([self.FINE, far])
         # Nine candidates instead of thirteen: overlaps of 0 lower mean plus deviation from 0.61 to 0.48.
-        few, _ = assign_atss([near], self.OBJECT, candidates_per_level=9)
+        few, *_ = assign_atss([near], self.OBJECT, candidates_per_level=9)
         assert few.tolist() == [0, 0] + [BACKGROUND] * 11
-        fewer, _ = assign_atss([near], self.OBJECT, candidates_per_level=4)
+        fewer, *_ = assign_atss([near], self.OBJECT, candidates_per_level=4)
         assert fewer.tolist() == [0] + [BACKGROUND] * 12
 
     @pytest.mark.parametrize(("left", "expected"), [(0.0, BACKGROUND), (-1.0, 0)], ids=["on the border", "inside"])
@@ -87,9 +102,9 @@ class TestAtss:
         assert assign_atss(anchors, boxes(more, less)).matches[0] == 0
 
     def test_assigns_only_background_without_objects(self) -> None:
-        matches, thresholds = assign_atss([self.FINE, self.COARSE], NO_BOXES)
+        matches, thresholds, most = assign_atss([self.FINE, self.COARSE], NO_BOXES)
         assert matches.tolist() == [BACKGROUND] * 5
-        assert thresholds.shape == (0,)
+        assert thresholds.shape == (0,) and most == 0
 
 
 class TestNearestPoint:

@@ -85,6 +85,7 @@ class TestBoxLosses:
             [torch.tensor([2, 0])],
             [torch.tensor([0, -1])],
             [torch.tensor([False, False])],
+            [torch.tensor([0])],
         )
         logits = torch.tensor([[0.0, 0, math.log(5), 0], [0, 0, 0, 0]])
         predicted = reading(logits, torch.zeros(2, NUM_CLASSES, 4))
@@ -107,6 +108,7 @@ class TestBoxLosses:
             [torch.tensor([3, 0])],
             [torch.tensor([0, -1])],
             [torch.tensor([False, False])],
+            [torch.tensor([0])],
         )
         # The object's centre is 10 to the right and 30 below, its height 1.2 times the region's.
         wanted = torch.tensor([10 * 0.1, 10 * 0.3, 0, 5 * math.log(1.2)])

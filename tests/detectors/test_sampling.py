@@ -20,10 +20,13 @@ def targets(*seeds: int) -> Targets:
 def test_from_the_global_generator_it_is_torchvisions_sample() -> None:
     for seed in range(3):
         torch.manual_seed(seed)
-        ours = sample_balanced(labels(seed), 60, 0.25)
+        images = [labels(seed), labels(seed + 10)]
+        ours = sample_balanced(images, 60, 0.25, [None, None])
         torch.manual_seed(seed)
-        theirs = BalancedPositiveNegativeSampler(60, 0.25)([labels(seed)])
-        assert [mask.tolist() for mask in ours] == [own.bool().tolist() for (own,) in theirs]
+        positive, negative = BalancedPositiveNegativeSampler(60, 0.25)(images)
+        for own, has_object, is_empty in zip(ours, positive, negative, strict=True):
+            assert own.positive.tolist() == has_object.nonzero()[:, 0].tolist()
+            assert own.chosen.tolist() == (has_object | is_empty).nonzero()[:, 0].tolist()
 
 
 def test_the_draws_of_an_image_depend_on_its_seed_and_the_purpose_only() -> None:

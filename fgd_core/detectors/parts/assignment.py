@@ -12,7 +12,7 @@ from fgd_core.outputs import BACKGROUND, IGNORED
 
 
 class Positives(NamedTuple):
-    """Holds the P locations that have an object, image by image, then in the order of the locations."""
+    """Holds P locations: first those that have an object, image by image, then in the order of the locations."""
 
     image: Tensor
     """(P,) int64"""
@@ -22,6 +22,8 @@ class Positives(NamedTuple):
     """(P, 4) xyxy in pixels, of the location's object"""
     labels: Tensor
     """(P,) int64"""
+    exist: Tensor
+    """(P,) bool, false for entries that only fill the tensors up; these are of any location"""
 
 
 class ThresholdMatcher:
@@ -126,22 +128,34 @@ def classes_at(matches: Tensor, targets: Targets) -> Tensor:
 
 def _looked_up(rows: Sequence[Tensor], matches: Tensor) -> Tensor:
     """Choose for every match (N, locations) a row of its image, from (n, D): (N, locations, D); any row for none."""
-    most = max([1, *map(len, rows)])
-    filled = torch.stack([pad(own, (0, 0, 0, most - len(own))) for own in rows])  # (N, most, D)
+    filled = _filled_up(rows)
     return filled.gather(1, matches.clamp(min=0)[..., None].expand(-1, -1, filled.shape[2]))
 
 
-def gather_positives(matches: Tensor, targets: Targets) -> Positives:
+def _filled_up(rows: Sequence[Tensor]) -> Tensor:
+    """Fill up the rows (n, D) of each image with zeros to one number, at least 1: (N, most, D)."""
+    most = max([1, *map(len, rows)])
+    return torch.stack([pad(own, (0, 0, 0, most - len(own))) for own in rows])
+
+
+def gather_positives(matches: Tensor, targets: Targets, *, most: int | None = None) -> Positives:
     """Collect the locations that have an object, with the box and label of the object.
 
     Args:
         matches: (N, locations) the index of each location's object within its image; negative without an object.
+        most: the largest number of such locations, to which the tensors are filled up; None: the host waits for their
+            number.
     """
-    image, location = (matches >= 0).nonzero(as_tuple=True)
-    # The objects of all images form one row; the objects of an image start after those of the images before it.
-    counts = torch.tensor([0, *(len(boxes) for boxes in targets.boxes[:-1])], device=matches.device)
-    chosen = matches[image, location] + counts.cumsum(0)[image]
-    return Positives(image, location, torch.cat(targets.boxes)[chosen], torch.cat(targets.labels)[chosen])
+    has_object = matches >= 0
+    places = has_object.nonzero() if most is None else torch.nonzero_static(has_object, size=most, fill_value=0)
+    image, location = places.unbind(1)
+    chosen = image, matches[image, location].clamp(min=0)
+    boxes, labels = (
+        _filled_up(targets.boxes)[chosen],
+        _filled_up([own[:, None] for own in targets.labels])[chosen][:, 0],
+    )
+    exist = torch.arange(len(places), device=matches.device) < has_object.sum()
+    return Positives(image, location, boxes, labels, exist)
 
 
 def count_positives(matches: Sequence[Tensor] | Tensor) -> Tensor:

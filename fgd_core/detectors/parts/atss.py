@@ -21,6 +21,8 @@ class Assignment(NamedTuple):
     """(anchors of all levels,) int64, the index of the object or BACKGROUND"""
     thresholds: Tensor
     """(n,) the least overlap of an object's anchors: mean plus standard deviation of its candidates"""
+    most: int
+    """The largest number of anchors that could have an object"""
 
 
 def assign_atss(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_level: int = 9) -> Assignment:
@@ -37,7 +39,7 @@ def assign_atss(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_leve
     every_anchor = torch.cat(list(anchors))
     if len(boxes) == 0:
         nothing = torch.full((len(every_anchor),), BACKGROUND, device=every_anchor.device)
-        return Assignment(nothing, every_anchor.new_zeros(0))
+        return Assignment(nothing, every_anchor.new_zeros(0), 0)
     overlaps = box_iou(every_anchor, boxes)  # (A, n)
     # Not `cdist`, which computes less exactly for many points.
     distances = (centres(every_anchor)[:, None] - centres(boxes)).norm(dim=2)  # (A, n)
@@ -47,10 +49,11 @@ def assign_atss(anchors: Sequence[Tensor], boxes: Tensor, *, candidates_per_leve
     is_assigned = (overlap >= thresholds) & _is_inside(centres(every_anchor)[candidates], boxes)
 
     claims = torch.full_like(overlaps, _UNCLAIMED)
-    of_object = torch.arange(len(boxes), device=boxes.device).expand_as(candidates)
-    claims[candidates[is_assigned], of_object[is_assigned]] = overlap[is_assigned]
+    # The candidates of an object are different anchors.
+    claims.scatter_(0, candidates, overlap.masked_fill(~is_assigned, _UNCLAIMED))
     best, winner = claims.max(1)
-    return Assignment(winner.masked_fill(best == _UNCLAIMED, BACKGROUND), thresholds)
+    most = min(len(every_anchor), candidates.numel())
+    return Assignment(winner.masked_fill(best == _UNCLAIMED, BACKGROUND), thresholds, most)
 
 
 def _nearest_of_levels(distances: Tensor, counts: Sequence[int], candidates_per_level: int) -> Tensor:

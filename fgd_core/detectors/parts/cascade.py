@@ -12,6 +12,7 @@ from fgd_core.detectors.base import Detections
 from fgd_core.detectors.parts.regions import RegionHeads, StageOutputs
 from fgd_core.detectors.parts.two_stage import box_branch, mask_branch
 from fgd_core.spec.detectors import TwoStage
+from fgd_core.true_entries import numbers_of_true, true_entries
 
 
 class Stage(NamedTuple):
@@ -66,13 +67,12 @@ class Cascade(nn.Module):
             maps: for each level (N, C, H, W).
             proposals: (n, 4) xyxy in pixels for each image.
         """
-        stages = []
-        for heads in self.heads:
-            stage = heads.stage(maps, proposals, targets)
-            stages.append(stage)
-            refined = _refine(heads, stage.reading.deltas, stage.regions.boxes, targets.image_sizes)
-            # The next stage adds the true boxes again; keeping them here would count them twice.
-            proposals = [own[~is_true] for own, is_true in zip(refined, stage.regions.is_ground_truth, strict=True)]
+        first, *later = self.heads
+        stages, before = [first.stage(maps, proposals, targets)], first
+        for heads in later:
+            proposals = _passed_on(before, stages[-1], targets.image_sizes)
+            stages.append(heads.stage(maps, proposals, targets))
+            before = heads
         return stages
 
     def losses(self, stages: Sequence[StageOutputs], targets: Targets) -> dict[str, Tensor]:
@@ -111,6 +111,17 @@ class Cascade(nn.Module):
     def heads(self) -> list[RegionHeads]:
         """The heads of the stages, first to last."""
         return [cast(RegionHeads, heads) for heads in self.stages]
+
+
+def _passed_on(heads: RegionHeads, stage: StageOutputs, image_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Return the refined proposals of a stage, (n, 4) for each image, without its true boxes.
+
+    The next stage adds the true boxes again; keeping them here would count them twice.
+    """
+    refined = _refine(heads, stage.reading.deltas, stage.regions.boxes, image_sizes)
+    is_proposal = [~is_true for is_true in stage.regions.is_ground_truth]
+    numbers = numbers_of_true(is_proposal)
+    return [own[true_entries(mask, number)] for own, mask, number in zip(refined, is_proposal, numbers, strict=True)]
 
 
 @torch.no_grad()

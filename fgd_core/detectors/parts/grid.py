@@ -51,9 +51,23 @@ def is_batch_padding(points: Tensor, image_size: tuple[int, int]) -> Tensor:
     Returns:
         (P,) bool; false inside the image and its own padding to a multiple of 32.
     """
-    height, width = (-(-side // _PADDED_TO_PX) * _PADDED_TO_PX for side in image_size)
+    height, width = map(_padded, image_size)
     # Numbers, not a tensor of them: the host would wait until it is on the device.
     return (points[:, 0] >= width) | (points[:, 1] >= height)
+
+
+def grid_inside(grid: tuple[int, int], stride: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the rows and columns of a grid (H, W) whose corners are not in the batch padding; see `is_batch_padding`.
+
+    They are counted on the host. To select cells by a mask, the host would wait for their number.
+    """
+    height, width = (min(cells, -(-_padded(side) // stride)) for cells, side in zip(grid, image_size, strict=True))
+    return height, width
+
+
+def _padded(side_px: int) -> int:
+    """Return the side of an image with its own padding, in pixels."""
+    return -(-side_px // _PADDED_TO_PX) * _PADDED_TO_PX
 
 
 def flatten_cells(maps: Tensor) -> Tensor:

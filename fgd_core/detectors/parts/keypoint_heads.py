@@ -42,13 +42,11 @@ class KeypointHeads(RegionHeads):
         """
         all_keypoints = targets.keypoints_to_learn()
         stage = super().stage(maps, proposals, targets)
-        has_object = [objects >= 0 for objects in stage.regions.objects]
-        boxes = [own[keep] for own, keep in zip(stage.regions.boxes, has_object, strict=True)]
+        regions = stage.regions
+        boxes, objects = regions.on_objects(regions.boxes), regions.on_objects(regions.objects)
         cells = [
-            cells_of_keypoints(keypoints[objects[keep]], own, HEAT_MAP_SIZE)
-            for keypoints, own, objects, keep in zip(
-                all_keypoints, boxes, stage.regions.objects, has_object, strict=True
-            )
+            cells_of_keypoints(keypoints[found], own, HEAT_MAP_SIZE)
+            for keypoints, own, found in zip(all_keypoints, boxes, objects, strict=True)
         ]
         return stage._replace(keypoints=KeypointOutputs(self._logits(maps, boxes), torch.cat(cells)))
 

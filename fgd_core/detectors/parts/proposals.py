@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
 
 from fgd_core.data.targets import Targets
 from fgd_core.detectors.parts.anchors import Anchors
-from fgd_core.detectors.parts.assignment import BestAnchorMatcher, EveryBoxMatcher, gather_positives
+from fgd_core.detectors.parts.assignment import BestAnchorMatcher, EveryBoxMatcher
 from fgd_core.detectors.parts.box_coding import BoxCoder
 from fgd_core.detectors.parts.sampling import sample_balanced
 from fgd_core.detectors.parts.towers import scale_init
-from fgd_core.outputs import BACKGROUND, IGNORED
+from fgd_core.outputs import IGNORED
 from fgd_core.ranks import divisor
 from fgd_core.spec.detectors import TwoStage
 
@@ -24,6 +24,9 @@ _ANCHORS_PER_CELL = 3
 NMS_IOU_THRESHOLD = 0.7
 _SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS = 256, 0.5
 SMALLEST_BOX_PX = 1e-3
+_TOGETHER = 1000
+"""The number of boxes up to which a CPU suppresses those of all levels at once. Beyond it, one level after another is
+faster; an accelerator would wait for each level."""
 
 
 class ProposalLimits(NamedTuple):
@@ -112,19 +115,19 @@ class ProposalNetwork(nn.Module):
             self._matcher, maps, anchors, targets, ignores_padding=self._follows_mmdetection
         )  # (N, A)
         labels = (matches >= 0).float().masked_fill(matches == IGNORED, -1)
-        chosen = [
-            sample_balanced(own, _SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS, generator)
-            for own, generator in zip(labels, targets.generators("anchors", labels.device), strict=True)
-        ]
-        positive, negative = (torch.stack(masks) for masks in zip(*chosen, strict=True))
-        positives = gather_positives(matches.masked_fill(~positive, BACKGROUND), targets)
-        sampled = positive | negative
+        draws = targets.generators("anchors", labels.device)
+        samples = sample_balanced([*labels], _SAMPLED_PER_IMAGE, _SHARE_OF_OBJECTS, draws)
+        chosen = torch.cat([image * labels.shape[1] + each.chosen for image, each in enumerate(samples)])
+        positive = torch.cat([image * labels.shape[1] + each.positive for image, each in enumerate(samples)])
+        boxes = torch.cat(
+            [own[match[each.positive]] for own, match, each in zip(targets.boxes, matches, samples, strict=True)]
+        )
         return AnchorSample(
-            objectness=outputs.objectness[sampled],
-            is_object=labels[sampled],
-            deltas=outputs.deltas[positives.image, positives.location],
-            true_deltas=self.coder.encode(positives.boxes, anchors[positives.location]),
-            num_sampled=divisor(sampled.sum()),
+            objectness=outputs.objectness.flatten()[chosen],
+            is_object=labels.flatten()[chosen],
+            deltas=outputs.deltas.flatten(0, 1)[positive],
+            true_deltas=self.coder.encode(boxes, anchors[torch.cat([each.positive for each in samples])]),
+            num_sampled=divisor(labels.new_full((), len(chosen))),
         )
 
     def outputs(self, maps: Sequence[Tensor]) -> "RpnOutputs":
@@ -146,9 +149,7 @@ class ProposalNetwork(nn.Module):
         for objectness, deltas, size in zip(outputs.objectness, outputs.deltas, image_sizes, strict=True):
             boxes, scores, levels = self._best_of_levels(outputs.anchors, objectness, deltas, limits.pre_nms_per_level)
             boxes = clip_boxes_to_image(boxes, size)
-            keep = remove_small_boxes(boxes, SMALLEST_BOX_PX)
-            boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
-            proposals.append(boxes[batched_nms(boxes, scores, levels, NMS_IOU_THRESHOLD)[: limits.post_nms]])
+            proposals.append(boxes[_suppressed(boxes, scores, levels, max(size))[: limits.post_nms]])
         return proposals
 
     def _best_of_levels(
@@ -165,6 +166,34 @@ class ProposalNetwork(nn.Module):
             scores.append(best.sigmoid())
             levels.append(torch.full_like(locations, level))
         return torch.cat(boxes), torch.cat(scores), torch.cat(levels)
+
+
+def _suppressed(boxes: Tensor, scores: Tensor, levels: Tensor, side: int) -> Tensor:
+    """Suppress the boxes that a box of their level with a higher score covers, and those that are too small.
+
+    To drop the small boxes first, the host would have to wait for their number. On an accelerator, they all get one
+    place outside the image and scores below all others, and one more box at that place suppresses them: the last one
+    that is kept.
+
+    Args:
+        boxes: (n, 4) xyxy in pixels, inside an image whose longer side is `side`.
+        scores: (n,) in [0, 1].
+        levels: (n,) int64, from 0.
+    Returns:
+        (m,) int64, indices of the boxes that are left, highest score first.
+    """
+    if boxes.is_cpu and len(boxes) > _TOGETHER:
+        large = remove_small_boxes(boxes, SMALLEST_BOX_PX)
+        kept: Tensor = large[batched_nms(boxes[large], scores[large], levels[large], NMS_IOU_THRESHOLD)]
+        return kept
+    is_small = ~(boxes[:, 2:] - boxes[:, :2] >= SMALLEST_BOX_PX).all(1)
+    place = torch.full_like(boxes[:1], -2)
+    place[:, 2:] = -1
+    # Levels far apart do not overlap.
+    apart = torch.where(is_small[:, None], place, boxes + (side + 1) * levels[:, None])
+    scores = torch.cat([scores.masked_fill(is_small, -1), scores.new_full((1,), -0.5)])
+    kept = nms(torch.cat([apart, place]), scores, NMS_IOU_THRESHOLD)
+    return kept[:-1]
 
 
 class RpnOutputs(NamedTuple):

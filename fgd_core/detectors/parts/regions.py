@@ -6,6 +6,7 @@ are predicted for each class and the background (torchvision), for each class (m
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple, cast
 
 import torch
@@ -150,22 +151,27 @@ class RegionHeads(nn.Module):
         Args:
             proposals: (n, 4) xyxy in pixels for each image.
         """
-        regions = Regions([], [], [], [])
-        draws = targets.generators(self._draws, proposals[0].device)
-        for own, boxes, labels, generator in zip(proposals, targets.boxes, targets.labels, draws, strict=True):
-            candidates = torch.cat([own, boxes])
-            objects = torch.full((len(candidates),), BACKGROUND, device=own.device)
-            label = torch.zeros_like(objects)
+        candidates, objects, labels = [], [], []
+        for own, boxes, classes in zip(proposals, targets.boxes, targets.labels, strict=True):
+            candidates.append(torch.cat([own, boxes]))
+            objects.append(torch.full((len(candidates[-1]),), BACKGROUND, device=own.device))
+            labels.append(torch.zeros_like(objects[-1]))
             if len(boxes):
-                objects = self._matcher(box_iou(boxes, candidates))
-                label = (labels[objects.clamp(min=0)] + 1).masked_fill(objects < 0, 0)
-            positive, negative = sample_balanced(label, self._settings.rois_per_image, _SHARE_OF_OBJECTS, generator)
-            chosen = (positive | negative).nonzero().squeeze(1)
-            regions.boxes.append(candidates[chosen])
-            regions.labels.append(label[chosen])
-            regions.objects.append(objects[chosen])
-            regions.is_ground_truth.append(chosen >= len(own))
-        return regions
+                objects[-1] = self._matcher(box_iou(boxes, candidates[-1]))
+                labels[-1] = (classes[objects[-1].clamp(min=0)] + 1).masked_fill(objects[-1] < 0, 0)
+        draws = targets.generators(self._draws, proposals[0].device)
+        samples = sample_balanced(labels, self._settings.rois_per_image, _SHARE_OF_OBJECTS, draws)
+
+        def chosen(values: Sequence[Tensor]) -> list[Tensor]:
+            return [own[each.chosen] for own, each in zip(values, samples, strict=True)]
+
+        return Regions(
+            chosen(candidates),
+            chosen(labels),
+            chosen(objects),
+            is_ground_truth=[each.chosen >= len(own) for each, own in zip(samples, proposals, strict=True)],
+            with_object=[torch.searchsorted(each.chosen, each.positive) for each in samples],
+        )
 
     def on(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> RegionReading:
         """Predict classes and box deltas of given boxes.
@@ -210,30 +216,29 @@ class RegionHeads(nn.Module):
     def box_losses(self, reading: RegionReading, regions: Regions, targets: Targets) -> dict[str, Tensor]:
         """Compute the class and box losses, both averaged over all regions: name to scalar."""
         labels, boxes = torch.cat(regions.labels), torch.cat(regions.boxes)
-        positive = (labels > 0).nonzero().squeeze(1)
+        starts = accumulate((len(own) for own in regions.boxes), initial=0)
+        positive = torch.cat([start + own for start, own in zip(starts, regions.with_object, strict=False)])
         true_boxes = torch.cat(
-            [own[objects[objects >= 0]] for own, objects in zip(targets.boxes, regions.objects, strict=True)]
+            [boxes[own] for boxes, own in zip(targets.boxes, regions.on_objects(regions.objects), strict=True)]
         )
         with torch.autocast(boxes.device.type, enabled=False):
             target = self._coder.encode(true_boxes, boxes[positive])
             deltas = self.class_columns(reading.deltas)[positive, labels[positive] - 1]
             classification = F.cross_entropy(reading.logits, labels, reduction="sum")
             box = F.smooth_l1_loss(deltas, target, beta=self.box_beta, reduction="sum")
-            num_regions = divisor(boxes.new_tensor(len(labels)))
+            num_regions = divisor(boxes.new_full((), len(labels)))
             return {"classification": classification / num_regions, "box": box / num_regions}
 
     def _masks(self, maps: Sequence[Tensor], regions: Regions, targets: Targets) -> MaskOutputs:
         """Predict the masks of the regions with an object, from maps (N, C, H, W)."""
         all_masks = targets.masks_to_learn()
-        has_object = [objects >= 0 for objects in regions.objects]
-        boxes = [own[keep] for own, keep in zip(regions.boxes, has_object, strict=True)]
-        labels = torch.cat(regions.labels)[torch.cat(has_object)] - 1
+        boxes, labels = regions.on_objects(regions.boxes), torch.cat(regions.on_objects(regions.labels)) - 1
         if self._has_nothing(len(labels), self.mask_head):
             empty = maps[0].new_zeros((0, MASK_SIZE, MASK_SIZE), dtype=torch.float32)
             return MaskOutputs(empty * zero_of(self.mask_head, self.mask_predictor), empty)
         true_masks = [
-            crop_masks(masks, own, objects[keep], MASK_SIZE, aligned=self._aligned)
-            for masks, own, objects, keep in zip(all_masks, boxes, regions.objects, has_object, strict=True)
+            crop_masks(masks, own, objects, MASK_SIZE, aligned=self._aligned)
+            for masks, own, objects in zip(all_masks, boxes, regions.on_objects(regions.objects), strict=True)
         ]
         return MaskOutputs(self._mask_logits(maps, boxes, labels), torch.cat(true_masks))
 
@@ -314,7 +319,7 @@ def mask_loss(masks: MaskOutputs) -> Tensor:
     logits = masks.logits
     with torch.autocast(logits.device.type, enabled=False):
         total = F.binary_cross_entropy_with_logits(logits, masks.true_masks, reduction="sum")
-        return total / divisor(logits.new_tensor(logits.numel()))
+        return total / divisor(logits.new_full((), logits.numel()))
 
 
 def _in_type_of_autocast(values: Tensor) -> Tensor:
