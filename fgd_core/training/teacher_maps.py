@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fgd_core.data.loading import Batch, ComingBatches
 from fgd_core.detectors.base import Detector
-from fgd_core.detectors.folding import with_folded_norms
+from fgd_core.detectors.folding import fold_norms
 
 
 class TeacherMaps(Protocol):
@@ -31,7 +31,7 @@ class OwnTeacher:
     """Runs the teacher's backbone and pyramid in this process, with its norms folded into its convolutions.
 
     Args:
-        teacher: in eval mode; from the first maps on, changes of its weights have no effect.
+        teacher: in eval mode. With the first maps its norms are folded, which changes the names of its weights.
     """
 
     def __init__(self, teacher: Detector) -> None:
@@ -51,8 +51,8 @@ class OwnTeacher:
     @cached_property
     def _features(self) -> Callable[[Tensor], list[Tensor]]:
         # Only now, when the teacher is on its device.
-        features = with_folded_norms(self.teacher).features
-        return torch.compile(features) if self._compiles else features
+        fold_norms(self.teacher)
+        return torch.compile(self.teacher.features) if self._compiles else self.teacher.features
 
 
 class TeacherSharing(Protocol):

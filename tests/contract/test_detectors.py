@@ -12,7 +12,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
-from fgd_core.detectors.folding import with_folded_norms
+from fgd_core.detectors.folding import fold_norms
 from fgd_core.detectors.rescaled import RescaledDetector
 from fgd_core.detectors.solo import Solo
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
@@ -86,21 +86,29 @@ def test_maps_stay_the_same_if_norms_are_folded(settings: DetectorSpec) -> None:
             for values in (layer.running_mean, layer.running_var, layer.weight, layer.bias):
                 assert values is not None
                 nn.init.uniform_(values, 0.5, 1.5)
-    folded, images = with_folded_norms(detector), torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        for ours, theirs in zip(folded.features(images), detector.features(images), strict=True):
+        expected = detector.features(images)
+        fold_norms(detector)
+        for ours, theirs in zip(detector.features(images), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
-def test_folded_norms_are_gone_and_all_other_weights_are_shared(norm: Norm) -> None:
+def test_folding_removes_the_norms_and_changes_no_weight_that_others_hold(norm: Norm) -> None:
     detector = build_detector(spec.RetinaNet(backbone=TINY.model_copy(update={"norm": norm})), NUM_CLASSES).eval()
-    folded = with_folded_norms(detector)
     kinds = nn.BatchNorm2d, FrozenBatchNorm2d
     assert any(isinstance(each, kinds) for each in detector.modules())
-    assert not any(isinstance(each, kinds) for each in folded.modules())
-    own = {id(each) for each in detector.parameters()}
-    assert all(id(each) in own for each in folded.get_submodule("head").parameters())
+    held = detector.state_dict()
+    before, size = {name: value.clone() for name, value in held.items()}, size_of(detector)
+    fold_norms(detector)
+    assert not any(isinstance(each, kinds) for each in detector.modules())
+    assert all(torch.equal(value, before[name]) for name, value in held.items())
+    assert size_of(detector) <= size
+
+
+def size_of(module: nn.Module) -> int:
+    return sum(each.numel() for each in module.state_dict().values())
 
 
 def test_every_detector_in_the_table_is_tested() -> None:
