@@ -7,7 +7,8 @@
 The first three parts together take about six minutes on an H200:
 
     loss     the FGD loss of 16 images forward and backward, in float32 and bfloat16, with one operation after another,
-             as a run computes it, and the same compiled; against the time to move the bytes that must move
+             as a run computes it (Triton's kernels), without these kernels, and compiled; against the time to move the
+             bytes that must move
     waits    how often the host waits for the device in a step that distils, and where
     speed    images/s of RetinaNet ResNet-50 at 800x800 in bfloat16, 32 images a step, alone and with FGD from a
              ResNet-101, compiled and not; the images are in memory as uint8
@@ -25,11 +26,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from rich.console import Console
@@ -39,6 +41,7 @@ from benchmarks.step import batch_of, detector, drawn
 from fgd_core.data.loading import Batch
 from fgd_core.methods.base import Moment
 from fgd_core.methods.fgd import EagerFGDLoss, FGDLoss
+from fgd_core.methods.parts import map_passes, map_sums
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, RunEvent
 from fgd_core.spec.kinds.distill import DistillSpec
@@ -87,10 +90,22 @@ def loss_lines(scale: Scale, device: torch.device) -> Iterator[str]:
         yield f"| {kind} | {fgd_loss.FLOOR} maps moved | {1e3 * floor_s:.2f} | 1 |"
         losses = {"eager": fgd_loss.ours(EagerFGDLoss, device), "ours": fgd_loss.ours(FGDLoss, device)}
         if device.type == "cuda":
+            losses["ours, no kernels"] = losses["ours"]
             losses["ours, compiled"] = fgd_loss.ours(FGDLoss, device, compiles=True)
         for name, loss in losses.items():
-            cost_s = median_s(partial(fgd_loss.backward, loss, inputs), scale.rounds, device)
+            with without_kernels() if name == "ours, no kernels" else nullcontext():
+                cost_s = median_s(partial(fgd_loss.backward, loss, inputs), scale.rounds, device)
             yield f"| {kind} | {name} | {1e3 * cost_s:.2f} | {cost_s / floor_s:.2f} |"
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Let PyTorch's operations do the passes over the maps."""
+    chosen, map_sums.passes_for = map_sums.passes_for, lambda _: cast(map_passes.Passes, map_passes)
+    try:
+        yield
+    finally:
+        map_sums.passes_for = chosen
 
 
 def seconds_to_move(num_maps: int, inputs: fgd_loss.Inputs, rounds: int, device: torch.device) -> float:

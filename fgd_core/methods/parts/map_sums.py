@@ -2,20 +2,22 @@
 
 With d = student - teacher, every term of FGD is a function of sums of |student|, |teacher|, d and d^2 over cells or
 over channels, and of the two pooled contexts. `scan` reads each map once, `compare` reads both once more, and its
-gradient reads both twice and writes the student's. On a CPU a pass goes block by block: all operations on a block find
-it in the cache, and no further tensor of a map's size exists. An accelerator gets each map as one block, and so does a
-CPU if the maps are channels-last.
+gradient reads both twice and writes the student's. `map_passes` and, on a GPU, `map_kernels` do the passes.
 
 Source: derived from the loss of arXiv:2111.11837; tests compare it with the loss as published.
 """
 
-from typing import NamedTuple, Protocol, Self
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fgd_core.methods.parts.blocks import blocks_of
+from fgd_core.methods.parts import map_passes
+from fgd_core.methods.parts.map_passes import Columns, Passes, Rows
 from fgd_core.methods.parts.precision import exact_type
 
 
@@ -69,21 +71,11 @@ def scan(features: Tensor, pool: nn.Conv2d) -> Scan:
     Args:
         pool: scores the cells; the softmax of the scores of an image weighs its cells. Its bias changes nothing.
     """
-    flat, exact = features.flatten(2), exact_type(features)
-    num_images, num_channels, num_cells = flat.shape
-    cells, scores = features.new_zeros(2, num_images, 1, num_cells, dtype=exact)
-    channels, totals = features.new_empty(2, num_images, num_channels, 1, dtype=exact)
-    weight = _as_column(pool.weight, exact).expand(num_images, -1, -1)
-    columns, rows = (channels, totals, weight), (cells, scores)
-    for (values,), (of_channels, its_totals, its_weight), (of_cells, its_scores) in blocks_of([flat], columns, rows):
-        block = values.to(exact)
-        magnitude = block.abs()
-        of_cells.add_(magnitude.sum(1, keepdim=True))
-        torch.sum(magnitude, 2, keepdim=True, out=of_channels)
-        torch.sum(block, 2, keepdim=True, out=its_totals)
-        its_scores.baddbmm_(its_weight.mT, block)
-    means = (cells / num_channels)[:, 0], (channels / num_cells)[:, :, 0], (totals / num_cells)[:, :, 0]
-    return Scan(*means, scores[:, 0].softmax(1))
+    flat = features.flatten(2)
+    found = passes_for(flat).scan(flat, pool.weight.flatten().to(exact_type(features)))
+    _, num_channels, num_cells = flat.shape
+    means = found.cells / num_channels, found.channels / num_cells, found.totals / num_cells
+    return Scan(*means, found.scores.softmax(1))
 
 
 def compare(
@@ -177,109 +169,62 @@ class _Compare(torch.autograd.Function):
 def _sums(student: Tensor, teacher: Tensor, scans: tuple[Scan, Scan], channel_weights: Tensor) -> Sums:
     """Sum over maps (N, C, K) with weights of the channels (N, C)."""
     ours, theirs = scans
-    exact = channel_weights.dtype
     centre = ours.means - theirs.means
-    weighed = torch.zeros_like(ours.cells)
-    sums = centre.new_empty(4, *centre.shape)
-    columns = *(each[:, :, None] for each in (centre, channel_weights)), *sums[..., None]
-    rows = ours.pooling[:, None], theirs.pooling[:, None], weighed[:, None]
-    for maps, own, (our_pooling, their_pooling, its_weighed) in blocks_of([student, teacher], columns, rows):
-        its_centre, its_weights, excess, spread, our_context, their_context = own
-        block, other = maps[0].to(exact), maps[1].to(exact)
-        torch.bmm(block, our_pooling.mT, out=our_context)
-        torch.bmm(other, their_pooling.mT, out=their_context)
-        difference = block - other
-        squared = difference.square()
-        its_weighed.baddbmm_(its_weights.mT, squared)
-        difference -= its_centre
-        torch.sum(difference, 2, keepdim=True, out=excess)
-        torch.sum(torch.mul(difference, difference, out=squared), 2, keepdim=True, out=spread)
-    return Sums(ours.cells, ours.channels, weighed, centre, *sums)
+    poolings = ours.pooling, theirs.pooling
+    weighed, *found = passes_for(student).compare(student, teacher, poolings, centre, channel_weights)
+    return Sums(ours.cells, ours.channels, weighed, centre, *found)
 
 
 def _gradients(saved: _Saved, slopes: Sums) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of the student's map (N, C, H, W) and of the two poolings' weights (1, C, 1, 1)."""
-    flat = saved.student.flatten(2), saved.teacher.flatten(2)
     # Flat from the start: to flatten a map may copy it, and the copy would receive the gradient.
-    gradient = torch.empty_like(flat[0])
-    maps = [*flat, gradient]
-    exact = saved.centre.dtype
-    columns = _Columns.of(saved, slopes)
-    for (student, teacher, into), own, rows in blocks_of(maps, columns, _Rows.of(saved, slopes)):
-        column, row = _Columns(*own), _Rows(*rows)
-        block, other = student.to(exact), teacher.to(exact)
-        torch.bmm(block, row.our_scores.mT, out=column.our_result)
-        torch.bmm(other, row.their_scores.mT, out=column.their_result)
-        total = block - other
-        factor = column.of_weighed * row.of_weighed
-        total *= factor.add_(column.of_spread)
-        total += column.constant
-        total.addcmul_(block.sgn(), torch.add(column.of_sign, row.of_sign, out=factor))
-        total.addcmul_(column.our_slope, row.our_pooling)
-        torch.addcmul(total, column.our_weight, row.our_scores, out=into)
-    ours, theirs = (each.sum(0)[None, :, :, None] for each in (columns.our_result, columns.their_result))
-    return gradient.view(saved.student.shape), ours, theirs
+    student, teacher = saved.student.flatten(2), saved.teacher.flatten(2)
+    columns, rows = _columns(saved, slopes), _rows(student, teacher, saved, slopes)
+    found = passes_for(student).gradients(student, teacher, columns, rows)
+    ours, theirs = (each.sum(0)[None, :, None, None] for each in (found.our_weight, found.their_weight))
+    return found.student.view(saved.student.shape), ours, theirs
+
+
+def _columns(saved: _Saved, slopes: Sums) -> Columns:
+    """Collect what the gradient needs of each channel."""
+    return Columns(
+        our_slope=slopes.student_context,
+        our_weight=saved.student_weight.flatten().to(slopes.spread.dtype).expand_as(slopes.spread),
+        of_weighed=2 * saved.channel_weights,
+        of_spread=2 * slopes.spread,
+        constant=slopes.excess - 2 * slopes.spread * saved.centre,
+        of_sign=slopes.channels / saved.student.shape[2:].numel(),
+    )
+
+
+def _rows(student: Tensor, teacher: Tensor, saved: _Saved, slopes: Sums) -> Rows:
+    """Collect what the gradient needs of each cell; reads both maps (N, C, K)."""
+    ours = _score_slopes(student, saved.student_pooling, saved.student_context, slopes.student_context)
+    theirs = _score_slopes(teacher, saved.teacher_pooling, saved.teacher_context, slopes.teacher_context)
+    return Rows(ours, theirs, saved.student_pooling, slopes.weighed, slopes.cells / student.shape[1])
 
 
 def _score_slopes(features: Tensor, pooling: Tensor, context: Tensor, slope: Tensor) -> Tensor:
-    """Return the gradients (N, K) of the scores whose softmax weighs the cells of a map (N, C, H, W) in its context.
+    """Return the gradients (N, K) of the scores whose softmax weighs the cells of a map (N, C, K) in its context.
 
     Args:
         pooling: (N, K) the weights.
         context: (N, C), and its gradient `slope`, (N, C).
     """
-    along = torch.zeros_like(pooling)
-    for (block,), (its_slope,), (its_along,) in blocks_of([features.flatten(2)], [slope[:, :, None]], [along[:, None]]):
-        its_along.baddbmm_(its_slope.mT, block.to(slope.dtype))
+    along = passes_for(features).project(features, slope)
     return pooling * (along - (slope * context).sum(1, keepdim=True))
 
 
-class _Columns(NamedTuple):
-    """Holds what the gradient needs of each channel, and two results, (N, C, 1) each."""
+def passes_for(features: Tensor) -> Passes:
+    """Return the passes for maps (N, C, K) of this device: Triton's kernels on a GPU if Triton is installed.
 
-    our_result: Tensor
-    """Receives the gradient of the weights of the student's pooling, and `their_result` of the teacher's."""
-    their_result: Tensor
-    our_slope: Tensor
-    """The gradient of the student's context."""
-    our_weight: Tensor
-    """Of the student's pooling."""
-    of_weighed: Tensor
-    of_spread: Tensor
-    constant: Tensor
-    of_sign: Tensor
-
-    @classmethod
-    def of(cls, saved: _Saved, slopes: Sums) -> Self:
-        """Collect it from tensors (N, C)."""
-        results = slopes.spread.new_empty(2, *slopes.spread.shape)
-        weight = saved.student_weight.flatten().to(results.dtype).expand_as(slopes.spread)
-        factors = 2 * saved.channel_weights, 2 * slopes.spread
-        constant = slopes.excess - 2 * slopes.spread * saved.centre
-        of_sign = slopes.channels / saved.student.shape[2:].numel()
-        own = (*results, slopes.student_context, weight, *factors, constant, of_sign)
-        return cls(*(each[:, :, None] for each in own))
+    Compiled code has PyTorch's operations, from which the compiler makes its own kernels.
+    """
+    is_plain = features.device.type != "cuda" or torch.compiler.is_compiling()
+    return cast(Passes, map_passes) if is_plain else _on_gpu()
 
 
-class _Rows(NamedTuple):
-    """Holds what the gradient needs of each cell, (N, 1, K) each."""
-
-    our_scores: Tensor
-    """The gradient of the scores of the student's cells, and `their_scores` of the teacher's."""
-    their_scores: Tensor
-    our_pooling: Tensor
-    of_weighed: Tensor
-    of_sign: Tensor
-
-    @classmethod
-    def of(cls, saved: _Saved, slopes: Sums) -> Self:
-        """Collect it from tensors (N, K); reads both maps."""
-        ours = _score_slopes(saved.student, saved.student_pooling, saved.student_context, slopes.student_context)
-        theirs = _score_slopes(saved.teacher, saved.teacher_pooling, saved.teacher_context, slopes.teacher_context)
-        of_sign = slopes.cells / saved.student.shape[1]
-        return cls(*(each[:, None] for each in (ours, theirs, saved.student_pooling, slopes.weighed, of_sign)))
-
-
-def _as_column(weight: Tensor, exact: torch.dtype) -> Tensor:
-    """Return the weight (1, C, 1, 1) of a pooling as a column (1, C, 1)."""
-    return weight[..., 0].to(exact)
+@cache
+def _on_gpu() -> Passes:
+    # By name and only now: a run without a GPU loads no Triton.
+    return cast(Passes, import_module("fgd_core.methods.parts.map_kernels") if find_spec("triton") else map_passes)
