@@ -108,7 +108,7 @@ class FGDLoss(nn.Module):
             parts = self._compute(adapted, teacher.detach(), masks, self._cell_factor(input_size))
             return Terms(parts._asdict(), self.weights)
 
-    def compile_sums(self, backend: str = "inductor") -> None:
+    def compile_sums(self, backend: str | Callable[..., object] = "inductor") -> None:
         """Compile the terms, as one graph; only an accelerator runs them faster then."""
         self._compute = torch.compile(self._parts, fullgraph=True, backend=backend)
 
