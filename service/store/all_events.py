@@ -32,8 +32,8 @@ EXAMINED = 10_000
 _PLACE = (Event.transaction_id, Event.job_id, Event.sequence)
 # For SQLite to read the events of the named jobs, and not those of all jobs in this order.
 _BY_JOB = (unindexed(Event.transaction_id), *_PLACE[1:])
-# For SQLite to read the events in their order, and not those of all jobs of a project.
-_PROJECT = unindexed(Job.project)
+# A value and no join: a database could begin with the jobs of a project, and read all of their events.
+_PROJECT = select(Job.project).where(Job.id == Event.job_id).scalar_subquery()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
     if last is not None:
         # In place of the horizon: SQLite ends a range at one condition only, and would read all events up to that one.
         end = tuple_(*place) <= tuple_(*last)
-    query = select(Event, Job.project).join(Job, Job.id == Event.job_id).where(behind, end, *_conditions(wanted))
+    query = select(Event, _PROJECT).where(behind, end, *_conditions(wanted))
     found = [
         Placed(
             Position(row.transaction_id, row.job_id, row.sequence),

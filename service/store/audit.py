@@ -7,7 +7,7 @@ from sqlalchemy import insert
 
 from service.store import bounded_lists
 from service.store.bounded_lists import Listing, Page
-from service.store.statements import core, unindexed
+from service.store.statements import core
 from service.store.tables import AuditEntry, table_of
 from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
@@ -55,7 +55,7 @@ async def page(
     chosen = [(column, value) for column, value in wanted.items() if value is not None]
     # The first one by its index, which all three columns have.
     lanes = [column == value for column, value in chosen[:1]]
-    others = [unindexed(column) == value for column, value in chosen[1:]]
+    others = [column == value for column, value in chosen[1:]]
     if target is not None:
         others.append(AuditEntry.target.contains(target, autoescape=True))
     listing = Listing(table=AuditEntry, key=(AuditEntry.id,), lanes=lanes, others=others)

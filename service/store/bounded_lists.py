@@ -8,7 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, Tuple, literal, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    Subquery,
+    Tuple,
+    and_,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.store.tables import Base
@@ -37,7 +49,7 @@ class Listing(Generic[T]):
     ranges: Sequence[ColumnElement[bool]] = ()
     """Conditions on the columns of the order."""
     others: Sequence[ColumnElement[bool]] = ()
-    """Conditions that no index answers, in a form for which SQLite uses none; see `unindexed`."""
+    """Conditions that no index answers."""
 
     def within(self, condition: ColumnElement[bool]) -> Self:
         """Return the part of the list that meets a condition on the columns of the order."""
@@ -81,12 +93,18 @@ async def read(session: WriteSession, listing: Listing[T], *, before: Key | None
     Args:
         before: the `end` of the previous page; None for the first page.
     """
-    left = listing if before is None else listing.within(listing.behind(before))
-    last = await _last_examined(session, left) if listing.others else None
-    examined = left if last is None else left.within(listing.until(last))
-    keys = [tuple(row) for row in await session.execute(_keys(examined, listing.others, limit=limit + 1))]
+    examined = _first(listing, before, EXAMINED if listing.others else limit + 1)
+    in_order = listing.ordered(_key_of(examined))
+    matching = select(*_key_of(examined)).where(examined.c.is_match).order_by(*in_order).limit(limit + 1)
+    keys = [tuple(row) for row in await session.execute(matching)]
     rows = await rows_of(session, listing, keys[:limit])
-    return Page(rows=rows, end=keys[limit - 1] if len(keys) > limit else last)
+    if len(keys) > limit:
+        return Page(rows=rows, end=keys[limit - 1])
+    if not listing.others:
+        return Page(rows=rows, end=None)
+    last = select(*_key_of(examined)).order_by(*in_order).offset(EXAMINED - 1).limit(1)
+    row = (await session.execute(last)).one_or_none()
+    return Page(rows=rows, end=tuple(row) if row is not None else None)
 
 
 async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key]) -> list[T]:
@@ -97,17 +115,21 @@ async def rows_of(session: WriteSession, listing: Listing[T], keys: Sequence[Key
     return list(await session.scalars(query.order_by(*listing.ordered(listing.key))))
 
 
-async def _last_examined(session: WriteSession, listing: Listing[T]) -> Key | None:
-    """Return the key up to which a page examines the list; None if fewer rows are left."""
-    row = (await session.execute(_keys(listing, (), limit=EXAMINED).offset(EXAMINED - 1).limit(1))).one_or_none()
-    return tuple(row) if row is not None else None
+def _first(listing: Listing[T], before: Key | None, size: int) -> Subquery:
+    """Return the keys of the first `size` rows behind `before`, and for each row whether it meets the other conditions.
 
-
-def _keys(listing: Listing[T], others: Sequence[ColumnElement[bool]], *, limit: int) -> Select[Key]:
-    """Return a query for the first keys of a list."""
-    query = select(*listing.key).where(*listing.ranges, *others).order_by(*listing.ordered(listing.key)).limit(limit)
+    The conditions are values here: as conditions they could lead a database to another index, and to all of its rows.
+    """
+    ranges = [*listing.ranges, *([listing.behind(before)] if before is not None else [])]
+    columns = [column.label(f"key_{index}") for index, column in enumerate(listing.key)]
+    query = select(*columns, and_(true(), *listing.others).label("is_match"))
+    query = query.where(*ranges).order_by(*listing.ordered(listing.key)).limit(size)
     if len(listing.lanes) < 2:
-        return query.where(*listing.lanes)
+        return query.where(*listing.lanes).subquery()
     # Lane by lane: an index is in the order of the list within a lane only, and a sort would read them all.
     lanes = union_all(*(select(query.where(lane).subquery()) for lane in listing.lanes)).subquery()
-    return select(lanes).order_by(*listing.ordered(lanes.c)).limit(limit)
+    return select(lanes).order_by(*listing.ordered(_key_of(lanes))).limit(size).subquery()
+
+
+def _key_of(rows: Subquery) -> list[ColumnElement[Any]]:
+    return [column for column in rows.c if column.name != "is_match"]

@@ -29,6 +29,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import OVER, STOPPING, WAITING
 from service.jobs.queueing import Active, Queued
+from service.store.statements import unindexed
 from service.store.tables import Attempt, Job, JobDependency, UtcDateTime
 
 
@@ -128,7 +129,10 @@ def _heads() -> CTE:
     """Return one queued job of each group: each step jumps in the index to the first job of the next group."""
     first, last, following = Job, aliased(Job), aliased(Job)
     heads = select(_first(first).scalar_subquery().label("id")).cte("heads", recursive=True)
-    is_later = tuple_(*_fields(following)) > tuple_(*_fields(last))
+    # As expressions: SQLite compares a column of integers with another column by another rule than its index, and would
+    # use the index for the project only. With the end of time: it begins at equal rows, and would read the whole group.
+    group = [*(unindexed(field) for field in _fields(last)), literal(_END_OF_TIME, UtcDateTime())]
+    is_later = tuple_(*_fields(following), following.created_at) > tuple_(*group)
     jump = _first(following).where(is_later).correlate(last).scalar_subquery()
     return heads.union_all(select(jump).select_from(heads).join(last, last.id == heads.c.id))
 
