@@ -1,15 +1,18 @@
 """What the queue and the lists read does not depend on how many jobs are stored."""
 
+import itertools
+import secrets
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from control_plane import ControlPlane, train_spec
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, insert, select
 
-from service.store import all_events, job_counts, queue
-from service.store.tables import Job
+from service.store import all_events, bounded_lists, job_counts, queue, seed_groups
+from service.store.tables import Event, Job, columns
 
 
 async def submit_alike(plane: ControlPlane, project: str, number: int) -> list[str]:
@@ -124,6 +127,64 @@ class TestPlans:
         for path in ("/v1/events?after=0&kind=none", "/v1/events?after=0&project=none"):
             *_, (_, steps) = await plans(plane, path)
             assert "(transaction_id,job_id,sequence)<(?,?,?)" in steps[0]
+
+
+async def instructions(plane: ControlPlane, path: str) -> int:
+    """Return how many instructions SQLite's machine executes for a read, in hundreds. Load does not change them."""
+    with statements(plane) as sent:
+        assert (await plane.http.get(path, headers={"Accept": "application/json"})).status_code == 200
+    number = itertools.count()
+    database = sqlite3.connect(plane.services.settings.home / "fgd.db")
+    database.set_progress_handler(lambda: next(number) and None, 100)
+    for statement, given in sent:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            database.execute(statement, given).fetchall()
+    database.close()
+    return next(number)
+
+
+async def multiply(plane: ControlPlane, times: int) -> None:
+    """Store copies of all jobs and of their events."""
+    async with plane.services.database.writing() as session:
+        jobs, events = list(await session.scalars(select(Job))), list(await session.scalars(select(Event)))
+        for _ in range(times):
+            ids = {job.id: secrets.token_hex(6) for job in jobs}
+            await session.execute(insert(Job), [columns(job) | {"id": ids[job.id]} for job in jobs])
+            await session.execute(insert(Event), [columns(each) | {"job_id": ids[each.job_id]} for each in events])
+
+
+class TestInstructions:
+    async def test_they_do_not_grow_with_the_stored_jobs(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not plane.services.database.has_one_writer:
+            pytest.skip("only SQLite counts its instructions")
+        for module in (all_events, bounded_lists):
+            monkeypatch.setattr(module, "EXAMINED", 10)
+        for name in ("MAX_JOBS", "_EXAMINED"):
+            monkeypatch.setattr(seed_groups, name, 10)
+        for project in ("ours", "theirs"):
+            await submit_alike(plane, project, 10)
+        await multiply(plane, 10)  # More of each kind than the dispatcher considers.
+        lists = ["/v1/queue?limit=5", "/v1/projects", "/v1/seed-groups", "/v1/events?after=0&kind=none"]
+        lists += ["/v1/events?after=0&project=none", "/v1/audit?target=none"]
+        queries = [
+            "",
+            "project=ours",
+            "project=none",
+            "kind=train",
+            "kind=export",
+            "kind=export&state=queued",
+            "q=none",
+        ]
+        queries += ["q=no", "state=failed", "created_before=2020-01-01T00:00:00Z"]
+        lists += [
+            f"/v1/jobs?limit=5&{query}&sort={sort}" for query in queries for sort in ("-created", "name", "-best_ap")
+        ]
+        before = {path: await instructions(plane, path) for path in lists}
+        await multiply(plane, 2)
+        grown = {path: (number, await instructions(plane, path)) for path, number in before.items()}
+        assert {path: numbers for path, numbers in grown.items() if numbers[1] > 1.2 * numbers[0] + 5} == {}
 
 
 class TestPreview:
