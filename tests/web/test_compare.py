@@ -1,34 +1,15 @@
 """Runs side by side, in a real browser."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import pytest
 from conftest import OpenPage
+from drawn_comparison import finished
 from drawn_sweep import report_trials, started_sweep
 from page_server import PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 
-from tests.compare.evaluations import DrawnDataset, detections, evidence
-
 pytestmark = pytest.mark.one_database
 
 HOSTILE = '<img src=x onerror="window.hit = 1">'
-RATES = {"good": 0.01, "poor": 0.02}
-SKILLS = {"good": 0.9, "poor": 0.4}
-
-
-def finished(server: PageServer, name: str, seed: int) -> str:
-    """Run a job to success, with the evidence that a comparison needs; returns its id."""
-    optimizer = {"type": "sgd", "learning_rate": RATES[name]}
-    run = server.started(f"{name} {seed}", seed=seed, training={"batch_size": 8, "optimizer": optimizer})
-    run.trains(range(10), total=10, loss=[2.0 / (step + seed) for step in range(10)])
-    ground = DrawnDataset(7, num_images=60)
-    with TemporaryDirectory() as folder:
-        evidence(ground, detections(ground, seed, skill=SKILLS[name]), Path(folder))
-        run.saves("evaluation.npz", (Path(folder) / "evaluation.npz").read_bytes())
-    run.ends()
-    return run.job_id
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +30,23 @@ class TestCompare:
         expect(page.locator(".headline")).to_be_visible()
         assert [side_of(page, name) for name in ("good 1", "good 2", "poor 3", "poor 4")] == ["a", "a", "b", "b"]
         expect(page.get_by_text("Chance is measured over seeds")).to_be_visible()
-        expect(page.locator(".standings tbody tr").first).to_contain_text("A is better")
         differing = page.locator(".fields tbody th").all_inner_texts()
         assert sorted(differing) == ["seed", "training.optimizer.learning_rate"]
+
+    def test_images_with_the_largest_disagreement_are_shown(self, runs: list[str], open_page: OpenPage) -> None:
+        page = open_page(f"/compare?jobs={runs[0]},{runs[2]}")
+        expect(page.get_by_role("heading", name="Images where they disagree")).to_be_visible()
+        page.get_by_role("heading", name="Images where they disagree").scroll_into_view_if_needed()
+        expect(page.locator(".gallery section")).to_have_count(2)
+        assert page.locator(".gallery figcaption").all_inner_texts()[:2] == [
+            "good 1\n3 right, 1 missed",
+            "poor 3\n1 right, 1 wrong, 3 missed",
+        ]
 
     def test_another_side_is_in_the_link_and_back_undoes_it(self, runs: list[str], open_page: OpenPage) -> None:
         page = open_page(f"/compare?jobs={runs[0]},{runs[2]}")
         expect(page.get_by_text("Chance is measured over the 60 images")).to_be_visible()
+        expect(page.locator(".standings tbody tr").first).to_contain_text("A is better")
         page.get_by_label("Side of good 1").select_option("")
         expect(page.get_by_text("Put at least one run on side A")).to_be_visible()
         page.reload()
@@ -66,9 +57,9 @@ class TestCompare:
         expect(page.locator(".runs tbody tr")).to_have_count(1)
 
     def test_curves_lie_over_each_other_and_grow(self, server: PageServer, open_page: OpenPage) -> None:
-        first, second = server.started(f"curve {HOSTILE}"), server.started("curve 2")
+        first, second = server.started("curve 1"), server.started("curve 2")
         for run in (first, second):
-            run.trains(range(5), total=20, loss=[1.0] * 5)
+            run.trains(range(5), total=20, **{"loss": [1.0] * 5, f"task/{HOSTILE}": [1.0] * 5})
         page = open_page(f"/compare?jobs={first.job_id}")
         page.get_by_label("Add a job by name or id").fill("curve 2")
         page.locator(".found button").click()
@@ -78,14 +69,16 @@ class TestCompare:
         page.wait_for_function(shown, arg=5)
         second.trains(range(5, 9), total=20, loss=[1.0] * 4)
         page.wait_for_function(shown, arg=9)
-        expect(page.locator(".legend").first).to_contain_text(HOSTILE)
+        expect(page.get_by_text(f"task/{HOSTILE}")).to_be_visible()
         assert page.locator("main img").count() == 0
 
     def test_trials_of_a_sweep_are_compared_from_its_table(self, server: PageServer, open_page: OpenPage) -> None:
         run: ReportingRun = started_sweep(server, "of trials")
         report_trials(run, range(3))
         page = open_page(f"/jobs/{run.job_id}?sort=trial")
-        for box in page.locator(".trials tbody input").all():
+        boxes = page.locator(".trials tbody input")
+        expect(boxes).to_have_count(3)
+        for box in boxes.all():
             box.check()
         page.get_by_role("link", name="Compare", exact=True).last.click()
         expect(page.locator(".runs tbody a")).to_have_text([f"of trials trial {trial}" for trial in range(3)])

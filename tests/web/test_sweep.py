@@ -139,6 +139,19 @@ class TestVerdict:
             assert yaml.safe_load(written) == value, written
 
 
+class TestCharts:
+    def test_those_of_the_report_are_read_when_one_scrolls_to_them(
+        self, sweep: ReportingRun, open_page: OpenPage
+    ) -> None:
+        page = open_page(f"/jobs/{sweep.job_id}")
+        expect(page.locator(".standings")).to_be_visible()
+        expect(page.locator("fgd-figure")).to_have_count(0)
+        page.locator(".sweep-charts").scroll_into_view_if_needed()
+        titles = ["Learning curves", "Best so far over cost", "Importance", "One dimension at a time"]
+        expect(page.locator(".sweep-charts h3").filter(has_text="Importance")).to_be_visible()
+        assert set(titles) <= set(page.locator(".sweep-charts h3").all_inner_texts())
+
+
 class TestActions:
     def test_a_user_adds_and_stops_a_trial_and_extends_the_sweep(self, server: PageServer, open_page: OpenPage) -> None:
         run = started_sweep(server, "controlled")
@@ -173,4 +186,4 @@ class TestActions:
             expect(button).to_be_disabled()
             expect(button).to_have_attribute("title", "needs a token with the role submit; yours has the role read")
         page.locator(".trials tbody input").first.check()
-        expect(page.locator(".trials").locator("xpath=..").get_by_role("button", name="Stop")).to_be_disabled()
+        expect(page.get_by_role("button", name="Stop", exact=True).first).to_be_disabled()

@@ -8,6 +8,7 @@ import { tried } from "../ui/parts.js";
 import { addForm } from "./compare_add.js";
 import { CurvesPart } from "./compare_curves.js";
 import { fieldsPart } from "./compare_fields.js";
+import { ImagesPart } from "./compare_images.js";
 import { runsTable } from "./compare_runs.js";
 import { ScoresPart } from "./compare_scores.js";
 
@@ -42,9 +43,10 @@ class ComparePage {
     this.#read = coalesced(() => tried(this.#trouble, life, () => this.#readDue()), READ_MS, life);
     this.#scores = new ScoresPart(life);
     this.#charts = new CurvesPart(query, life);
+    const images = new ImagesPart(life);
     life.addEventListener("abort", () => this.#following.abort());
     const [table, fields] = [h("div"), h("section")];
-    const body = h("div", { hidden: true }, this.#scores.element, this.#charts.element, fields);
+    const body = h("div", { hidden: true }, this.#scores.element, this.#charts.element, fields, images.element);
     const empty = h("p", { className: "notice" }, "Nothing is pinned yet. Select jobs in the table of jobs, or trials of a sweep, and press Compare; or add them here by name or id.");
     this.element = h("article", { className: "compare" }, h("h1", {}, "Compare"), addForm((reference) => this.#add(reference), life), this.#trouble, table, empty, body);
     const show = () => {
@@ -56,6 +58,7 @@ class ComparePage {
       this.#scores.show(runs, at);
       this.#charts.show(runs, this.#curves.value);
       fill(fields, fieldsPart(runs));
+      images.show(runs);
     };
     this.#runs.watch(show, life);
     this.#curves.watch(() => this.#charts.show(this.#shown(), this.#curves.value), life);

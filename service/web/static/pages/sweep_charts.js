@@ -13,6 +13,8 @@ const READ_MS = 3000;
 const LARGEST_SHARE = 0.2;
 /** Drawn by the page itself, with limits. */
 const OWN = "parallel";
+/** About the sweep as a whole: limits leave nothing out. */
+const WHOLE = ["cost"];
 
 /** The charts of the sweep's report, read when they come near the screen and after each change there. */
 export class ChartsPart {
@@ -78,6 +80,6 @@ export class ChartsPart {
     if (this.#figures.size === 0) return;
     const { trials, isAll } = matching(this.#sweep, this.#query);
     const chosen = isAll ? null : new Set(trials.map(({ trial }) => trial));
-    for (const figure of this.#figures.values()) figure.select(chosen);
+    for (const [name, figure] of this.#figures) if (!WHOLE.includes(name)) figure.select(chosen);
   }
 }
