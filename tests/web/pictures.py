@@ -7,19 +7,23 @@ import base64
 import math
 import random
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, sync_playwright
 
 from fgd_core.spec.worst_images import NO_OBJECT, OWN, AttentionMap, FoundBox, ShownImage, TrueBox, WorstImages
 from tests.reports.browser import CHROMIUM
+from tests.web.drawn_sweep import report_trials, started_sweep
 from tests.web.page_server import ADMIN_TOKEN, SCORES, PageServer, ReportingRun
 
 STEPS, EPOCHS = 4800, 12
 _EPOCH = STEPS // EPOCHS
+WIDTH_PX, PHONE_PX = 1280, 390
 
 
 def _curve(draw: random.Random, steps: range, height: float, *, floor: float) -> list[float]:
@@ -126,8 +130,21 @@ def _encoded(picture: Image.Image, form: str) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def fill(server: PageServer) -> ReportingRun:
-    """Submit jobs in several states; returns the run of the one that the pictures show."""
+class Picture(NamedTuple):
+    """A page to take a picture of."""
+
+    name: str
+    path: str
+    ready: str
+    """What shows that the page has its content."""
+    height_px: int
+    """Only what is on the screen is drawn."""
+    has_phone: bool = False
+    """Whether a picture shows it on a phone, too."""
+
+
+def fill(server: PageServer) -> list[Picture]:
+    """Submit jobs in several states, and return the pages that show them. A page of its own is a row here."""
     shown = server.started("resnet18 from resnet50")
     train(shown, num_epochs=9, best_ap=0.36, seed=1)
     shown.report({"kind": "evaluated", "epoch": 9, "step": 9 * _EPOCH - 1, "scores": scores_with_classes(0.342)})
@@ -135,49 +152,60 @@ def fill(server: PageServer) -> ReportingRun:
     shown.saves("worst_images.json", worst_images().encode(), media_type="application/json")
     other = server.started("swin-t from swin-b", priority=5)
     train(other, num_epochs=3, best_ap=0.41, seed=2)
+    sweep = started_sweep(server, "learning rate and decay")
+    report_trials(sweep, range(120))
     cancelled = server.submit("wrong learning rate", priority=-100)
     server.request("POST", f"/v1/jobs/{cancelled}/cancel")
     for seed in range(3):
         server.submit(f"no distillation seed {seed}", project="baselines")
-    return shown
+    job = f"/jobs/{shown.job_id}"
+    return [
+        Picture("jobs", "/", "tbody a", 600, has_phone=True),
+        Picture("job", job, "fgd-chart output", 1100, has_phone=True),
+        Picture("job-results", f"{job}?tab=results", ".marks table", 900),
+        Picture("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
+        Picture("job-history", f"{job}?tab=history", ".events li", 700),
+        Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1500, has_phone=True),
+        Picture("compare", f"/compare?jobs={shown.job_id},{other.job_id}", "main table a", 1100),
+    ]
 
 
-def take(page: Page, server: PageServer, run: ReportingRun, folder: Path) -> None:
-    """Save a picture of each page in each theme."""
-    job = f"/jobs/{run.job_id}"
-    pages = (
-        ("jobs", "/", "tbody a", 600),
-        ("job", job, "fgd-chart output", 1300),
-        ("job-results", f"{job}?tab=results", ".marks table", 900),
-        ("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
-        ("job-history", f"{job}?tab=history", ".events li", 700),
-    )
-    for name, path, ready, height_px in pages:
-        # Only what is on the screen is drawn.
-        page.set_viewport_size({"width": 1300, "height": height_px})
+def take(page: Page, url: str, pictures: Sequence[Picture], folder: Path) -> None:
+    """Save a picture of each page in each theme, and of some on a phone."""
+    for picture in pictures:
+        page.goto(f"{url}{picture.path}")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            page.goto(f"{server.url}{path}")
-            page.locator(ready).first.wait_for()
-            page.wait_for_timeout(1500)
-            page.screenshot(path=folder / f"page-{name}-{scheme}.png")
+            _save(page, picture, WIDTH_PX, folder / f"page-{picture.name}-{scheme}.png")
+        if picture.has_phone:
+            page.emulate_media(color_scheme="light")
+            _save(page, picture, PHONE_PX, folder / f"page-{picture.name}-phone.png")
+
+
+def _save(page: Page, picture: Picture, width_px: int, path: Path) -> None:
+    page.set_viewport_size({"width": width_px, "height": picture.height_px})
+    page.locator(picture.ready).first.wait_for()
+    page.wait_for_timeout(1000)
+    page.screenshot(path=path)
+    # A palette of 64 colours looks the same, and has a third of the size.
+    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def main(folder: Path) -> None:
     """Make all pictures."""
     with TemporaryDirectory() as home, sync_playwright() as playwright:
-        # Two runs fit; the others wait, and the page says why.
-        server = PageServer(Path(home), cpus=2)
+        # Three runs fit; the others wait, and the page says why.
+        server = PageServer(Path(home), cpus=3)
         server.start()
         try:
-            run = fill(server)
+            pictures = fill(server)
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             context = browser.new_context()
             context.set_default_timeout(60_000)
             context.request.post(
                 f"{server.url}/v1/session", data={"token": ADMIN_TOKEN}, headers={"Origin": server.url}
             )
-            take(context.new_page(), server, run, folder)
+            take(context.new_page(), server.url, pictures, folder)
             browser.close()
         finally:
             server.kill()
