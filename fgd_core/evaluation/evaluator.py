@@ -82,12 +82,16 @@ class Evaluator:
         # Also if the run stops: its process may live on idle, and no other run would ever get exclusive use.
         self._lock.release()
 
-    def scores(self, detector: Detector) -> Scores:
+    def scores(self, detector: Detector, *, beside: bool = False) -> Scores:
         """Score the boxes of a detector in eval mode, and its masks or keypoints if it and the data have these.
 
         Several ranks detect together, and rank 0 scores; all return the same.
+
+        Args:
+            beside: whether a training goes on meanwhile, in another thread. It reports its own progress, and it uses
+                the device, so no other run may measure now.
         """
-        detections = self.detections(detector)
+        detections = self._detect(detector, with_progress=False) if beside else self.detections(detector)
         scores = from_first(lambda: self._score(detector, detections))
         if is_first():
             self._keep_if_best(detector, scores, detections)
@@ -194,7 +198,7 @@ class Evaluator:
         else:
             self._emit(saved)
 
-    def _detect(self, detector: Detector) -> dict[int, ImageDetections]:
+    def _detect(self, detector: Detector, *, with_progress: bool = True) -> dict[int, ImageDetections]:
         return detect_all(
             detector,
             self._dataset,
@@ -204,7 +208,7 @@ class Evaluator:
             autocast_dtype=self._autocast_dtype,
             with_masks=self._has_masks(detector),
             loader_workers=self._loader_workers,
-            on_progress=self._report_progress,
+            on_progress=self._report_progress if with_progress else lambda done, total: None,
         )
 
     def _has_masks(self, detector: Detector) -> bool:

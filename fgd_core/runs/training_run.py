@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +43,7 @@ from fgd_core.training.context import AwaitsVerdicts, ChangesInFlight, RunContex
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.ending import Spent
 from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
-from fgd_core.training.machine import choose_machine, seed_everything
+from fgd_core.training.machine import choose_machine, default_evaluate_beside, seed_everything
 from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
 from fgd_core.training.trainer import Trainer
 
@@ -318,7 +318,13 @@ class TrainingRun:
             machine=self.machine,
             identity=self.identity,
             spent=self._spent,
+            evaluate_beside=partial(evaluator.scores, beside=True) if self._evaluates_beside else None,
         )
+
+    @property
+    def _evaluates_beside(self) -> bool:
+        wanted = self.spec.training.evaluate_beside
+        return default_evaluate_beside(self.spec.resources) if wanted is None else wanted
 
     def _result(self, trainer: Trainer, evaluator: Evaluator, teachers: Sequence[ShownTeacher]) -> RunFinished:
         """Measure the best checkpoint of a finished training."""

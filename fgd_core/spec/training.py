@@ -172,6 +172,10 @@ class TrainingSpec(Command):
     rounding."""
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
+    evaluate_beside: bool | None = None
+    """Whether an epoch is evaluated while the next one trains, with a copy of its weights and with the same result. An
+    evaluation still comes first where something waits for its score: after the last epoch, with `early_stop`, in a
+    sweep; and with several workers, or where the GPU has no memory left. Default: with a GPU and at least 4 CPUs."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)
     """Seconds between checkpoints during an epoch. A checkpoint is also written after each epoch."""
     loader_workers: int | None = Field(default=None, ge=0)

@@ -30,8 +30,9 @@ _OF_THE_GATE = frozenset({"gate", "max_ap_drop", "expected_ap"})
 # Fields that may change when a run resumes: they change no step.
 _HARMLESS: Mapping[str, frozenset[str]] = {
     "training": frozenset(
-        # The last two say when a training ends, and no step depends on it.
-        {"precision", "checkpoint_every_s", "loader_workers", "compile", "skip_bad_steps", "budget", "early_stop"}
+        {"precision", "checkpoint_every_s", "evaluate_beside", "loader_workers", "compile", "skip_bad_steps"}
+        # These two say when a training ends, and no step depends on it.
+        | {"budget", "early_stop"}
     ),
     "teacher": _OF_THE_GATE,
     "more_teachers": _OF_THE_GATE,

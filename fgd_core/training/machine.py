@@ -15,6 +15,7 @@ from fgd_core.spec.resources import Resources
 
 N = TypeVar("N", bound=nn.Module)
 
+_CPUS_FOR_TWO = 4
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -93,6 +94,11 @@ def default_loader_workers(resources: Resources) -> int:
     Without a GPU, PyTorch computes on all CPUs of the job, and a process that reads images would only compete with it.
     """
     return max(1, resources.cpus - 1) if resources.gpus else 0
+
+
+def default_evaluate_beside(resources: Resources) -> bool:
+    """Return whether a job has cores for an evaluation beside its training: a GPU, and CPUs for twice the loaders."""
+    return bool(resources.gpus) and resources.cpus >= _CPUS_FOR_TWO
 
 
 def seed_everything(seed: int) -> None:

@@ -24,6 +24,7 @@ from fgd_core.stopping import Stopped
 from fgd_core.training import gpu_memory
 from fgd_core.training.auto_scale import advise_scale
 from fgd_core.training.averaging import Averages, num_evaluations
+from fgd_core.training.beside import EvaluationBeside, Scored, has_room
 from fgd_core.training.checkpoints import CHECKPOINTS, RunCheckpoints, SavedTraining
 from fgd_core.training.context import AwaitsVerdicts, RunContext
 from fgd_core.training.distiller import Distillation
@@ -50,6 +51,8 @@ class Trainer:
     Args:
         distiller: adds the distillation loss; None trains on labels only.
         evaluate: scores the detector, which is in eval mode, on the validation split.
+        evaluate_beside: as `evaluate`, but called in another thread while the next epoch trains, where nothing waits
+            for the score; None: never.
         describe: makes a checkpoint of a detector's present weights.
         identity: everything that the training depends on; checkpoints contain it.
         spent: what earlier attempts took whose training this one does not continue.
@@ -68,11 +71,16 @@ class Trainer:
         machine: Machine,
         identity: RunIdentity,
         spent: Spent = Spent(),  # noqa: B008
+        evaluate_beside: Callable[[Detector], Scores] | None = None,
     ) -> None:
         self.detector, self.distiller, self.loader = detector, distiller, loader
         self.settings, self.context = settings, context
         self._evaluate, self._describe = evaluate, describe
         self._machine = machine
+        # Whether the training goes on may depend on each score; and ranks evaluate together.
+        is_awaited = settings.early_stop is not None or isinstance(context, AwaitsVerdicts) or world_size() > 1
+        self._may_be_beside = evaluate_beside is not None and not is_awaited
+        self._beside = EvaluationBeside(evaluate_beside or evaluate, context.should_stop)
         self._averages = Averages(detector, settings)
         self._optimisation = Optimisation(detector, distiller, settings, machine)
         self.checkpoints = RunCheckpoints(context.job_dir / CHECKPOINTS)
@@ -150,12 +158,20 @@ class Trainer:
             NonFiniteLossError: the loss is not finite; the error names epoch and step.
             StorageError: a checkpoint could not be written.
         """
+        try:
+            return self._fit()
+        finally:
+            self._beside.close()
+
+    def _fit(self) -> bool:
         state = self.state
         if state.awaits_evaluation and not self._run_evaluation():
             return False
         while not self._is_over:
             if not self._run_epoch():
-                self._save_last()
+                # Only the last checkpoint has the weights of an epoch that awaits its evaluation.
+                if not state.awaits_evaluation:
+                    self._save_last()
                 return False
             self._apply_budget()
             state.awaits_evaluation = self._is_over or state.epoch % self.settings.evaluate_every == 0
@@ -178,13 +194,17 @@ class Trainer:
             if from_first(self.context.should_stop):
                 self._read(self._late.rest())
                 self._log_steps()
+                self._take_evaluation()
                 return False
             self._run_step(self._transfer(batch), waited_s)
-            if time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s:
+            is_scored = self._beside.is_done and self._take_evaluation()
+            if is_scored or (self._is_checkpoint_due and not state.awaits_evaluation):
                 self._read(self._late.rest())
                 self._save_last()
             waits_since_s = time.perf_counter()
         self._read(self._late.rest())
+        if not self._take_evaluation():
+            return False
         num_images = self.loader.steps_per_epoch * self.settings.batch_size
         num_trained = self.loader.steps_per_epoch - state.skipped_in_epoch
         num_norms = num_trained - state.overflows_in_epoch
@@ -208,6 +228,10 @@ class Trainer:
         )
         self._advise_scale(values)
         return True
+
+    @property
+    def _is_checkpoint_due(self) -> bool:
+        return time.monotonic() - self._saved_at_s > self.settings.checkpoint_every_s
 
     def _run_step(self, batch: Batch, waited_s: float) -> None:
         """Train on one batch, and read the values of the step before; report progress about once a second."""
@@ -329,7 +353,12 @@ class Trainer:
         return world_size() if self._machine.device.type == "cuda" else 0
 
     def _run_evaluation(self) -> bool:
-        """Score the newest epoch and save the result; return False if the context asked to stop first."""
+        """Score the newest epoch and save the result, or begin to score it; return False if the context asked to stop
+        first."""
+        if self._may_be_beside and not self._is_over and has_room(self._machine.device):
+            self._beside.start(self._averages.evaluated, self.step)
+            self._averages.after_epoch(self.state.epoch)
+            return True
         started_s = time.perf_counter()
         try:
             scores = self._score(self._averages.evaluated)
@@ -340,40 +369,51 @@ class Trainer:
             return False
         self.detector.train()
         state = self.state
-        state.evaluation_s = time.perf_counter() - started_s
-        state.aps.append(scores.ap or 0.0)
-        self.context.emit(Evaluated(epoch=state.epoch, step=self.step, scores=scores))
-        self._keep_if_best(self._averages.evaluated, scores, self._averages.kind)
+        self._record(Scored(self._averages.evaluated, scores, self.step, time.perf_counter() - started_s))
         if mean is not None and of_mean is not None:
-            is_best = self._keep_if_best(mean.detector, of_mean, "mean")
+            is_best = self._keep_if_best(Scored(mean.detector, of_mean, self.step, 0.0), "mean")
             self.context.emit(MeanEvaluated(num_epochs=mean.count, scores=of_mean, is_best=is_best))
         early_stop = self.settings.early_stop
         if early_stop is not None and not self._is_over and no_gain_is_left(early_stop, state.aps):
             state.ended_by = "early_stop"
         if state.ended_by is not None:
             self.context.emit(EndedEarly(epoch=state.epoch, step=self.step, reason=state.ended_by))
-        state.awaits_evaluation = False
         self._save_last(scores, replaces=True)
         self._wait_for_verdict()
         return True
+
+    def _take_evaluation(self) -> bool:
+        """Wait for the evaluation of the epoch before, if it is not recorded; return False if it was stopped."""
+        if self._beside.is_pending:
+            try:
+                self._record(self._beside.take())
+            except Stopped:
+                return False
+        return True
+
+    def _record(self, scored: Scored) -> None:
+        """Report the evaluation of the newest epoch, and keep its weights if they are the best."""
+        state, scores = self.state, scored.scores
+        state.awaits_evaluation, state.evaluation_s = False, scored.took_s
+        state.aps.append(scores.ap or 0.0)
+        self.context.emit(Evaluated(epoch=state.epoch, step=scored.step, scores=scores))
+        self._keep_if_best(scored, self._averages.kind)
 
     def _score(self, detector: Detector) -> Scores:
         detector.eval()
         return self._evaluate(detector)
 
-    def _keep_if_best(self, detector: Detector, scores: Scores, weights: TrainedWeights) -> bool:
+    def _keep_if_best(self, scored: Scored, weights: TrainedWeights) -> bool:
         """Save the best checkpoint if no scores so far are higher; return whether it was saved."""
-        state = self.state
+        state, scores = self.state, scored.scores
         # The first evaluation is the best even without a score, because every run must leave a best checkpoint.
         if state.best_epoch is not None and (scores.ap or 0) <= (state.best_ap or 0):
             return False
         state.best_ap, state.best_epoch = scores.ap, state.epoch
         if is_first():
-            self.context.emit(self.checkpoints.save_best(self._checkpoint(detector, scores, weights)))
+            record = Record(scores=scores, epoch=state.epoch, step=scored.step, weights=weights)
+            self.context.emit(self.checkpoints.save_best(self._describe(scored.detector, record)))
         return True
-
-    def _checkpoint(self, detector: Detector, scores: Scores | None, weights: TrainedWeights) -> DetectorCheckpoint:
-        return self._describe(detector, Record(scores=scores, epoch=self.state.epoch, step=self.step, weights=weights))
 
     def _wait_for_verdict(self) -> None:
         if isinstance(self.context, AwaitsVerdicts):
@@ -384,7 +424,8 @@ class Trainer:
         self._count_time()
         if not is_first():
             return
-        checkpoint = self._checkpoint(self._averages.evaluated, scores, self._averages.kind)
+        record = Record(scores=scores, epoch=self.state.epoch, step=self.step, weights=self._averages.kind)
+        checkpoint = self._describe(self._averages.evaluated, record)
         self.context.emit(self.checkpoints.save_last(checkpoint, self.state_dict(), replaces=replaces))
 
     def _eta_s(self) -> float | None:
