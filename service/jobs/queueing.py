@@ -96,8 +96,12 @@ class Wait:
 
 
 def amount(cpus: float, gpus: float) -> str:
-    """Write an amount: `4 CPUs and 1 GPUs`."""
-    return f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"
+    """Write an amount: `4 CPUs and 1 GPU`."""
+    return f"{_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')}" if gpus else _counted(cpus, "CPU")
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
 
 
 def size(job: Queued) -> str:

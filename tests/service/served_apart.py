@@ -13,11 +13,12 @@ from pathlib import Path
 
 import uvicorn
 
+from service.dispatcher.excerpts import Excerpt
 from service.jobs.cluster import Capacity, Node
 from service.server.app import create_app
 from service.server.serving import Server
 from service.settings import Settings
-from tests.service.memory_cluster import MemoryCluster
+from tests.service.memory_cluster import MemoryCluster, excerpt_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,11 +52,22 @@ def served_apart(home: Path) -> Iterator[Apart]:
                 process.terminate()
 
 
+class _PrintingCluster(MemoryCluster):
+    """Every run has printed what is in `output.log` of the home."""
+
+    def __init__(self, home: Path, capacity: Capacity) -> None:
+        super().__init__(capacity)
+        self._log = home / "output.log"
+
+    async def logs(self, submission_id: str) -> Excerpt:
+        return excerpt_of(self._log.read_bytes()) if self._log.exists() else await super().logs(submission_id)
+
+
 def _serve(home: Path, descriptor: int, cpus: int) -> None:
     listening = socket.socket(fileno=descriptor)
     settings = Settings(home=home, port=listening.getsockname()[1], tick_s=0.2)
     node = Node(node_id="here", cpus_total=cpus, cpus_free=cpus)
-    app = create_app(settings, MemoryCluster(Capacity((node,))))
+    app = create_app(settings, _PrintingCluster(home, Capacity((node,))))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     threading.Thread(target=_end_with_the_test, daemon=True).start()
     asyncio.run(Server(config).serve([listening]))

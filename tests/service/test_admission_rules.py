@@ -87,7 +87,7 @@ class TestResources:
     def test_a_gpu_on_a_cluster_without_gpus_is_refused_with_the_cure(self) -> None:
         code, message = refused(train_spec(resources={"gpus": 1}), capacity=TWO_CORES)["resources.gpus"]
         assert code == "resources_unavailable"
-        assert "needs 1 GPUs" in message
+        assert "needs 1 GPU" in message
         assert "largest node has 0" in message
         assert "set resources.gpus to 0" in message
 
@@ -367,7 +367,7 @@ class TestWorkers:
             Node(node_id="gpu", cpus_total=1, cpus_free=1, gpus_total=1),
         )
         _, said = refused(self.spec(16, cpus=4, gpus=1), capacity=Capacity(nodes))["resources"]
-        assert "no node has 4 CPUs and 1 GPUs" in said
+        assert "no node has 4 CPUs and 1 GPU" in said
 
     def test_may_need_nodes_that_the_cluster_can_add(self) -> None:
         growing = Capacity((), (NodeType(cpus=4, gpus=1, max_nodes=3),))

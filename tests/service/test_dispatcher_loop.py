@@ -55,7 +55,7 @@ class TestStart:
         second = await plane.submit(train_spec(resources={"cpus": 1}))
         await plane.tick()
         assert (await plane.state(first), await plane.state(second)) == ("starting", "queued")
-        assert (await plane.job(second))["reason"] == "needs 1 CPUs on one node; 0 CPUs are free"
+        assert (await plane.job(second))["reason"] == "needs 1 CPU on one node; 0 CPUs are free"
         await plane.run().fails("data")
         await plane.tick()
         assert await plane.state(second) == "starting"

@@ -44,7 +44,7 @@ class TestRoom:
     def test_the_oldest_jobs_that_fit_start(self) -> None:
         choice = decide([job("a", 2), job("b", 2), job("c", 1)], node(4))
         assert choice.start == ["a", "b"]
-        assert choice.wait["c"].message == "needs 1 CPUs on one node; 0 CPUs are free"
+        assert choice.wait["c"].message == "needs 1 CPU on one node; 0 CPUs are free"
 
     def test_a_small_job_does_not_starve_a_big_one(self) -> None:
         assert decide([job("big", 4), job("small", 1)], node(4, cpus_free=3)).start == []

@@ -35,7 +35,7 @@ class TestSubmission:
         await plane.tick()
         await plane.tick()
         assert (await plane.state(sweep), await plane.state(other)) == ("starting", "queued")
-        assert "needs 1 CPUs" in (await plane.job(other))["reason"]
+        assert "needs 1 CPU" in (await plane.job(other))["reason"]
 
     async def test_a_sweep_of_one_trial_at_a_time_leaves_the_rest_to_others(self, plane: ControlPlane) -> None:
         await plane.submit(sweep_spec())
@@ -65,7 +65,7 @@ class TestTasks:
         await plane.tick()
         await plane.tick()
         assert (await plane.state(first), await plane.state(second)) == ("starting", "queued")
-        assert "needs 2 workers of 1 CPUs" in (await plane.job(second))["reason"]
+        assert "needs 2 workers of 1 CPU" in (await plane.job(second))["reason"]
         (row,) = (await plane.http.get("/v1/queue")).json()["items"]
         assert (row["pieces"], row["workers"], row["cpus"]) == (1, 2, 1)
 

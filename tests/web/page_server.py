@@ -31,6 +31,12 @@ def train_spec(name: str, **changes: Any) -> dict[str, Any]:
     return spec | {"data": {"type": "shapes", "num_train": 40, "num_val": 10}} | changes
 
 
+def distill_spec(name: str, teacher: str, **changes: Any) -> dict[str, Any]:
+    spec = train_spec(name) | {"kind": "distill", "student": {"type": "retinanet"}, "method": {"type": "fgd"}}
+    del spec["detector"]
+    return spec | {"teacher": {"checkpoint": f"job:{teacher}/best"}} | changes
+
+
 @dataclass
 class PageServer:
     """A control plane that needs tokens, with its dispatcher and a cluster in memory."""
@@ -152,9 +158,9 @@ class ReportingRun:
             {"kind": "artifact_saved", "sha256": digest.hexdigest(), "size_bytes": len(content)} | saved,
         )
 
-    def ends(self, outcome: str = "succeeded") -> None:
+    def ends(self, outcome: str = "succeeded", **more: Any) -> None:
         """Report the final event, and wait until the job is over."""
-        self.report({"kind": "run_finished", "outcome": outcome})
+        self.report({"kind": "run_finished", "outcome": outcome} | more)
         ends_at = time.monotonic() + 60
         while self.server.get(f"/v1/jobs/{self.job_id}")["ended_at"] is None:
             assert time.monotonic() < ends_at, "the job does not end"

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import OpenPage
 from page_server import PageServer, ReportingRun
 from playwright.sync_api import Page, expect
+from test_every_page import PHONE, is_serious
 
-from tests.web.pictures import diagnosis, scores_with_classes, worst_images
+from tests.web.drawn_job import diagnosis, scores_with_classes, worst_images
 
 pytestmark = pytest.mark.one_database
 
@@ -155,6 +157,24 @@ class TestTabs:
         expect(page.locator("dl.facts").last).to_contain_text("AP500.492")
         expect(page.locator(".marks tbody").first.locator("th").first).to_have_text("bird")
         expect(page.locator(".marks tbody").last.locator("th").first).to_contain_text("missed")
+
+    def test_every_tab_is_accessible_and_fits_a_phone(self, server: PageServer, open_page: OpenPage) -> None:
+        run = server.started("a-long-name-without-any-spaces-in-it-for-a-phone")
+        run.report({"kind": "evaluated", "epoch": 1, "step": 5, "scores": scores_with_classes(0.342)})
+        run.report({"kind": "diagnosed", "diagnosis": diagnosis()})
+        run.saves("worst_images.json", worst_images().encode(), media_type="application/json")
+        page = open_page(f"/jobs/{run.job_id}")
+        content = {"Results": ".marks", "Images": ".boxed", "History": ".events li", "Files and spec": "pre.spec"}
+        for name, shown in content.items():
+            page.set_viewport_size({"width": 1300, "height": 900})
+            page.get_by_role("tab", name=name).click()
+            expect(page.locator(shown).first).to_be_visible()
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+                found = Axe().run(page).response["violations"]
+                assert [(name, each["id"], each["nodes"][0]["html"]) for each in found if is_serious(each)] == []
+            page.set_viewport_size(PHONE)
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
 
 
 _SPEED = {"images_per_s": 10.0, "eta_s": 1.0, "learning_rate": 0.01, "values": {"loss": 1.0}}

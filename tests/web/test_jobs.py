@@ -72,3 +72,37 @@ class TestManyJobs:
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_role("alert")).to_contain_text(pair[0])
         expect(page.get_by_role("link", name="pair 1")).to_be_visible()
+
+
+class TestOrderAndSeeds:
+    @pytest.fixture(scope="class")
+    def seeds(self, server: PageServer) -> list[str]:
+        """Ids of three runs of one spec that reached different scores."""
+        found = []
+        for seed, ap in ((1, 0.30), (2, 0.34), (3, 0.32)):
+            run = server.started(f"seed {seed}", project="folded", seed=seed)
+            run.evaluates(5, ap)
+            run.ends()
+            found.append(run.job_id)
+        return found
+
+    def test_the_server_sorts(self, open_page: OpenPage, seeds: list[str]) -> None:
+        page = open_page("/?project=folded&sort=-best_ap")
+        expect(page.locator("tbody a")).to_have_text(["seed 2", "seed 3", "seed 1"])
+        page.get_by_role("button", name="Best AP").click()
+        expect(page.locator("tbody a")).to_have_text(["seed 1", "seed 3", "seed 2"])
+        assert page.url.endswith("sort=best_ap")
+
+    def test_runs_that_differ_in_their_seed_are_one_row(self, open_page: OpenPage, seeds: list[str]) -> None:
+        page = open_page("/?project=folded")
+        page.get_by_role("button", name="Fold seeds").click()
+        expect(page.locator("tbody tr:not(.spacer)")).to_have_count(1)
+        # 0.320 with a deviation of 0.020, and 4.303 * 0.020 / sqrt(3) on each side.
+        expect(page.locator("tbody td.mean")).to_have_text(["0.320", "0.270 to 0.370"])
+        # Selecting a row selects all its jobs.
+        page.locator("tbody input").check()
+        compare = page.get_by_role("group", name="Selected jobs").get_by_role("link", name="Compare")
+        assert sorted((compare.get_attribute("href") or "").partition("=")[2].split(",")) == sorted(seeds)
+        page.locator("tbody a").click()
+        expect(page.locator("tbody a")).to_have_text(["seed 3", "seed 2", "seed 1"])
+        expect(page.get_by_role("button", name="one spec, all seeds")).to_be_visible()

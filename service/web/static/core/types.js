@@ -31,6 +31,8 @@
  * @property {string} created_at
  * @property {string | null} started_at
  * @property {string | null} ended_at
+ * @property {number | null} seed
+ * @property {string | null} seed_group Null if an older server stored the job.
  * @property {number | null} ran_s Without the running attempt.
  * @property {string | null} running_since
  */

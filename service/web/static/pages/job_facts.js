@@ -55,7 +55,7 @@ const LINES = {
     .../** @type {any[]} */ (findings).map(({ problem, action, count, meaning }) => line("warning", `${split}: ${number(count)} × ${problem.replaceAll("_", " ")}, ${action}. ${meaning}`)),
   ],
   weights_loaded: ({ role, num_matched, num_total, source }) => [line(num_matched < num_total ? "warning" : "", `${role}: ${number(num_matched)} of ${number(num_total)} keys from ${source}`)],
-  teacher_checked: ({ number: place, ap, recorded_ap }) => [line("", `teacher ${place}: AP ${score(ap)}${recorded_ap === null ? "" : `, recorded ${score(recorded_ap)}`}`)],
+  teacher_checked: ({ number: place = 1, ap, recorded_ap }) => [line("", `teacher ${place}: AP ${score(ap)}${recorded_ap === null ? "" : `, recorded ${score(recorded_ap)}`}`)],
   scale_chosen: ({ scale, ratio, target }) => [line("", `scale of the distillation ${number(scale)}: the ratio to the task loss was ${number(ratio)} and is ${number(target)} with it`)],
   warned: ({ message }) => [line("warning", message)],
   mean_evaluated: ({ num_epochs, scores, is_best }) => [line("", `mean of the weights of ${num_epochs} epochs: AP ${score(scores.ap)}${is_best ? ", the best checkpoint now" : ""}`)],

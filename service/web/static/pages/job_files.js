@@ -1,10 +1,12 @@
 // @ts-check
-import { BASE, get } from "../core/api.js";
 import { pathOf } from "../core/actions.js";
+import { BASE, get } from "../core/api.js";
+import { differing, flattened } from "../core/fields.js";
+import { toYaml } from "../core/yaml.js";
+import { copyText } from "../ui/copy.js";
 import { size } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
-import { announce, tried } from "../ui/parts.js";
-import { differences, specLines } from "../ui/spec.js";
+import { tried } from "../ui/parts.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
 
@@ -57,7 +59,7 @@ export class FilesTab {
     if (job === null) return;
     const against = this.#query.get("against");
     const bar = h("div", { className: "bar" }, h("h2", {}, "Spec"), this.#choice(job, against), copyButton(job));
-    const lines = h("div", {}, against ? h("p", { className: "faint" }, "Reading the other job…") : specLines(job.spec));
+    const lines = h("div", {}, against ? h("p", { className: "faint" }, "Reading the other job…") : h("pre", { tabIndex: 0, role: "region", "aria-label": "Spec", className: "spec" }, toYaml(job.spec)));
     fill(this.#spec, bar, lines);
     if (!against) return;
     tried(this.#trouble, this.#life, async () => {
@@ -84,20 +86,17 @@ function neededBy(spec) {
 
 /** @param {Job} job */
 function copyButton(job) {
-  const copy = async () => {
-    await navigator.clipboard.writeText(JSON.stringify(job.spec, null, 2));
-    announce("The spec is copied as JSON, which fgd submit accepts.");
-  };
-  return h("button", { type: "button", on: { click: copy } }, "Copy");
+  return h("button", { type: "button", on: { click: () => copyText(toYaml(job.spec), "the spec, as fgd submit reads it") } }, "Copy");
 }
 
 /** @param {Job} job @param {Job} other */
 function differencesOf(job, other) {
-  const found = differences(other.spec, job.spec);
+  const [before, after] = [flattened(other.spec), flattened(job.spec)];
+  const paths = differing([before, after]);
   const link = h("a", { href: `${BASE}/jobs/${encodeURIComponent(other.job_id)}` }, other.name);
-  if (found.length === 0) return h("p", {}, "The same as the spec of ", link, ".");
+  if (paths.length === 0) return h("p", {}, "The same as the spec of ", link, ".");
   const head = h("tr", {}, h("th", { scope: "col" }, "Field"), h("th", { scope: "col" }, link), h("th", { scope: "col" }, "This job"));
-  return h("table", { className: "differences" }, h("thead", {}, head), h("tbody", {}, found.map(({ path, from, to }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, path)), h("td", {}, from), h("td", {}, to)))));
+  return h("table", { className: "differences" }, h("thead", {}, head), h("tbody", {}, paths.map((path) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, path)), h("td", {}, before.get(path) ?? "–"), h("td", {}, after.get(path) ?? "–")))));
 }
 
 /** @param {Job} job */

@@ -2,6 +2,7 @@
 import { pathOf } from "../core/actions.js";
 import { BASE, get } from "../core/api.js";
 import { coalesced } from "../core/timing.js";
+import { FigureElement } from "../ui/figure.js";
 import { number, score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
@@ -26,18 +27,24 @@ const MEANINGS = {
   background: "no object is there", missed: "no detection is near the object",
 };
 
+/** @typedef {{ title: string, caption: string, alt: string, is_wide: boolean, figure: import("../ui/figure_axes.js").Figure }} ChartView */
+
 /** What a job has reached: sentences, scores, classes, kinds of error, speed. */
 export class ResultsTab {
   #trouble = h("div");
   #content = h("div", {}, h("p", { className: "faint" }, "Reading the results…"));
+  #charts = h("section");
 
   /** @param {string} jobId @param {import("../core/router.js").Query} _query @param {AbortSignal} life */
   constructor(jobId, _query, life) {
-    this.element = h("div", {}, this.#trouble, this.#content);
+    this.element = h("div", {}, this.#trouble, this.#content, this.#charts);
     this.#read = coalesced(() => tried(this.#trouble, life, async () => {
       /** @type {Report} */
       const report = await get(`${pathOf(jobId)}/report`, { query: { format: "json" }, life });
       fill(this.#content, contentOf(report));
+      /** @type {{ charts: ChartView[], labels: Record<string, string> }} */
+      const { charts, labels } = await get(`${pathOf(jobId)}/report`, { query: { format: "charts" }, life });
+      fill(this.#charts, charts.length > 0 && h("h2", {}, "Charts of the report"), h("div", { className: "charts" }, charts.map((chart) => figureOf(chart, labels))));
     }), READ_MS, life);
     this.#read();
   }
@@ -55,6 +62,14 @@ export class ResultsTab {
   renew() {
     this.#read();
   }
+}
+
+/** @param {ChartView} chart @param {Record<string, string>} labels */
+function figureOf({ title, caption, alt, is_wide, figure }, labels) {
+  const element = new FigureElement();
+  element.setAttribute("alt", alt || title);
+  element.show(figure, labels);
+  return h("figure", { className: is_wide ? "wide" : "" }, h("figcaption", {}, title, h("small", {}, caption)), element);
 }
 
 /** @param {Report} report */

@@ -18,6 +18,7 @@ export const COLUMNS = [
   { name: "priority", label: "Priority", isSortable: true, className: "number wide", cell: (job) => job.priority },
   { name: "created", label: "Submitted", isSortable: true, className: "wide time", cell: (job) => time(job.created_at) },
   { name: "by", label: "By", className: "wide", isExtra: true, cell: (job) => job.submitted_by },
+  { name: "seed", label: "Seed", className: "number wide", isExtra: true, cell: (job) => job.seed ?? "–" },
   { name: "ap", label: "Last AP", className: "number wide", isExtra: true, cell: (job) => score(job.progress.ap) },
   { name: "loss", label: "Loss", className: "number wide", isExtra: true, cell: (job) => number(job.progress.values.loss) },
   { name: "speed", label: "Images/s", className: "number wide", isExtra: true, cell: (job) => number(job.progress.images_per_s) },

@@ -33,6 +33,8 @@ export function tabList({ tabs, label, panel, query }, life) {
       button.setAttribute("aria-selected", String(tabs[index] === present));
       button.tabIndex = tabs[index] === present ? 0 : -1;
     }
+    // On a narrow screen the row scrolls.
+    buttons[tabs.indexOf(present)].scrollIntoView({ block: "nearest", inline: "nearest" });
     panel.setAttribute("aria-labelledby", `tab-${present.name}`);
   }, life);
   panel.id = "panel";
