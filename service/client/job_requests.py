@@ -15,7 +15,7 @@ from fgd_core.retrying import RetryPolicy, retry
 from fgd_core.spec import notebook, tracing
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
-from fgd_core.spec.views import JobPage, JobPatch, JobSummary, JobView, QueueView
+from fgd_core.spec.views import JobPage, JobPatch, JobSort, JobSummary, JobView, QueueView
 from service.client.problems import accepted, unreachable
 from service.client.spec_file import changed
 from service.client.transport import LONG_TIMEOUT_S, Query, Transport, job_path, pages, read_model
@@ -70,9 +70,10 @@ class JobRequests(Transport):
         text: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        sort: JobSort = "-created",
         page_size: int = 100,
     ) -> Iterator[JobSummary]:
-        """Yield the jobs that match, newest first; the server sends them page by page.
+        """Yield the jobs that match, newest first unless `sort` says otherwise; the server sends them page by page.
 
         Args:
             text: a part of the name, or the beginning of the id.
@@ -82,6 +83,7 @@ class JobRequests(Transport):
             "kind": kind,
             "project": project,
             "q": text,
+            "sort": sort,
             "limit": page_size,
             "created_after": created_after.isoformat() if created_after is not None else None,
             "created_before": created_before.isoformat() if created_before is not None else None,

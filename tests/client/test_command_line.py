@@ -207,6 +207,14 @@ class TestJobs:
         assert fgd("jobs", "--state", "failed", "--server", server.url, "--json").json == []
         assert job_id in fgd("jobs", "--server", server.url).out
 
+    def test_they_are_sorted_by_a_column(self, fgd: Fgd, server: LiveServer, spec_path: Path) -> None:
+        for name in ("sorted b", "sorted a"):
+            fgd("submit", spec_path, "--name", name, "--server", server.url)
+        found = fgd("jobs", "sorted", "--sort", "-name", "--server", server.url, "--json").json
+        assert [job["name"] for job in found] == ["sorted b", "sorted a"]
+        ended = fgd("jobs", "--sort", "-ap", "--server", server.url)
+        assert (ended.exit_code, "'-ap' is not a column" in ended.err) == (2, True)
+
     def test_an_unknown_state_is_refused_with_the_known_ones(self, fgd: Fgd, server: LiveServer) -> None:
         ended = fgd("jobs", "--state", "runing", "--server", server.url)
         assert ended.exit_code == 2

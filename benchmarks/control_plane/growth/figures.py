@@ -24,6 +24,8 @@ class Figure(NamedTuple):
     num_jobs: int
     what: str
     took: Took
+    instructions: int | None = None
+    """That SQLite's machine executes, in hundreds. Load does not change them."""
 
 
 class Single(NamedTuple):
@@ -54,17 +56,26 @@ def growth_table(figures: Sequence[Figure], numbers: Sequence[int]) -> str:
     """Return a Markdown table: one row for each operation, one column for each number of jobs, and their ratio."""
     heads = [f"{number:,} jobs" for number in numbers]
     lines = [
-        f"| engine | what | {' | '.join(heads)} | times | CPU time, times |",
-        "|---|---|" + "---|" * (len(numbers) + 2),
+        f"| engine | what | {' | '.join(heads)} | times | CPU time, times | SQLite's instructions, times |",
+        "|---|---|" + "---|" * (len(numbers) + 3),
     ]
-    found = {(each.engine, each.what, each.num_jobs): each.took for each in figures}
+    found = {(each.engine, each.what, each.num_jobs): each for each in figures}
     for engine, what in dict.fromkeys((each.engine, each.what) for each in figures):
-        took = [found[engine, what, number] for number in numbers]
+        of_numbers = [found[engine, what, number] for number in numbers]
+        took = [each.took for each in of_numbers]
         ratio, cpu_ratio = took[-1].wall_s / took[0].wall_s, took[-1].cpu_s / max(took[0].cpu_s, 1e-9)
         missed = " **missed**" if ratio > LARGEST_RATIO else ""
         cells = [f"{1000 * each.wall_s:,.1f} ms" for each in took]
-        lines.append(f"| {engine} | {what} | {' | '.join(cells)} | {ratio:.1f}{missed} | {cpu_ratio:.1f} |")
+        work = _work_ratio(of_numbers[0], of_numbers[-1])
+        lines.append(f"| {engine} | {what} | {' | '.join(cells)} | {ratio:.1f}{missed} | {cpu_ratio:.1f} | {work} |")
     return "\n".join(lines)
+
+
+def _work_ratio(few: Figure, many: Figure) -> str:
+    if few.instructions is None or many.instructions is None:
+        return ""
+    # Both may be below a hundred.
+    return f"{(many.instructions + 1) / (few.instructions + 1):.1f}"
 
 
 def singles_table(figures: Sequence[Single]) -> str:

@@ -31,6 +31,7 @@ _AT_ONCE = 10_000
 _AGO = timedelta(days=400)
 _NUM_DATASETS, _NUM_MODELS = 200, 100
 _NUM_TRANSACTIONS = 500
+_NUM_SEEDS = 5
 _EVENTS = ("submitted", "run_started", "state_changed")
 
 Rows = dict[type[Base], list[dict[str, Any]]]
@@ -51,11 +52,16 @@ async def fill(database: Database, num_jobs: int, *, share_ended: float) -> Fill
     found = None
     for first in range(0, num_jobs, _AT_ONCE):
         jobs = queued_jobs(min(_AT_ONCE, num_jobs - first))
-        for job in jobs:
-            job |= {"queued_at": job["created_at"], "ended_at": None}
+        for number, job in enumerate(jobs, start=first):
+            job |= {"queued_at": job["created_at"], "ended_at": None, "best_ap": None}
+            job |= {"seed_group": f"{number // _NUM_SEEDS:016x}"}
         ended = [job for number, job in enumerate(jobs) if number % 10 < 10 * share_ended]
         for job in ended:
-            job |= {"state": "succeeded", "ended_at": job["created_at"] - _AGO}
+            job |= {
+                "state": "succeeded",
+                "ended_at": job["created_at"] - _AGO,
+                "best_ap": secrets.randbelow(1000) / 1000,
+            }
         await _insert(database, {Job: jobs})
         await _insert(database, _left_behind(ended, first, num_jobs))
         found = found or Filled(

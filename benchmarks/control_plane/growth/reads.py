@@ -2,11 +2,13 @@
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 
 from benchmarks.control_plane.engines import Engine, databases
+from benchmarks.control_plane.growth import instructions
 from benchmarks.control_plane.growth.figures import Figure, Took, median
 from benchmarks.control_plane.growth.filling import WEBHOOK_ID, Filled, fill
 from benchmarks.control_plane.queue import FullCluster
@@ -45,6 +47,11 @@ def paths(jobs: Filled) -> list[str]:
         "/v1/jobs?q=no-job-has-this-name",
         f"/v1/jobs?q={jobs.ended[:6]}",
         "/v1/jobs?q=zz",
+        *(f"/v1/jobs?sort={sort}" for sort in ("created", "name", "state", "-priority", "project", "-best_ap")),
+        "/v1/jobs?sort=-best_ap&project=project-1",
+        "/v1/jobs?sort=name&q=zz",
+        "/v1/seed-groups",
+        "/v1/seed-groups?project=none",
         "/v1/audit",
         "/v1/audit?actor=user-1",
         "/v1/audit?actor=nobody",
@@ -77,24 +84,29 @@ def measure(engine: Engine, num_jobs: int) -> list[Figure]:
         migrate.upgrade(found.ours)
         settings = Settings(home=Path(name), database=DatabaseSettings(url=found.ours))
         taken = asyncio.run(_measure(settings, num_jobs))
-    return [Figure(engine, num_jobs, what, took) for what, took in taken.items()]
+    return [Figure(engine, num_jobs, what, took, work) for what, (took, work) in taken.items()]
 
 
-async def _measure(settings: Settings, num_jobs: int) -> dict[str, Took]:
+async def _measure(settings: Settings, num_jobs: int) -> dict[str, tuple[Took, int | None]]:
     cluster = FullCluster()
     app = create_app(settings, cluster)
     services = app.state.services
     stored = await fill(services.database, num_jobs, share_ended=0.5)
     taken = {}
+
+    async def measure(work: Callable[[], Awaitable[object]]) -> tuple[Took, int | None]:
+        is_counted = services.database.has_one_writer
+        return await median(work), await instructions.count(work, settings.home / "fgd.db") if is_counted else None
+
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=600, headers=_JSON) as http:
         for path in paths(stored):
             shown = path.replace(stored.ended, "ID").replace(stored.queued, "ID2").replace(stored.ended[:6], "ID")
-            taken[f"GET {shown}"] = await median(lambda path=path: _get(http, path))  # type: ignore[misc]
-        taken["GET /metrics"] = await median(lambda: _scrape(http, services.measuring))
+            taken[f"GET {shown}"] = await measure(lambda path=path: _get(http, path))  # type: ignore[misc]
+        taken["GET /metrics"] = await measure(lambda: _scrape(http, services.measuring))
     mint = token_mint(settings)
     dispatcher = Dispatcher(services.database, cluster, settings, utc_now, storage=services.storage, mint=mint)
-    taken["tick"] = await median(dispatcher.tick)
+    taken["tick"] = await measure(dispatcher.tick)
     await dispatcher.close()
     await services.database.close()
     return taken

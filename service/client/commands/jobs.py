@@ -20,7 +20,7 @@ from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
-from fgd_core.spec.views import JobSummary
+from fgd_core.spec.views import JobSort, JobSummary
 from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, Server, output, print_json
 from service.client.errors import UsageError
@@ -33,6 +33,7 @@ _KINDS = tuple(
     for kind in (TrainSpec, DistillSpec, ChainSpec, EvaluateSpec, ExportSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
 )
 _STATES = ", ".join(get_args(JobState))
+_COLUMNS = tuple(sort for sort in get_args(JobSort) if not sort.startswith("-"))
 
 
 @guarded
@@ -49,17 +50,22 @@ def jobs(
     project: Annotated[str | None, Option(metavar="NAME", help="Only jobs of this project.")] = None,
     since: Annotated[datetime | None, Option(help="Only jobs submitted after this local time.")] = None,
     until: Annotated[datetime | None, Option(help="Only jobs submitted before this local time.")] = None,
+    sort: Annotated[
+        str, Option(metavar="COLUMN", help=f"Sort by {', '.join(_COLUMNS)}; with `-` in front the largest come first.")
+    ] = "-created",
     limit: Annotated[int, Option(min=1, metavar="N", help="Show at most N jobs.")] = 50,
     server: Server = SERVER,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first.
+    """List jobs, newest first unless sorted otherwise.
 
     **Examples**
 
     `fgd jobs --state running --state queued`
 
     `fgd jobs teacher --project vision --since 2026-01-31`
+
+    `fgd jobs --kind distill --sort -best_ap`
 
     `fgd jobs --kind distill --json | jq -r '.[].job_id'`
     """
@@ -71,6 +77,7 @@ def jobs(
             text=text,
             created_after=since.astimezone() if since else None,
             created_before=until.astimezone() if until else None,
+            sort=_known_sort(sort),
         )
         found = list(itertools.islice(matching, limit))
     if as_json:
@@ -94,6 +101,13 @@ def _known_kind(kind: str) -> str:
     if kind not in _KINDS:
         raise UsageError(f"{kind!r} is not a kind of job; {closest(kind, _KINDS)}")
     return kind
+
+
+def _known_sort(sort: str) -> JobSort:
+    for known in get_args(JobSort):
+        if sort == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"--sort {sort!r} is not a column of the list; {closest(sort, _COLUMNS)}")
 
 
 def job_table(found: Sequence[JobSummary], *, width: int) -> Group:
