@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.data import DatasetName, FileData, Fingerprints
-from fgd_core.spec.events import DataSetChecked
+from fgd_core.spec.events import DataSetChecked, JobState
 from fgd_core.spec.kinds.base import ProjectName
 from fgd_core.spec.results import ErrorReport
 
@@ -74,6 +74,26 @@ class DatasetView(DatasetSummary):
                 ("error", self.error.message if self.error is not None else None),
             ]
         )
+
+
+class DatasetJob(Fact):
+    """A job that uses, or has used, a data set."""
+
+    job_id: str
+    name: str
+    kind: str
+    state: JobState
+    created_at: datetime
+    best_ap: float | None
+
+
+class DatasetJobs(Fact):
+    """GET /v1/datasets/{dataset}/jobs"""
+
+    items: list[DatasetJob]
+    """Newest first."""
+    num_jobs: int
+    """Of all jobs; `items` may hold only the newest ones."""
 
 
 class DatasetPage(Fact):

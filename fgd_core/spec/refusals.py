@@ -61,7 +61,8 @@ def value_message(fault: Any) -> str:
             return f"{_shown(fault['input'])} is not a possible value; write {fault['ctx']['expected']}"
         case "value_error":
             return f"{_shown(fault['input'])} is refused: {fault['ctx']['error']}"
-    return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}, and not {_shown(fault['input'])}"
+    wanted = f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    return f"this field is empty; {wanted}" if fault["input"] is None else f"{wanted}, and not {_shown(fault['input'])}"
 
 
 def spec_path(loc: Sequence[int | str]) -> str:

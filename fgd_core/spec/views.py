@@ -243,10 +243,33 @@ class NodeView(Fact):
     gpus_free: float
 
 
+class HolderView(Fact):
+    """A job that holds a part of the cluster, or will hold it in a moment."""
+
+    job_id: str
+    name: str
+    project: str
+    kind: str
+    state: JobState
+    priority: int
+    submitted_by: str
+    preemptible: bool
+    """Whether a waiting job of higher priority may pause it."""
+    cpus: int
+    """Of all its workers together."""
+    gpus: int
+    workers: int
+    started_at: datetime | None
+    eta_s: float | None
+    """Seconds that it still needs, as it reports; None if it does not report."""
+
+
 class QueueView(Fact):
     """GET /v1/queue"""
 
     items: list[QueuedJob]
+    running: list[HolderView] = []
+    """The jobs on the cluster, oldest first."""
     num_waiting: int
     """Number of all waiting jobs; `items` may hold only the first ones."""
     nodes: list[NodeView] | None

@@ -59,7 +59,7 @@ _READING = ("get", "head")
 _NAME_OTHERS_INSIDE = ("compare_jobs", "check_draft")
 """Operations whose query or body names other resources."""
 # A name may be taken, or several projects may have it.
-_MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "get_dataset_page", "compare_jobs")
+_MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "list_dataset_jobs", "get_dataset_page", "compare_jobs")
 _FILES = ("get_artifact", "get_file", "get_checkpoint")
 _LOCATION = {"Location": "Path of the new resource, or of the job that does the work"}
 _ETAG = {"ETag": "The job's version, for `If-Match`"}

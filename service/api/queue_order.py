@@ -6,7 +6,7 @@ from datetime import datetime
 
 from service.jobs import scheduling
 from service.jobs.cluster import Capacity
-from service.jobs.queueing import Limits, Queued, Wait
+from service.jobs.queueing import Active, Held, Limits, Queued, Wait
 from service.store import attempts, projects, queue
 from service.store.session import Database
 from service.store.tables import Attempt, Job
@@ -36,6 +36,15 @@ async def read_line(database: Database, now: datetime, *, max_alike: int) -> Lin
         )
 
 
+def holders(line: Line, capacity: Capacity | None) -> list[tuple[Job, Held]]:
+    """Return the jobs on the cluster with what each holds, counted as the rule that starts jobs counts it."""
+    active = _active(line)
+    found = (
+        scheduling.held(active, capacity) if capacity is not None else [Held(job, job.min_workers) for job in active]
+    )
+    return [(job, held) for (job, _), held in zip(line.active, found, strict=True)]
+
+
 def in_order(
     line: Line, capacity: Capacity | None, *, max_waits: int | None = None
 ) -> tuple[Sequence[Queued], Mapping[str, Wait]]:
@@ -49,13 +58,15 @@ def in_order(
         return line.ready, {}
     choice = scheduling.choose(
         line.ready,
-        # A run that has sent a heartbeat already holds its resources on the cluster.
-        active=[
-            queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in line.active
-        ],
+        active=_active(line),
         capacity=capacity,
         limits=line.limits,
         max_waits=max_waits,
     )
     by_id = {job.job_id: job for job in line.ready}
     return [by_id[job_id] for job_id in (*choice.start, *choice.wait)], choice.wait
+
+
+def _active(line: Line) -> list[Active]:
+    # A run that has sent a heartbeat already holds its resources on the cluster.
+    return [queue.active_of(job, attempt, is_placed=attempt.heartbeat_at is not None) for job, attempt in line.active]

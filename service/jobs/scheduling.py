@@ -53,9 +53,9 @@ def choose(
         queued: oldest first.
         max_waits: number of waits to explain; once no more jobs can start, the remaining jobs are ignored.
     """
-    held = _held(active, capacity)
-    room = Room(held, capacity)
-    usage = _Usage(held, capacity, limits)
+    holders = held(active, capacity)
+    room = Room(holders, capacity)
+    usage = _Usage(holders, capacity, limits)
     # Ten thousand jobs have a handful of sizes.
     live_slots, all_slots = cache(capacity.live_slots), cache(capacity.all_slots)
     choice = Choice()
@@ -87,6 +87,26 @@ def choose(
     return choice
 
 
+def held(active: Iterable[Active], capacity: Capacity) -> list[Held]:
+    """Count the workers of each run. Those that can take more hold what all other runs leave of the cluster."""
+    active = list(active)
+    cpus = capacity.cpus_total - sum(job.cpus * job.min_workers for job in active)
+    gpus = capacity.gpus_total - sum(job.gpus * job.min_workers for job in active)
+    found = []
+    for job in active:
+        workers, *more = steps(job)
+        # What is left of the sum may be spread over several nodes.
+        at_most = capacity.live_slots(job.cpus, job.gpus) if more else workers
+        for number in more:
+            if workers + number > at_most or number * job.cpus > cpus or number * job.gpus > gpus:
+                break
+            workers += number
+            cpus -= number * job.cpus
+            gpus -= number * job.gpus
+        found.append(Held(job, workers))
+    return found
+
+
 def _grow(choice: Choice, waiting: Iterable[Queued], growth: Growth) -> None:
     served = set(choice.pause.values())
     for job in islice((job for job in waiting if job.job_id not in served), MAX_GROWING):
@@ -110,26 +130,6 @@ def _in_order(queued: Iterable[Queued], usage: "_Usage") -> Iterable[Queued]:
             if projects[project]:
                 # Its share has grown by the job that was just yielded.
                 heapq.heappush(heap, (usage.share(project), projects[project][0][0], project))
-
-
-def _held(active: Iterable[Active], capacity: Capacity) -> list[Held]:
-    """Count the workers of each run. Those that can take more hold what all other runs leave of the cluster."""
-    active = list(active)
-    cpus = capacity.cpus_total - sum(job.cpus * job.min_workers for job in active)
-    gpus = capacity.gpus_total - sum(job.gpus * job.min_workers for job in active)
-    held = []
-    for job in active:
-        workers, *more = steps(job)
-        # What is left of the sum may be spread over several nodes.
-        at_most = capacity.live_slots(job.cpus, job.gpus) if more else workers
-        for number in more:
-            if workers + number > at_most or number * job.cpus > cpus or number * job.gpus > gpus:
-                break
-            workers += number
-            cpus -= number * job.cpus
-            gpus -= number * job.gpus
-        held.append(Held(job, workers))
-    return held
 
 
 def _too_large(job: Queued, capacity: Capacity) -> Wait:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from fgd_core.errors import ConflictError, DataError, NotFoundError
 from fgd_core.spec.data import FileData
@@ -160,6 +160,15 @@ async def lock(session: WriteSession, dataset_id: str) -> Known:
 async def note_use(session: WriteSession, job_id: str, dataset_id: str) -> None:
     """Record that a job uses a data set."""
     await session.execute(insert(JobDataset).values(job_id=job_id, dataset_id=dataset_id))
+
+
+async def jobs_of(session: WriteSession, dataset_id: str, *, limit: int) -> tuple[list[Job], int]:
+    """Return the newest jobs that use a data set, and the number of all."""
+    of_set = JobDataset.dataset_id == dataset_id
+    query = select(Job).join(JobDataset, JobDataset.job_id == Job.id).where(of_set)
+    found = await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))
+    number = await session.scalar(select(func.count()).select_from(JobDataset).where(of_set))
+    return list(found), number or 0
 
 
 async def deriving_job(session: WriteSession, row: Dataset) -> str | None:

@@ -11,6 +11,13 @@ PAGES: Mapping[str, str] = {
     "/": "pages/jobs.js",
     "/jobs/{job_id}": "pages/job.js",
     "/compare": "pages/compare.js",
+    "/submit": "pages/submit.js",
+    "/data": "pages/data.js",
+    "/data/{dataset}": "pages/dataset.js",
+    "/queue": "pages/queue.js",
+    "/models": "pages/models.js",
+    "/models/{name}": "pages/model.js",
+    "/settings": "pages/settings.js",
 }
 """Addresses that show the page, and the module that draws it there; `static/app.js` has the same rows."""
 

@@ -6,7 +6,15 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.data import Registered
-from fgd_core.spec.datasets import DatasetPage, DatasetState, DatasetSummary, DatasetView, NewDataset
+from fgd_core.spec.datasets import (
+    DatasetJob,
+    DatasetJobs,
+    DatasetPage,
+    DatasetState,
+    DatasetSummary,
+    DatasetView,
+    NewDataset,
+)
 from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.kinds.base import ProjectName
 from fgd_core.spec.kinds.check_data import CheckDataSpec
@@ -20,7 +28,7 @@ from service.reports.dataset_page import render_dataset
 from service.storage import threads
 from service.store import artifacts, datasets, jobs, views
 from service.store.datasets import Known
-from service.store.tables import columns
+from service.store.tables import Job, columns
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -100,6 +108,17 @@ async def check(
     return view
 
 
+@router.get("/{dataset}/jobs", operation_id="list_dataset_jobs")
+async def list_jobs(
+    services: ServicesDep, principal: Reader, dataset: Key, project: Project = None, limit: cursors.Limit = 50
+) -> DatasetJobs:
+    """List the jobs that use a data set, newest first, with those that are over."""
+    async with services.database.reading() as session:
+        known = await _visible(session, principal, dataset, project)
+        found, number = await datasets.jobs_of(session, known.row.id, limit=limit)
+    return DatasetJobs(items=[_job(job) for job in found], num_jobs=number)
+
+
 @router.delete("/{dataset}", operation_id="delete_dataset")
 async def delete(services: ServicesDep, principal: Submitter, dataset: Key, project: Project = None) -> DatasetView:
     """Delete the registration of a data set; its files stay. Refused (409) while a job that is not over uses it."""
@@ -147,6 +166,11 @@ def _page(services: Services, view: DatasetView, uris: dict[str, str]) -> str:
         if image is not None:
             images[split] = image
     return render_dataset(view, images, generated_at=services.clock())
+
+
+def _job(job: Job) -> DatasetJob:
+    best_ap = job.progress.get("best_ap")
+    return DatasetJob.model_validate(columns(job) | {"job_id": job.id, "best_ap": best_ap})
 
 
 def _summary(known: Known) -> DatasetSummary:

@@ -5,18 +5,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from fgd_core.spec.views import NodeView, QueuedJob, QueueView
+from fgd_core.spec.views import HolderView, NodeView, QueuedJob, QueueView
 from service.api import queue_order
 from service.api.access import Reader
 from service.api.deps import ServicesDep
 from service.dispatcher.starting import MAX_EXPLAINED
 from service.jobs.cluster import Capacity
 from service.jobs.lifecycle import WAITING
-from service.jobs.queueing import Wait
+from service.jobs.queueing import Held, Wait
 from service.store import job_counts, queue
 from service.store.queue import Waiting
+from service.store.tables import Job
 
 _CAPACITY_AGE_S = 2.0
+_OF_JOB = ("name", "project", "kind", "state", "priority", "submitted_by", "preemptible", "started_at")
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
@@ -52,7 +54,8 @@ async def get_queue(
         for item in (*waiting, *others)
         for job_id in [item.job.job_id]
     ]
-    return QueueView(items=rows, num_waiting=sum(num_waiting.values()), nodes=_nodes(capacity))
+    running = [_holder(job, held) for job, held in queue_order.holders(line, capacity) if principal.sees(job.project)]
+    return QueueView(items=rows, running=running, num_waiting=sum(num_waiting.values()), nodes=_nodes(capacity))
 
 
 def _other_wait(item: Waiting, capacity: Capacity | None, now: datetime) -> Wait:
@@ -77,6 +80,17 @@ def _row(position: int, item: Waiting, wait: Wait, now: datetime) -> QueuedJob:
         message=wait.message,
         not_before=now + timedelta(seconds=wait.not_before_s) if wait.not_before_s is not None else None,
         created_at=item.created_at,
+    )
+
+
+def _holder(job: Job, held: Held) -> HolderView:
+    return HolderView(
+        **{name: getattr(job, name) for name in _OF_JOB},
+        job_id=job.id,
+        cpus=held.cpus,
+        gpus=held.gpus,
+        workers=held.workers,
+        eta_s=held.job.eta_s,
     )
 
 

@@ -16,6 +16,13 @@ const ROUTES = [
   { path: /^\/$/, load: () => import("./pages/jobs.js") },
   { path: /^\/jobs\/([^/]+)$/, load: () => import("./pages/job.js") },
   { path: /^\/compare$/, load: () => import("./pages/compare.js") },
+  { path: /^\/submit$/, load: () => import("./pages/submit.js") },
+  { path: /^\/data$/, load: () => import("./pages/data.js") },
+  { path: /^\/data\/([^/]+)$/, load: () => import("./pages/dataset.js") },
+  { path: /^\/queue$/, load: () => import("./pages/queue.js") },
+  { path: /^\/models$/, load: () => import("./pages/models.js") },
+  { path: /^\/models\/([^/]+)$/, load: () => import("./pages/model.js") },
+  { path: /^\/settings$/, load: () => import("./pages/settings.js") },
 ];
 const FOREVER = new AbortController().signal;
 const RETRY_MS = 2000;

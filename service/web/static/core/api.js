@@ -56,12 +56,13 @@ export async function get(path, { query, life } = {}) {
  * @param {"POST" | "PATCH" | "PUT" | "DELETE"} method
  * @param {string} path
  * @param {unknown} [body]
+ * @param {Record<string, string>} [more] Further headers.
  * @returns {Promise<any>} The JSON of the answer; null without one.
  */
-export async function change(method, path, body) {
+export async function change(method, path, body, more = {}) {
   const content = body === undefined ? {} : { body: JSON.stringify(body) };
   /** @type {Record<string, string>} */
-  const headers = body === undefined ? {} : { "Content-Type": "application/json" };
+  const headers = { ...more, ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
   const answer = await send(address(path), { method, headers, ...content });
   return answer.status === 204 ? null : answer.json();
 }

@@ -58,6 +58,12 @@ export class Query extends Store {
   }
 }
 
+/** Open another page. @param {string} path On this server, without the base. */
+export function go(path) {
+  history.pushState(null, "", `${BASE}${path}`);
+  dispatchEvent(new PopStateEvent("popstate"));
+}
+
 /** Shows the page that belongs to the address, and follows links without loading the shell again. */
 export class Router {
   /** @type {AbortController | null} */

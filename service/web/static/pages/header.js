@@ -10,6 +10,11 @@ import { fill, h } from "../ui/html.js";
 const PAGES = [
   ["/", "Jobs"],
   ["/compare", "Compare"],
+  ["/submit", "Submit"],
+  ["/data", "Data"],
+  ["/queue", "Queue"],
+  ["/models", "Models"],
+  ["/settings", "Settings"],
 ];
 
 /** @type {Record<import("../core/follow.js").Connection, string>} */
