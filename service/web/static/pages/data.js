@@ -42,7 +42,7 @@ function table(items, text) {
       { label: "Classes", className: "number", cell: (item) => number(item.num_categories) },
       { label: "Format", className: "wide", cell: ({ format }) => format },
       { label: "Project", className: "wide", cell: ({ project }) => project },
-      { label: "Checked", className: "wide", cell: ({ checked_at: at }) => time(at) },
+      { label: "Checked", className: "wide when", cell: ({ checked_at: at }) => time(at) },
     ],
   });
 }

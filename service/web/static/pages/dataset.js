@@ -149,7 +149,7 @@ function jobsPart({ items, num_jobs: total }) {
         { label: "Kind", cell: ({ kind }) => kind },
         { label: "State", cell: ({ state }) => stateBadge(state) },
         { label: "AP", className: "number", cell: ({ best_ap: ap }) => score(ap) },
-        { label: "Submitted", className: "wide", cell: ({ created_at: at }) => time(at) },
+        { label: "Submitted", className: "wide when", cell: ({ created_at: at }) => time(at) },
       ],
     }),
   );

@@ -47,7 +47,7 @@ function versionsPart({ versions }, chosen, query) {
       { label: "File", cell: ({ artifact, job_id: id }) => h("a", { href: fileAddress(id, artifact), download: "" }, artifact) },
       { label: "Job", cell: ({ job_id: id }) => h("a", { href: `${BASE}/jobs/${encodeURIComponent(id)}` }, id) },
       { label: "Named by", className: "wide", cell: ({ created_by: by }) => by },
-      { label: "At", className: "wide", cell: ({ created_at: at }) => time(at) },
+      { label: "At", className: "wide when", cell: ({ created_at: at }) => time(at) },
     ],
   });
 }

@@ -39,7 +39,7 @@ function table(items) {
       { label: "Aliases", cell: ({ versions }) => versions.filter(({ aliases }) => aliases.length > 0).map(({ version, aliases }) => h("div", {}, aliasBadges(aliases), h("small", {}, ` version ${version}`))) },
       { label: "File", className: "wide", cell: ({ versions }) => versions[0].artifact },
       { label: "Project", className: "wide", cell: ({ project }) => project },
-      { label: "Changed", className: "wide", cell: ({ versions }) => time(versions[0].created_at) },
+      { label: "Changed", className: "wide when", cell: ({ versions }) => time(versions[0].created_at) },
     ],
   });
 }

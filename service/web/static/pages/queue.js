@@ -31,7 +31,7 @@ export function open({ life }) {
 function parts(queue, projects) {
   return [
     summary(queue), clusterPart(queue.nodes), h("h2", {}, "Running"), runningPart(queue.running),
-    h("h2", {}, `Waiting (${number(queue.num_waiting)})`), waitingPart(queue), h("h2", {}, "Shares of the projects"), sharesPart(queue, projects),
+    h("h2", {}, `Waiting (${number(queue.num_waiting)})`), waitingPart(queue), h("h2", {}, "Shares of the projects"), ...sharesPart(queue, projects),
   ];
 }
 

@@ -37,7 +37,7 @@ function table(items) {
   return rows({
     caption: "Audit trail", items, empty: "No entry matches. Every request that changes something is listed here, also refused ones.",
     columns: [
-      { label: "At", cell: ({ at }) => time(at) },
+      { label: "At", className: "when", cell: ({ at }) => time(at) },
       { label: "By", cell: ({ actor }) => actor },
       { label: "Action", cell: ({ action }) => action.replaceAll("_", " ") },
       { label: "Target", cell: ({ target, details }) => [target, h("br"), h("small", {}, Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", "))] },

@@ -10,8 +10,8 @@ import { tried } from "../ui/parts.js";
  * @param {AbortSignal} life
  */
 export function startPart(query, trouble, life) {
-  const kinds = h("div", { className: "cards" });
-  const recipes = h("div", { className: "cards recipes" });
+  const kinds = h("div", { className: "cards kinds" });
+  const recipes = h("div", { className: "cards" });
   const element = h(
     "div", {}, h("h2", {}, "What should it do?"), kinds,
     h("h2", {}, "Or begin with a published pair"), recipes,
