@@ -46,6 +46,11 @@ def inside(page: Page) -> list[int]:
     return sorted(found)
 
 
+def wait_for_lines(page: Page, number: int) -> None:
+    count = "(number) => document.querySelector('fgd-parallel')?.shown.inside.length === number"
+    page.wait_for_function(count, arg=number)
+
+
 def drag_on_first_axis(page: Page, low: float, high: float) -> None:
     """Draw a limit along the axis of the learning rate, whose ends are 1e-4 and 1e-1."""
     frame = page.evaluate("document.querySelector('fgd-parallel').shown.frame")
@@ -74,9 +79,10 @@ class TestTrials:
         self, sweep: ReportingRun, open_page: OpenPage
     ) -> None:
         page = open_page(f"/jobs/{sweep.job_id}")
-        expect(page.locator("fgd-parallel canvas")).to_be_visible()
+        # The verdict comes later and moves what is below.
+        expect(page.locator(".standings")).to_be_visible()
         page.locator("fgd-parallel canvas").scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('fgd-parallel').shown.inside.length === 500")
+        wait_for_lines(page, NUM_TRIALS)
         drag_on_first_axis(page, 0.5, 0.8)
         expect(page.locator(".chip")).to_contain_text("learning_rate")
         found = inside(page)
@@ -94,6 +100,7 @@ class TestTrials:
 
     def test_the_keyboard_limits_an_axis(self, sweep: ReportingRun, open_page: OpenPage) -> None:
         page = open_page(f"/jobs/{sweep.job_id}")
+        wait_for_lines(page, NUM_TRIALS)
         page.locator("fgd-parallel canvas").focus()
         page.keyboard.press("ArrowUp")
         expect(page.locator(".chip")).to_have_count(1)

@@ -7,6 +7,7 @@ import { stateBadge } from "../ui/parts.js";
 /** @typedef {import("../core/compared.js").Run} Run */
 
 const NUM_COLORS = 8;
+const HIDDEN = "unseen-text";
 
 /**
  * The runs, their sides in the test, and what they have reached.
@@ -15,12 +16,12 @@ const NUM_COLORS = 8;
  * @param {{ remove: (reference: string) => void, put: (reference: string, side: string) => void }} act
  */
 export function runsTable(runs, at, act) {
-  const headings = [["", ""], ["Run", ""], ["Side", ""], ["State", ""], ["Best AP", "number"], ["Progress", "wide"], ["Seed", "number wide"], ["", ""]];
+  const headings = [["Colour", HIDDEN], ["Run", ""], ["Side", ""], ["State", ""], ["Best", "number"], ["Progress", "wide"], ["Seed", "number wide"], ["Remove", HIDDEN]];
   return h(
     "div", { className: "wide-content" },
     h(
       "table", { className: "runs" }, h("caption", { className: "unseen" }, "Compared runs"),
-      h("thead", {}, h("tr", {}, headings.map(([text, className]) => h("th", { scope: "col", className }, text)))),
+      h("thead", {}, h("tr", {}, headings.map(([text, className]) => h("th", { scope: "col", className }, className === HIDDEN ? h("span", { className: "unseen" }, text) : text)))),
       h("tbody", {}, runs.map((run, index) => rowOf(run, index, at, act))),
     ),
     runs.length > 1 && h("p", { className: "faint" }, "Put runs with other seeds of one configuration on the same side: with two or more on each side, the verdict comes from the seeds."),

@@ -90,7 +90,7 @@ function classTables(ranked) {
 function changesTable(heading, rows, all) {
   const ends = all.flatMap(({ change }) => (change ? [change.value, change.low ?? change.value, change.high ?? change.value] : []));
   const range = extent([[...ends, 0]]) ?? { low: -1, high: 1 };
-  const headings = [[heading, ""], ["A", "number"], ["B", "number"], ["A − B", "number"], ["", "bars"], ["", ""]];
+  const headings = [[heading, ""], ["A", "number"], ["B", "number"], ["A − B", "number"], ["Interval", "bars"], ["Finding", ""]];
   return h(
     "div", { className: "wide-content" },
     h("table", { className: "standings" }, h("thead", {}, h("tr", {}, headings.map(([text, className]) => h("th", { scope: "col", className }, text)))), h("tbody", {}, rows.map((row) => changeRow(row, range)))),

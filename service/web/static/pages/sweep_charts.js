@@ -1,11 +1,11 @@
 // @ts-check
 import { get } from "../core/api.js";
 import { coalesced } from "../core/timing.js";
-import { FigureElement } from "../ui/figure.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
 import { matching } from "./sweep_filter.js";
 
+/** @typedef {import("../ui/figure.js").FigureElement} FigureElement */
 /** @typedef {import("../core/sweep.js").Sweep} Sweep */
 /** @typedef {{ name: string, title: string, caption: string, alt: string, is_wide: boolean, figure: import("../ui/figure_axes.js").Figure }} ChartView */
 
@@ -20,6 +20,8 @@ const WHOLE = ["cost"];
 export class ChartsPart {
   /** @type {Map<string, FigureElement>} */
   #figures = new Map();
+  /** @type {typeof FigureElement | null} */
+  #element = null;
   #isNear = false;
   #isOld = true;
   #trouble = h("div");
@@ -55,6 +57,8 @@ export class ChartsPart {
   }
 
   async #update() {
+    // The figures are a fifth of the page's code, and below the first screen.
+    this.#element ??= (await import("../ui/figure.js")).FigureElement;
     /** @type {{ charts: ChartView[], labels: Record<string, string> }} */
     const { charts, labels } = await get(this.#path, { query: { format: "charts" }, life: this.#life });
     const frames = charts.filter(({ name }) => name !== OWN).map((chart) => this.#frame(chart, labels));
@@ -66,7 +70,7 @@ export class ChartsPart {
   /** @param {ChartView} chart @param {Record<string, string>} labels */
   #frame({ name, title, caption, alt, is_wide, figure }, labels) {
     const known = this.#figures.get(name);
-    const element = known ?? new FigureElement();
+    const element = known ?? new /** @type {typeof FigureElement} */ (this.#element)();
     this.#figures.set(name, element);
     element.setAttribute("alt", alt);
     const frame = known ? /** @type {HTMLElement} */ (known.parentElement) : h("figure", { className: is_wide ? "wide" : "" }, h("h3", {}, title), element, h("figcaption", {}));

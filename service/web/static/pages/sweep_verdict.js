@@ -54,12 +54,13 @@ function failure({ code, message, trials }) {
 function standingsTable({ standings, spec: { objectives } }) {
   const shown = standings.slice(0, MOST_STANDINGS);
   const range = rangeOf(shown);
-  const headings = ["#", "Trial", "Values", metricName(objectives[0].metric), "", ...objectives.slice(1).map(({ metric }) => metricName(metric))];
+  const headings = ["#", "Trial", metricName(objectives[0].metric), "Interval", ...objectives.slice(1).map(({ metric }) => metricName(metric)), "Values"];
   const row = (/** @type {Standing} */ standing) => h(
     "tr", { className: standing.rank === 1 ? "winner" : "" }, h("td", { className: "number" }, standing.rank), h("td", { className: "number" }, standing.trial),
-    h("td", { className: "values" }, namesOf(standing)), h("td", {}, scoreText(standing, objectives[0].metric)),
+    h("td", { className: "score" }, scoreText(standing, objectives[0].metric)),
     h("td", { className: "bars" }, intervalBar(standing.objectives[0], standing.interval, range, { tone: standing.rank === 1 ? "good" : "" })),
     objectives.slice(1).map(({ metric }, index) => h("td", { className: "number" }, metricValue(metric, standing.objectives[index + 1]))),
+    h("td", { className: "values" }, namesOf(standing)),
   );
   const rest = standings.length - shown.length;
   return h(
