@@ -225,6 +225,11 @@ class TestProgress:
             "images_per_s": ([20], [9.0]),
         }
 
+    def test_waits_and_gpu_memory_become_points_where_they_are_known(self) -> None:
+        known = self.PROGRESS.model_copy(update={"data_wait": 0.25, "gpu_memory_bytes": 4096})
+        found = points_of([known])
+        assert (found["data_wait"], found["gpu_memory_bytes"]) == (([20], [0.25]), ([20], [4096]))
+
     def test_columns_of_points_are_not_copied(self) -> None:
         logged = MetricsLogged(steps=[1, 2, 3], values={"loss": [3.0, 2.0, 1.0]})
         assert points_of([logged])["loss"].values is logged.values["loss"]

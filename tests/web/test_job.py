@@ -116,6 +116,17 @@ class TestTabs:
         expect(page.locator(".events .warning")).to_contain_text("an odd thing")
         expect(page.locator("tbody tr")).to_have_count(1)
 
+    def test_the_log_stands_beside_the_curves_and_can_be_downloaded(
+        self, server: PageServer, open_page: OpenPage
+    ) -> None:
+        run = server.started("that prints")
+        (server.home / "output.log").write_text("the first line\n")
+        page = open_page(f"/jobs/{run.job_id}")
+        expect(page.get_by_role("region", name="Log")).to_contain_text("the first line")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert download.value.path().read_text() == "the first line\n"
+
     def test_tabs_open_by_arrow_keys_and_by_a_link(self, server: PageServer, open_page: OpenPage) -> None:
         job_id = server.submit("with tabs", priority=-100)
         page = open_page(f"/jobs/{job_id}")

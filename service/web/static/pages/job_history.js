@@ -14,6 +14,9 @@ const KINDS = [
   "pause_requested", "resume_requested", "cancel_requested", "retry_requested", "priority_changed", "stage_started", "ended_early", "warned", "run_finished",
 ];
 
+/** A long run has thousands of events; the log has them all. */
+const MOST_SHOWN = 500;
+
 /** What happened to a job and when: its states and attempts on a time line, and its events in words. */
 export class HistoryTab {
   /** By sequence. @type {Store<Map<number, Event>>} */
@@ -30,7 +33,8 @@ export class HistoryTab {
     this.element = h("div", {}, trouble, this.#line, this.#attempts, h("h2", {}, "Events, newest first"), this.#list);
     this.#job.watch((job) => { if (job) this.#show(job); }, life);
     this.#events.watch((events) => {
-      fill(this.#list, [...events.values()].sort((a, b) => b.sequence - a.sequence).map(eventLine));
+      const newest = [...events.values()].sort((a, b) => b.sequence - a.sequence).slice(0, MOST_SHOWN);
+      fill(this.#list, newest.map(eventLine), events.size > MOST_SHOWN && h("li", { className: "faint" }, `${number(events.size - MOST_SHOWN)} older events are not shown.`));
       if (this.#job.value) this.#show(this.#job.value);
     }, life);
     tried(trouble, life, async () => { for (const event of await eventsOf(jobId, KINDS, life)) this.take(event); });

@@ -26,7 +26,7 @@ export class LogPart {
   constructor(jobId, life) {
     this.#path = `/v1/jobs/${encodeURIComponent(jobId)}/logs`;
     this.#pre.append(this.#text);
-    this.element = h("section", { className: "log" }, h("div", { className: "bar" }, h("h2", {}, "Log"), h("label", {}, this.#follows, " follow")), this.#pre);
+    this.element = h("section", { className: "log" }, h("div", { className: "bar" }, h("h2", {}, "Log"), h("a", { href: address(this.#path), download: `${jobId}.log` }, "Download"), h("label", {}, this.#follows, " follow")), this.#pre);
     const watcher = new IntersectionObserver(([entry]) => { this.#isOnScreen = entry.isIntersecting; this.#update(); });
     watcher.observe(this.element);
     document.addEventListener("visibilitychange", () => this.#update(), { signal: life });
