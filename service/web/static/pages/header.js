@@ -36,7 +36,7 @@ export function showHeader(header, life) {
   }, life);
   connection.watch((state) => { live.textContent = state && CONNECTIONS[state]; live.dataset.state = state ?? ""; }, life);
   session.watch((user) => fill(who, user !== null && userParts(user)), life);
-  const showTheme = () => { themes.textContent = `Colours: ${theme()}`; };
+  const showTheme = () => { themes.textContent = `◐ ${theme()}`; themes.ariaLabel = `Colours: ${theme()}`; themes.title = "Colours: as the system, light or dark"; };
   addEventListener(THEME_CHANGED, showTheme);
   showTheme();
 }
