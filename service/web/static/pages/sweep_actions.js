@@ -43,7 +43,7 @@ function show(button, why, help) {
 export function askForTrial(jobId, { question, findings }, values, life) {
   const begin = Object.keys(values).length > 0 ? values : findings?.standings[0]?.values ?? {};
   const fields = Object.entries(question?.dimensions ?? {}).map(([path, dimension]) => ({
-    name: path, label: lastPart(path), value: path in begin ? valueText(begin[path]) : "", help: `${path}: ${spaceText(dimension)}`,
+    name: path, label: lastPart(path), value: path in begin ? exact(begin[path]) : "", help: `${path}: ${spaceText(dimension)}`,
   }));
   ask({
     title: "Add a trial", text: "It runs next. An empty field keeps the value of the base job.", fields, action: "Add",
@@ -71,6 +71,11 @@ function askForBudget(path, { spec: { budget } }, life) {
 /** @param {import("../core/sweep.js").Dimension} dimension */
 function spaceText({ type, low, high, values }) {
   return type === "choice" ? `one of ${values.map(valueText).join(", ")}` : `searched from ${valueText(low)} to ${valueText(high)}`;
+}
+
+/** @param {unknown} value */
+function exact(value) {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Read a value as JSON, and as text if it is none. @param {string} text */

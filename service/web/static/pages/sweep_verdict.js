@@ -21,17 +21,20 @@ export function verdictPart(sweep, life) {
   const standings = h("div");
   const spec = h("details", { className: "best-spec", hidden: true });
   const spent = h("dl", { className: "facts" });
+  // It keeps its place until the findings come, so that nothing below moves under a user's pointer.
+  const element = h("section", { className: "verdict pending" }, h("h2", {}, "Verdict"), words, standings, spec, spent);
   sweep.changes.watch(() => { if (sweep.findings === null) fill(words, firstWords(sweep)); }, life);
   sweep.conclusions.watch(() => {
     const findings = sweep.findings;
     if (findings === null) return;
+    element.classList.remove("pending");
     const [headline, ...more] = findings.verdict;
     fill(words, h("p", { className: "headline" }, headline), more.map((sentence) => h("p", {}, sentence)), findings.failures.map(failure));
     fill(standings, findings.standings.length > 0 && standingsTable(findings));
     fill(spent, costs(findings).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     showSpec(spec, findings.recommendation);
   }, life);
-  return h("section", { className: "verdict" }, h("h2", {}, "Verdict"), words, standings, spec, spent);
+  return element;
 }
 
 /** What is known before the server has made the report. @param {Sweep} sweep */
