@@ -33,6 +33,7 @@ class TestText:
             ("a:\n  b: 1\n\n# of c\nc: 2\n", {"a.d.e": [1]}, [], "a:\n  b: 1\n  d:\n    e: [1]\n\n# of c\nc: 2\n"),
             ("name: # mine\nseed: 1\n", {"name": "x: y"}, [], "name: 'x: y' # mine\nseed: 1\n"),
             ("a:\n  b: 1\nc: 2 # c\n", {}, ["a.b"], "c: 2 # c\n"),
+            ("a:\n  b: 1\n  c: 2\n# of d\nd: 3\n", {}, ["a.c"], "a:\n  b: 1\n# of d\nd: 3\n"),
             ("a: {b: 1, c: 2}\n", {}, ["a.c"], "a: {b: 1}\n"),
             ("a:\n  - b: 1 # b\n    c: 2\n", {"a.0.c": 5}, [], "a:\n  - b: 1 # b\n    c: 5\n"),
             ("s:\n  method.scale: {low: 1} # s\n", {"s.method.scale.low": 2}, [], "s:\n  method.scale: {low: 2} # s\n"),
