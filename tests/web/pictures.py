@@ -16,6 +16,7 @@ from tests.reports.browser import CHROMIUM
 from tests.web.drawn_job import EPOCHS, LOG, OUT_OF_MEMORY, STEPS, diagnosis, scores_with_classes, train, worst_images
 from tests.web.drawn_sweep import report_trials, started_sweep
 from tests.web.page_server import ADMIN_TOKEN, PageServer, distill_spec
+from tests.web.registered import dataset, model
 
 WIDTH_PX, PHONE_PX = 1280, 390
 
@@ -36,10 +37,11 @@ class Picture(NamedTuple):
 def fill(server: PageServer) -> list[Picture]:
     """Submit jobs in several states, and return the pages that show them. A page of its own is a row here."""
     (server.home / "output.log").write_text(LOG)
+    street = dataset(server, "street")
+    dataset(server, "street-at-night", is_checked=False)
     teacher = server.started("resnet50 teacher")
     train(teacher, num_epochs=12, best_ap=0.41, seed=3)
-    teacher.saves("best.pt", b"weights")
-    teacher.ends()
+    model(server, teacher, "street-teacher")
     for seed, ap in enumerate((0.301, 0.309, 0.305)):
         done = server.started(f"no distillation seed {seed}", project="baselines", seed=seed)
         done.evaluates(STEPS, ap, epoch=EPOCHS)
@@ -74,6 +76,16 @@ def fill(server: PageServer) -> list[Picture]:
         Picture("job-history", f"{job}?tab=history", ".events li", 700),
         Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1500, has_phone=True),
         Picture("compare", f"/compare?jobs={shown.job_id},{other.job_id}", "main table a", 1100),
+        Picture("submit", f"/submit?like={failed.job_id}", ".verdict .good", 900, has_phone=True),
+        Picture("submit-start", "/submit", ".card", 700),
+        Picture("data", "/data", "tbody a", 400),
+        Picture("dataset", f"/data/{street}", ".samples img", 1100, has_phone=True),
+        Picture("queue", "/queue", "tbody a", 800, has_phone=True),
+        Picture("models", "/models", "tbody a", 400),
+        Picture("model", "/models/street-teacher?project=default", ".tree li", 600),
+        Picture("settings", "/settings", "tbody", 500),
+        Picture("settings-tokens", "/settings?tab=tokens", "tbody", 400),
+        Picture("settings-audit", "/settings?tab=audit", "tbody", 700, has_phone=True),
     ]
 
 

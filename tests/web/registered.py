@@ -5,8 +5,9 @@ import random
 from typing import Any
 
 import numpy as np
-from page_server import PageServer, ReportingRun
 from PIL import Image
+
+from tests.web.page_server import PageServer, ReportingRun
 
 CLASSES = {"person": 11_240, "car": 6_310, "bicycle": 2_804, "dog": 913, "traffic light": 301, "hydrant": 27}
 _DATA = {"type": "shapes", "num_train": 4000, "num_val": 400}
