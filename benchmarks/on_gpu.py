@@ -11,7 +11,8 @@ The first three parts together take about six minutes on an H200:
              bytes that must move
     waits    how often the host waits for the device in a step that distils, and where
     speed    images/s of RetinaNet ResNet-50 at 800x800 in bfloat16, 32 images a step, alone and with FGD from a
-             ResNet-101, compiled and not; the images are in memory as uint8
+             ResNet-101, not compiled, compiled, and with the student's maps also as CUDA graphs, which no run uses yet;
+             the images are in memory as uint8
 
 `training` runs whole trainings: float16 and bfloat16, compiled or not, with and without FGD, from random weights on a
 data set in COCO format (images/, annotations_train.json and annotations_val.json), and shows images/s and AP by seed.
@@ -48,6 +49,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.training import Sgd, TrainingSpec
+from fgd_core.training import optimisation
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.late_values import LateReader, LateValues
 from fgd_core.training.machine import Machine
@@ -55,6 +57,7 @@ from fgd_core.training.optimisation import Optimisation
 from fgd_core.training.transfer import Transfer
 
 PARTS = ("loss", "waits", "speed", "training")
+COMPILED = ("no", "yes", "graphs")
 REFERENCE_IMAGES_PER_S = 308
 """MLPerf Training v5.1: RetinaNet with a ResNeXt-50 at 800x800 on one of eight H200."""
 _RATE = 1e-3
@@ -149,6 +152,7 @@ class Training:
     def run(self, steps: int) -> None:
         """Take steps, and wait until the last one has ended."""
         for number in range(steps):
+            torch.compiler.cudagraph_mark_step_begin()
             values = self._optimisation.step(self._transfer(self._batch), Moment(number, 1000, 1), _RATE)
             self._late.add(LateValues(number, values, learning_rate=_RATE, waited_s=0))
             for step in self._late.due():
@@ -192,15 +196,24 @@ def speed_lines(scale: Scale, device: torch.device) -> Iterator[str]:
     """Measure images per second; yield lines of a table."""
     yield f"| teacher | compiled | images/s | of {REFERENCE_IMAGES_PER_S} |"
     yield "|---|---|---|---|"
-    for compiles, teacher in itertools.product((False, True), (None, scale.teacher)):
-        if compiles and device.type == "cpu":
-            continue
-        training = Training(scale, device, teacher=teacher, compiles=compiles)
+    for how, teacher in itertools.product(("no",) if device.type == "cpu" else COMPILED, (None, scale.teacher)):
+        with compiled_as_graphs() if how == "graphs" else nullcontext():
+            training = Training(scale, device, teacher=teacher, compiles=how != "no")
         training.run(max(2, scale.steps // 3))
         began_s = time.perf_counter()
         training.run(scale.steps)
         rate = scale.steps * scale.step_images / (time.perf_counter() - began_s)
-        yield f"| {teacher or 'none'} | {compiles} | {rate:.1f} | {rate / REFERENCE_IMAGES_PER_S:.2f} |"
+        yield f"| {teacher or 'none'} | {how} | {rate:.1f} | {rate / REFERENCE_IMAGES_PER_S:.2f} |"
+
+
+@contextmanager
+def compiled_as_graphs() -> Iterator[None]:
+    """Let a training record the compiled maps of its student as CUDA graphs."""
+    chosen, optimisation.compiled = optimisation.compiled, partial(torch.compile, mode="reduce-overhead")
+    try:
+        yield
+    finally:
+        optimisation.compiled = chosen
 
 
 # -- trainings -----------------------------------------------------------------------------------------------------
