@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fgd_core.methods.parts import map_kernels
+from fgd_core.methods.parts import map_kernels, map_passes, map_sums
 
 REPOSITORY = Path(__file__).parents[2]
 H200 = GPUTarget("cuda", 90, 32)
@@ -43,3 +44,8 @@ def test_kernels_compile_to_code_for_an_h200(name: str) -> None:
     }
     built = triton.compile(ASTSource(kernel, signature, constants), target=H200)
     assert len(built.asm["cubin"]) > 0
+
+
+def test_where_triton_cannot_run_a_kernel_operations_do_the_passes() -> None:
+    with pytest.warns(UserWarning, match="without its Triton kernels"):
+        assert map_sums.kernels_on(torch.device("cpu")) is map_passes  # Triton has no driver for a CPU

@@ -8,16 +8,20 @@ PyTorch, always in the same order: results do not depend on which program ends f
 Import this module only where Triton runs: on a GPU, or in Triton's interpreter.
 """
 
+from subprocess import SubprocessError
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.errors import TritonError
 
 from fgd_core.methods.parts.map_passes import Columns, Compared, Gradients, Rows, Scanned
 from fgd_core.methods.parts.precision import exact_type
 
+FAILURES = (RuntimeError, OSError, SubprocessError, TritonError)
+"""What Triton raises where it cannot build or run a kernel."""
 TILE = {"BLOCK_C": 64, "BLOCK_K": 64}
 """Channels and cells that a program loads at once: 32 values of each map for each of its 128 threads."""
 

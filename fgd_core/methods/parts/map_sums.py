@@ -7,6 +7,7 @@ gradient reads both twice and writes the student's. `map_passes` and, on a GPU, 
 Source: derived from the loss of arXiv:2111.11837; tests compare it with the loss as published.
 """
 
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -216,15 +217,26 @@ def _score_slopes(features: Tensor, pooling: Tensor, context: Tensor, slope: Ten
 
 
 def passes_for(features: Tensor) -> Passes:
-    """Return the passes for maps (N, C, K) of this device: Triton's kernels on a GPU if Triton is installed.
+    """Return the passes for maps (N, C, K) of this device: Triton's kernels on a GPU where Triton works.
 
     Compiled code has PyTorch's operations, from which the compiler makes its own kernels.
     """
     is_plain = features.device.type != "cuda" or torch.compiler.is_compiling()
-    return cast(Passes, map_passes) if is_plain else _on_gpu()
+    return cast(Passes, map_passes) if is_plain else kernels_on(features.device)
 
 
 @cache
-def _on_gpu() -> Passes:
+def kernels_on(device: torch.device) -> Passes:
+    """Return Triton's kernels if Triton can build and run one on the device, and PyTorch's operations otherwise."""
+    plain = cast(Passes, map_passes)
+    if find_spec("triton") is None:
+        return plain
     # By name and only now: a run without a GPU loads no Triton.
-    return cast(Passes, import_module("fgd_core.methods.parts.map_kernels") if find_spec("triton") else map_passes)
+    kernels = import_module("fgd_core.methods.parts.map_kernels")
+    try:
+        kernels.project(torch.zeros(1, 1, 1, device=device), torch.zeros(1, 1, device=device))
+    except kernels.FAILURES as error:
+        # It needs a C compiler on each machine, for example, which PyTorch's operations do not.
+        warnings.warn(f"FGD runs without its Triton kernels, which is slower: {error}", stacklevel=2)
+        return plain
+    return cast(Passes, kernels)
