@@ -36,8 +36,9 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 3 + len(os.sched_geta
 test: $(READY)  ## Run all checks and tests; they need no network after the installation
 	$(MAKE) --no-print-directory --jobs 2 lint suite
 
+# A thread of PyTorch that waits for the others must not keep a core busy, which other tests could use.
 suite: $(READY)
-	$(BIN)/python -m pytest -rs --processes $(PROCESSES)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -rs --processes $(PROCESSES)
 
 lint: $(READY)  ## Run ruff and mypy, and check the import rules
 	$(BIN)/ruff check .

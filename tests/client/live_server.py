@@ -20,6 +20,7 @@ from service.settings import Settings
 from tests import databases
 from tests.held_port import HeldPort
 from tests.service.memory_cluster import MemoryCluster
+from tests.shared_routes import with_shared_routes
 
 # Loading those of httpx takes 20 ms of CPU time for every request.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -49,7 +50,7 @@ class LiveServer:
             self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             databases.write_empty(self.settings.home / "fgd.db")
         config = uvicorn.Config(
-            create_app(self.settings, self.cluster),
+            with_shared_routes(create_app(self.settings, self.cluster)),
             host="127.0.0.1",
             port=self.port,
             log_config=None,

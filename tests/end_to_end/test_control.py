@@ -1,13 +1,11 @@
-"""Pause, resume and cancel, with real runs on a Ray cluster."""
+"""Pause, resume and cancel, with real runs on a Ray cluster. `test_whole` has a cancelled run that cooperates."""
 
 import asyncio
 import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import torch
 from whole import Whole, endless, last_weights, train, wait_for, wait_for_event
@@ -35,33 +33,21 @@ def seconds_until_free(whole: Whole, since: float) -> float:
     return time.monotonic() - since
 
 
-def page_of_ray(dashboard_url: str) -> dict[str, Any]:
-    """Return what Ray's dashboard shows about a job, by the link to its page."""
-    origin, _, path = dashboard_url.partition("#")
-    page: dict[str, Any] = httpx.get(f"{origin}api/jobs/{path.rpartition('/')[2]}").json()
-    return page
-
-
 class TestPause:
     def test_a_paused_run_ends_with_the_weights_of_an_uninterrupted_run(self, whole: Whole, client: FgdClient) -> None:
-        spec = train(epochs=80)
+        spec = train(epochs=40)
         uninterrupted = client.submit(spec)
         paused = client.submit(spec.model_copy(update={"name": "paused"}))
-        for after_epochs in (1, 2):
-            count = 0
-            for event in client.events(paused.job_id, after=client.job(paused.job_id).last_sequence):
-                count += event.kind == "epoch_finished"
-                if count == after_epochs:
-                    break
-            client.pause(paused.job_id)
-            found = wait_for(client, paused.job_id, lambda job: job.state == "paused")
-            assert found.attempts[-1].cause == "stopped"
-            assert found.progress.step is not None and found.progress.step < 320
-            client.resume(paused.job_id)
-            wait_for_event(client, paused.job_id, "resumed", after=found.last_sequence)
+        wait_for_event(client, paused.job_id, "epoch_finished")
+        client.pause(paused.job_id)
+        found = wait_for(client, paused.job_id, lambda job: job.state == "paused")
+        assert found.attempts[-1].cause == "stopped"
+        assert found.progress.step is not None and found.progress.step < 160
+        client.resume(paused.job_id)
+        wait_for_event(client, paused.job_id, "resumed", after=found.last_sequence)
         one = wait_for(client, uninterrupted.job_id, lambda job: job.state in ("succeeded", "failed"))
         other = wait_for(client, paused.job_id, lambda job: job.state in ("succeeded", "failed"))
-        assert (one.state, other.state, len(other.attempts)) == ("succeeded", "succeeded", 3)
+        assert (one.state, other.state, len(other.attempts)) == ("succeeded", "succeeded", 2)
         assert (other.failures, other.losses) == (0, 0)
         expected, found = last_weights(whole, one), last_weights(whole, other)
         assert expected.keys() == found.keys()
@@ -69,26 +55,6 @@ class TestPause:
 
 
 class TestCancel:
-    def test_a_cancelled_run_frees_its_slot_and_stays_on_the_dashboard_with_its_name(
-        self, whole: Whole, client: FgdClient
-    ) -> None:
-        job_id = client.submit(endless()).job_id
-        wait_for_event(client, job_id, "epoch_finished")
-        url = client.job(job_id).dashboard_url
-        assert url is not None
-        page = page_of_ray(url)["metadata"]
-        assert (page["job_id"], page["job_name"]) == (job_id, "tiny (train)")
-        requested_s = time.monotonic()
-        client.cancel(job_id)
-        wait_for(client, job_id, lambda job: job.state == "cancelled")
-        cancelled_s = time.monotonic() - requested_s
-        free_s = seconds_until_free(whole, requested_s)
-        print(f"\ncooperating: cancelled after {cancelled_s:.1f} s, slot free after {free_s:.1f} s")
-        archived = wait_for(client, job_id, lambda job: bool(job.attempts[-1].released_at))
-        # Ray still has the job, and the link still works.
-        assert archived.dashboard_url == url
-        assert page_of_ray(url)["end_time"] is not None
-
     def test_a_run_stops_by_itself_outside_its_training_steps(self, whole: Whole, client: FgdClient) -> None:
         """Stops in an evaluation; `workers/test_entry_point` has a test for every phase, without Ray."""
         data = Shapes(num_train=16, num_val=2_000, image_size_px=64)

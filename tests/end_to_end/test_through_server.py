@@ -65,7 +65,7 @@ class TestThroughServer:
         assert not [*(apart.home / "storage/jobs").rglob("outbox")]
 
     def test_a_run_that_lost_its_node_continues_from_its_uploads(self, apart: Whole, client: FgdClient) -> None:
-        job_id = client.submit(train(epochs=60)).job_id
+        job_id = client.submit(train(epochs=30)).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]
         saved = wait_for_event(client, job_id, "checkpoint_saved")
         os.kill(pid, signal.SIGKILL)
@@ -83,7 +83,7 @@ class TestThroughServer:
         self, apart: Whole, tmp_path: Path
     ) -> None:
         with apart.client() as client:
-            job_id = client.submit(train(epochs=60)).job_id
+            job_id = client.submit(train(epochs=30)).job_id
             wait_for_event(client, job_id, "checkpoint_saved")
         apart.freeze()
         time.sleep(2)  # an epoch is much shorter, so the run sends checkpoints that the server does not accept
@@ -97,7 +97,7 @@ class TestThroughServer:
             for artifact in job.artifacts:
                 assert client.download_artifact(job_id, artifact.name, tmp_path / artifact.name).is_file()
             last = [event for event in all_events(client, job_id) if event.kind == "checkpoint_saved"][-1]
-            assert last.data["epoch"] == 60
+            assert last.data["epoch"] == 30
             # A new server copies to a logger when the killed one's lease has expired.
             time.sleep(1.5 * LEASE_TTL_S)
             assert logged_steps(apart, job, "loss") == [*range(1, last.data["step"] + 1)]

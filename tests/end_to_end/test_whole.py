@@ -3,7 +3,9 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from whole import Whole, all_events, distill, endless, train, wait_for, wait_for_event
 
@@ -31,6 +33,13 @@ def capacity(whole: Whole) -> Capacity:
             return await cluster.capacity()
 
     return asyncio.run(ask())
+
+
+def page_of_ray(dashboard_url: str) -> dict[str, Any]:
+    """Return what Ray's dashboard shows about a job, by the link to its page."""
+    origin, _, path = dashboard_url.partition("#")
+    page: dict[str, Any] = httpx.get(f"{origin}api/jobs/{path.rpartition('/')[2]}").json()
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +100,7 @@ class TestWhole:
         assert {"distill/foreground", "distill/adversarial"} <= set(epoch.data["values"])
         assert len([*(tmp_path / "copies/train").iterdir()]) == deriving.data.num_train
 
-    def test_a_restarted_control_plane_adopts_its_run_and_misses_no_event(self, whole: Whole) -> None:
+    def test_a_restarted_control_plane_adopts_its_run_misses_no_event_and_cancels_it(self, whole: Whole) -> None:
         with whole.client() as client:
             job_id = client.submit(endless()).job_id
             before = wait_for_event(client, job_id, "epoch_finished")
@@ -101,10 +110,17 @@ class TestWhole:
         with whole.client() as client:
             after = client.job(job_id).last_sequence
             wait_for_event(client, job_id, "epoch_finished", after=after)
+            url = client.job(job_id).dashboard_url
+            assert url is not None
+            page = page_of_ray(url)["metadata"]
+            assert (page["job_id"], page["job_name"]) == (job_id, "tiny (train)")
             client.cancel(job_id)
-            job = wait_for(client, job_id, lambda job: job.state == "cancelled")
+            job = wait_for(client, job_id, lambda job: bool(job.attempts[-1].released_at))
             events = all_events(client, job_id)
-        assert len(job.attempts) == 1
+        assert (job.state, len(job.attempts)) == ("cancelled", 1)
+        # Ray still has the job, and the link still works.
+        assert job.dashboard_url == url
+        assert page_of_ray(url)["end_time"] is not None
         assert is_complete(events)
         epochs = [event.data["epoch"] for event in events if event.kind == "epoch_finished"]
         assert epochs == list(range(1, len(epochs) + 1))

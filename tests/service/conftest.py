@@ -1,6 +1,7 @@
 """Gives every test its own control plane, on both databases; on each kind of storage where that matters."""
 
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,17 @@ from typing import Any
 import httpx
 import pytest
 from control_plane import ControlPlane, ManualClock
+from documented import operations_of
 from memory_cluster import MemoryCluster
 from moto.server import ThreadedMotoServer
 
+from service.server.app import create_app
 from service.settings import Settings
 from service.settings.groups import DatabaseSettings, StorageSettings
 from service.store import migrate
 from tests import databases
 from tests.postgres import PostgresServer
+from tests.shared_routes import with_shared_routes
 
 ENGINES = ("sqlite", "postgresql")
 STORAGES = ("folder", "s3")
@@ -92,6 +96,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if repetitions:
         config.hook.pytest_deselected(items=repetitions)
         items[:] = [item for item in items if not _repeats_sqlite(item)]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build, before the processes are forked, what each of them would build at its first request for five seconds."""
+    if session.config.getoption("processes") > 1 and not session.config.option.collectonly:
+        with tempfile.TemporaryDirectory() as home:
+            operations_of(with_shared_routes(create_app(Settings(home=Path(home)), MemoryCluster())))
 
 
 def _repeats_sqlite(item: pytest.Item) -> bool:

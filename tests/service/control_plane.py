@@ -7,19 +7,17 @@ from typing import Any
 
 import httpx
 from documented import Documented
-from fastapi import FastAPI
 from memory_cluster import MemoryCluster
 from sqlalchemy import update
-from starlette.routing import BaseRoute
 
 from fgd_core.spec.events import StoredEvent
-from service.api.routes import ROUTERS
 from service.dispatcher.loop import Dispatcher
 from service.server.app import create_app, token_mint
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store import leases
 from service.store.tables import Lease
+from tests.shared_routes import with_shared_routes
 
 SHAPES = {"type": "shapes", "num_train": 40, "num_val": 10}
 NO_SCORES = dict.fromkeys(
@@ -54,21 +52,6 @@ class ManualClock:
 
     def forward(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-
-
-_routes: list[BaseRoute] = []
-
-
-def with_shared_routes(app: FastAPI) -> FastAPI:
-    """Give all applications of this process the routes of the first one.
-
-    Routes hold nothing of their application. FastAPI builds the models of a route's answers at its first request, which
-    took a quarter of the time of a test with a few requests.
-    """
-    if not _routes:
-        _routes.extend(app.router.routes[-len(ROUTERS) :])
-    app.router.routes[-len(ROUTERS) :] = _routes
-    return app
 
 
 class ControlPlane:

@@ -31,7 +31,7 @@ class Documented:
         )
 
     def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
-        for pattern, operations in _described(self._app):
+        for pattern, operations in operations_of(self._app):
             if pattern.fullmatch(request.url.raw_path.decode().partition("?")[0]):
                 found: Mapping[str, Any] | None = operations.get(request.method.lower())
                 return found
@@ -42,7 +42,8 @@ class Documented:
 _paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
 
 
-def _described(app: FastAPI) -> list[tuple[re.Pattern[str], Mapping[str, Any]]]:
+def operations_of(app: FastAPI) -> list[tuple[re.Pattern[str], Mapping[str, Any]]]:
+    """Return the described operations by patterns of their paths."""
     if not _paths:
         described = app.openapi()["paths"]
         _paths.extend((re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), item) for path, item in described.items())

@@ -42,7 +42,7 @@ from service.store.session import Database
 from service.store.tokens import digest
 
 SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
-EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "5"))
 ROOT = "an-admin-token-for-tests-of-enough-length"
 SHORT_LIVED = {"sse": StreamSettings(lifetime_s=0.05, keep_alive_s=0.05, poll_s=0.02), "log_poll_s": 0.02}
 CHECKS = [
