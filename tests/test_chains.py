@@ -1,10 +1,10 @@
 """Chains of teachers: each stage begins where the one before ended, and a kill changes no result."""
 
 import itertools
+import os
 import shutil
 import signal
-import subprocess
-import sys
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fgd_core.spec.events import (
     MetricsLogged,
     Progress,
     Resumed,
+    RunEvent,
     TeacherChecked,
     WeightsLoaded,
 )
@@ -99,17 +100,27 @@ def assert_ends_as(undisturbed: Undisturbed, folder: Path) -> None:
         assert_equal(best(undisturbed.job_dir, stage), best(folder, stage))
 
 
+class Mortal(RecordingContext):
+    """Dies of SIGKILL when it reports its event `number` of `kind`."""
+
+    def __init__(self, job_dir: Path, kind: str, number: int) -> None:
+        super().__init__(job_dir)
+        self._kind, self._number = kind, number
+
+    def emit(self, event: RunEvent) -> None:
+        super().emit(event)
+        if sum(each.kind == self._kind for each in self.events) == self._number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def kill(spec: ChainSpec, folder: Path, event: str) -> None:
     """Run a chain that dies at an event, for example at the third one: `evaluated 3`."""
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.training.killed_chain", str(folder), *event.split()],
-        input=spec.model_dump_json(),
-        text=True,
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    kind, number = event.split()
+    # Forked, because a new process would import PyTorch for seconds.
+    run = get_context("fork").Process(target=execute, args=(spec, Mortal(folder, kind, int(number))))
+    run.start()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
 
 
 def alone(spec: DistillSpec, folder: Path) -> Path:
