@@ -41,21 +41,21 @@ def are_known(states: States) -> bool:
     return bool((states >= 0).all())
 
 
-def state_of(path: str, descriptor: int | None = None) -> State:
+def state_of(file: str | int, *, follows: bool) -> State:
     """Return the state of one file.
 
     Args:
-        descriptor: of the same file, if it is open: that takes less time than its path.
+        file: its path, or its descriptor if it is open, which takes less time.
+        follows: whether a path that is a link stands for its target; otherwise its state is unknown.
     """
     try:
-        if confined.is_limited():
-            found = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # of a hundred thousand paths
-        else:
-            found = os.stat(path if descriptor is None else descriptor)  # noqa: PTH116
+        found = os.stat(file, follow_symlinks=follows)  # noqa: PTH116  # of a hundred thousand paths
     except (OSError, ValueError):
         return UNKNOWN
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else UNKNOWN
 
 
 def _states(prefix: str, names: Sequence[str]) -> States:
-    return np.array([state_of(prefix + name) for name in names], dtype=np.int64).reshape(-1, 3)
+    follows = not confined.is_limited()
+    states = [state_of(prefix + name, follows=follows) for name in names]
+    return np.array(states, dtype=np.int64).reshape(-1, 3)

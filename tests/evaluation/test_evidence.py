@@ -10,7 +10,7 @@ from fgd_core.errors import StorageError
 from fgd_core.evaluation import evaluator, inference
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.runs import execute
-from fgd_core.spec.events import ArtifactSaved, Evaluated, Warned
+from fgd_core.spec.events import ArtifactSaved, Evaluated, TeacherChecked, Warned
 from service.compare.evidence import read
 from service.compare.precision import overall, scores
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
@@ -67,8 +67,13 @@ class TestRunsWriteEvidence:
         assert_evidence(folder, context, best)
 
     def test_after_evaluations_and_distillations(
-        self, trained: tuple[Path, RecordingContext], squares: dict[str, object], tmp_path: Path
+        self,
+        trained: tuple[Path, RecordingContext],
+        squares: dict[str, object],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        passes = counted_passes(monkeypatch)
         checkpoint = trained[0] / "checkpoints/best.pt"
         for name, spec in (
             ("evaluated", evaluate_spec(checkpoint)),
@@ -78,6 +83,9 @@ class TestRunsWriteEvidence:
             finished = execute(with_data(spec, squares), context)
             assert finished.result is not None, finished.error
             assert_evidence(tmp_path / name, context, finished.result.scores.ap)
+            # Each evaluation is one pass, and so is the gate of a teacher; the result needs none.
+            assert len(passes) == len(context.of(Evaluated)) + len(context.of(TeacherChecked))
+            passes.clear()
 
     def test_the_result_needs_no_further_detection(
         self, squares: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
