@@ -3,7 +3,8 @@ import { THEME_CHANGED } from "../core/theme.js";
 import { number } from "./format.js";
 import { fill, h } from "./html.js";
 import { fraction, isInside, valueAt } from "./axis.js";
-import { paintParallel } from "./parallel_drawing.js";
+import { paintAxes, paintLines, paintMarked } from "./parallel_drawing.js";
+import { keyed } from "./parallel_keys.js";
 
 /** @typedef {import("./axis.js").Axis} Axis */
 /** @typedef {import("./scale.js").Range} Range */
@@ -36,8 +37,6 @@ const SMALLEST_AXIS_PX = 92;
 const REACH_PX = 8;
 const SMALLEST_DRAG_PX = 4;
 const NUM_SHADES = 9;
-/** Part of an axis: a brush that the keyboard makes, and how far it moves. */
-const [FIRST_BRUSH, STEP] = [0.25, 0.05];
 
 /**
  * Parallel coordinates on a canvas. Drag along an axis to keep only the lines that pass there; click the axis to
@@ -61,11 +60,14 @@ export class Parallel extends HTMLElement {
   /** @type {{ axis: number, from: number, to: number } | null} */
   #drag = null;
   #isDue = false;
+  /** The lines, which stay the same while a limit is drawn and while the pointer moves: thousands take a tenth of a second. */
+  #lines = h("canvas");
+  #areLinesOld = true;
   #canvas = h("canvas", { tabIndex: 0, role: "img" });
   #scale = h("div", { className: "ramp" });
   #label = h("p", { className: "faint pointed" });
-  #watcher = new ResizeObserver(() => this.#redraw());
-  #onTheme = () => this.#redraw();
+  #watcher = new ResizeObserver(() => this.#renew());
+  #onTheme = () => this.#renew();
 
   connectedCallback() {
     this.replaceChildren(h("div", { className: "wide-canvas" }, this.#canvas), this.#scale, this.#label);
@@ -91,12 +93,17 @@ export class Parallel extends HTMLElement {
     const { items, axes, brushes } = this.#content;
     this.#inside = items.filter((item) => isInside(item.values, axes, brushes));
     this.#active = Math.min(this.#active, Math.max(0, axes.length - 1));
-    this.#redraw();
+    this.#renew();
   }
 
   /** What is shown, for tests: keys of the lines that pass all brushes, and pixels. */
   get shown() {
     return { inside: this.#inside.map(({ key }) => key), frame: this.#frame };
+  }
+
+  #renew() {
+    this.#areLinesOld = true;
+    this.#redraw();
   }
 
   #redraw() {
@@ -119,14 +126,21 @@ export class Parallel extends HTMLElement {
     canvas.style.width = `${width}px`;
     canvas.width = width * devicePixelRatio;
     canvas.height = HEIGHT_PX * devicePixelRatio;
-    const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    pen.scale(devicePixelRatio, devicePixelRatio);
     const shades = [...this.#scale.querySelectorAll("i")].map((each) => getComputedStyle(each).color);
     const marked = items.filter((item) => item === this.#pointed || item.key === this.#content.marked);
-    paintParallel(pen, {
+    const drawing = {
       frame: this.#frame, axes, items, inside: new Set(this.#inside), marked, shades, brushes: this.#shownBrushes(),
       style: getComputedStyle(this), active: document.activeElement === canvas ? this.#active : null,
-    });
+    };
+    if (this.#areLinesOld) {
+      [this.#lines.width, this.#lines.height] = [canvas.width, canvas.height];
+      paintLines(penOf(this.#lines), drawing);
+      this.#areLinesOld = false;
+    }
+    const pen = penOf(canvas);
+    pen.drawImage(this.#lines, 0, 0, width, HEIGHT_PX);
+    paintAxes(pen, drawing);
+    paintMarked(pen, drawing);
     canvas.setAttribute("aria-label", this.#words());
   }
 
@@ -221,29 +235,20 @@ export class Parallel extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    const { axes, brushes } = this.#content;
-    const axis = axes[this.#active];
-    if (!axis) return;
-    const range = brushes[axis.key];
-    const [low, high] = range ? [fraction(axis, range.low) ?? 0, fraction(axis, range.high) ?? 1] : [1 - FIRST_BRUSH, 1];
-    const put = (/** @type {number} */ from, /** @type {number} */ to) => {
-      if (from < -1e-9 || to > 1 + 1e-9 || to <= from) return;
-      this.#brush(this.#active, { low: valueAt(axis, from), high: valueAt(axis, to) });
-    };
-    const choose = (/** @type {number} */ by) => { this.#active = Math.min(axes.length - 1, Math.max(0, this.#active + by)); };
-    /** @type {Record<string, () => void>} */
-    const keys = {
-      ArrowLeft: () => choose(-1), ArrowRight: () => choose(1),
-      ArrowUp: () => (range ? put(low + STEP, high + STEP) : put(low, high)),
-      ArrowDown: () => (range ? put(low - STEP, high - STEP) : put(low, high)),
-      "+": () => put(Math.max(0, low - STEP), Math.min(1, high + STEP)), "-": () => put(low + STEP, high - STEP),
-      Delete: () => this.#brush(this.#active, null),
-    };
-    if (!keys[event.key]) return;
+    const change = keyed(event.key, this.#content, this.#active);
+    if (change === null) return;
     event.preventDefault();
-    keys[event.key]();
+    this.#active = change.active;
+    if (change.range !== undefined) this.#brush(change.active, change.range);
     this.#redraw();
   }
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function penOf(canvas) {
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  return pen;
 }
 
 customElements.define("fgd-parallel", Parallel);

@@ -22,19 +22,22 @@ const BRUSH_PX = 14;
 const LONGEST_LABEL = 16;
 
 /** @param {CanvasRenderingContext2D} pen @param {Drawing} drawing */
-export function paintParallel(pen, drawing) {
-  const { items, inside, marked, shades, style } = drawing;
+export function paintLines(pen, drawing) {
+  const { items, inside, shades, style } = drawing;
   const outside = items.filter((item) => !inside.has(item));
   // The lines of one colour are one path: a stroke for each of thousands of lines would take seconds.
-  strokeAll(pen, outside, drawing, { color: style.outlineColor, width: 1, alpha: outside.length > 200 ? 0.3 : 0.6 });
+  strokeAll(pen, outside, drawing, { color: style.outlineColor, width: 1, alpha: outside.length > 1000 ? 0.12 : outside.length > 200 ? 0.3 : 0.6 });
   const alpha = inside.size > 1000 ? 0.35 : inside.size > 200 ? 0.6 : 0.9;
   shades.forEach((color, shade) => {
     const here = items.filter((item) => inside.has(item) && shadeOf(item, shades.length) === shade);
     strokeAll(pen, here.filter(({ isFaint }) => isFaint), drawing, { color, width: 1, alpha: alpha / 2 });
     strokeAll(pen, here.filter(({ isFaint }) => !isFaint), drawing, { color, width: 1.6, alpha });
   });
-  paintAxes(pen, drawing);
-  strokeAll(pen, marked, drawing, { color: style.color, width: 3, alpha: 1 });
+}
+
+/** @param {CanvasRenderingContext2D} pen @param {Drawing} drawing */
+export function paintMarked(pen, drawing) {
+  strokeAll(pen, drawing.marked, drawing, { color: drawing.style.color, width: 3, alpha: 1 });
 }
 
 /** @param {Item} item @param {number} count */
@@ -74,7 +77,7 @@ function toPixel({ top, bottom }, part) {
 }
 
 /** @param {CanvasRenderingContext2D} pen @param {Drawing} drawing */
-function paintAxes(pen, drawing) {
+export function paintAxes(pen, drawing) {
   const { axes, frame, brushes, style, active } = drawing;
   axes.forEach((axis, index) => {
     const x = Math.round(frame.xs[index]) + 0.5;
