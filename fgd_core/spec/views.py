@@ -158,47 +158,6 @@ class JobPage(Fact):
     next_cursor: str | None
 
 
-class SeedScores(Fact):
-    """What runs with different seeds reached."""
-
-    n: int
-    """Number of runs."""
-    mean: float
-    std: float | None
-    """Standard deviation of the runs. None for one run."""
-    low: float | None
-    """The 95 % confidence interval of the mean, by Student's distribution. None for one run."""
-    high: float | None
-
-
-class SeedGroupView(Fact):
-    """Jobs that differ only in the seed, in the name and in how they are scheduled; a row of GET /v1/seed-groups."""
-
-    group: SeedGroup | None
-    """None for a job that an older version of the server stored; it has a row of its own."""
-    name: str
-    """The name of the newest job, like the next three fields."""
-    kind: str
-    project: str
-    created_at: datetime
-    num_jobs: int
-    """At most 200: older jobs of a group do not count."""
-    job_ids: list[str]
-    """The newest 50, newest first."""
-    seeds: list[int]
-    states: dict[JobState, int]
-    """Number of jobs in each state."""
-    best_ap: SeedScores | None
-    """Over the jobs that succeeded; None if none of them has an AP."""
-
-
-class SeedGroupPage(Fact):
-    """GET /v1/seed-groups"""
-
-    items: list[SeedGroupView]
-    next_cursor: str | None
-
-
 class JobPatch(Command):
     """PATCH /v1/jobs/{job_id}; fields that are left out keep their values."""
 

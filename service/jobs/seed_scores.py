@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from fgd_core.spec.comparison import CONFIDENCE
-from fgd_core.spec.views import SeedScores
+from fgd_core.spec.seed_groups import SeedScores
 
 _NUM_HALVINGS = 60
 

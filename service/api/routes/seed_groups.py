@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from fgd_core.spec.views import SeedGroupPage, SeedGroupView
+from fgd_core.spec.seed_groups import SeedGroupPage, SeedGroupView
 from service.api import cursors
 from service.api.deps import ServicesDep
 from service.api.job_filters import Selected
