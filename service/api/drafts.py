@@ -81,7 +81,8 @@ def _choices_of(stored: Mapping[str, Any]) -> dict[str, Any]:
         loc: data.model_copy(update={"resolved": None}) if isinstance(data, Registered) else data
         for loc, data in data_by_path(spec).items()
     }
-    return choices(with_data(spec, unresolved))
+    # The kind first, as in all examples; the order of the other fields is that of the models.
+    return {"kind": spec.kind, **choices(with_data(spec, unresolved))}
 
 
 def _read(text: str, new: NewDraft) -> tuple[str, dict[str, Any], dict[str, int]]:

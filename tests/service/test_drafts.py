@@ -103,6 +103,7 @@ class TestDraft:
         job_id = await plane.submit(train_spec(name="pattern", training={"batch_size": 8, "epochs": 12}))
         found = await draft(plane, start=f"job:{job_id}", changes={"seed": 3})
         assert (found["reasons"], found["spec"]["seed"]) == ([], 3)
+        assert found["text"].startswith("kind: train\nname: pattern\n")
         # 12 epochs are the default.
         assert found["spec"]["training"] == {"batch_size": 8}
         assert (await plane.http.post("/v1/jobs", json=found["spec"])).status_code == 202

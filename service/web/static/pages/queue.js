@@ -91,7 +91,7 @@ function waitingPart({ items, num_waiting: waiting }) {
       { label: "", className: "number", cell: ({ position }) => number(position) },
       { label: "Job", cell: jobLink },
       { label: "Why it waits", className: "why", cell: ({ message }) => message },
-      { label: "May start", cell: ({ not_before: at }) => (at === null ? "not known" : time(at)) },
+      { label: "May start", className: "when", cell: ({ not_before: at }) => (at === null ? "not known" : time(at)) },
       { label: "Waits for", className: "number", cell: ({ created_at: at }) => duration(secondsBetween(at, null)) },
       { label: "Needs", className: "wide", cell: ({ cpus, gpus, workers }) => holds({ cpus: cpus * workers, gpus: gpus * workers, workers }) },
       { label: "Priority", className: "number wide", cell: ({ priority }) => priority },
