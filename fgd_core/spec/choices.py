@@ -1,6 +1,6 @@
 """The choices in a spec: what its author decided, without the defaults."""
 
-from typing import Any, Literal, get_origin
+from typing import Literal, get_origin
 
 from pydantic import BaseModel, JsonValue
 
@@ -16,7 +16,7 @@ def choices(spec: BaseModel) -> dict[str, JsonValue]:
     return _of_model(spec, spec.model_dump(mode="json"))
 
 
-def _of_model(model: BaseModel, dumped: dict[str, Any]) -> dict[str, JsonValue]:
+def _of_model(model: BaseModel, dumped: dict[str, JsonValue]) -> dict[str, JsonValue]:
     found = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
@@ -28,12 +28,12 @@ def _of_model(model: BaseModel, dumped: dict[str, Any]) -> dict[str, JsonValue]:
     return found if type(model).model_validate(found) == model else dumped
 
 
-def _of(value: object, dumped: Any) -> JsonValue:
-    match value:
-        case BaseModel():
-            return _of_model(value, dumped)
-        case dict():
-            return {str(key): _of(each, dumped[str(key)]) for key, each in value.items()}
-        case list() | tuple():
-            return [_of(each, dump) for each, dump in zip(value, dumped, strict=True)]
-    return dumped  # type: ignore[no-any-return]
+def _of(value: object, dumped: JsonValue) -> JsonValue:
+    match value, dumped:
+        case BaseModel() as model, dict() as fields:
+            return _of_model(model, fields)
+        case dict() as inner, dict() as fields:
+            return {name: _of(each, fields[str(name)]) for name, each in inner.items()}
+        case (list() | tuple()) as items, list() as dumps:
+            return [_of(each, dump) for each, dump in zip(items, dumps, strict=True)]
+    return dumped

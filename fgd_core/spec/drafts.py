@@ -1,7 +1,7 @@
 """Requests and views of drafts: specs that a person is writing and that are no jobs yet."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, JsonValue
 
@@ -52,7 +52,7 @@ class DraftView(Fact):
     """The text after the changes, and what the server thinks of it."""
 
     text: str
-    spec: dict[str, Any] | None
+    spec: dict[str, JsonValue] | None
     """The text as JSON; None if it is no mapping in YAML."""
     reasons: list[DraftReason]
     """Empty if the job would be accepted."""

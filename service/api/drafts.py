@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.choices import choices
@@ -70,7 +69,7 @@ async def _start(services: Services, principal: Principal, start: str) -> str:
     raise SpecError(message, reasons=[{"loc": "start", "code": "start", "message": message}])
 
 
-def _choices_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+def _choices_of(stored: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return what the author of a job's spec chose; of a spec of another version, everything."""
     try:
         spec = JOB_SPEC.validate_python(stored)
@@ -85,7 +84,7 @@ def _choices_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": spec.kind, **choices(with_data(spec, unresolved))}
 
 
-def _read(text: str, new: NewDraft) -> tuple[str, dict[str, Any], dict[str, int]]:
+def _read(text: str, new: NewDraft) -> tuple[str, dict[str, JsonValue], dict[str, int]]:
     """Return the text after the changes, the mapping in it, and the line of each field.
 
     Raises:
@@ -102,7 +101,7 @@ def _read(text: str, new: NewDraft) -> tuple[str, dict[str, Any], dict[str, int]
     return text, document, spec_text.lines(text)
 
 
-def _document(text: str) -> dict[str, Any]:
+def _document(text: str) -> dict[str, JsonValue]:
     body = yaml_documents.to_json(text.encode("utf-8", "surrogatepass"))
     body_limits.check(body, body_limits.of_path("/v1/jobs"))
     document = json.loads(body)

@@ -6,8 +6,8 @@ wanted, the whole spec is written anew, without comments. So an edit may cost co
 
 import copy
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import yaml
 from pydantic import JsonValue
@@ -83,7 +83,9 @@ def _checked(text: str, wanted: JsonValue) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes lists of plain values in one line."""
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[object], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
         is_plain = not any(isinstance(item, dict | list) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=is_plain)
 

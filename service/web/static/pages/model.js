@@ -2,13 +2,13 @@
 import { address, BASE, change, get } from "../core/api.js";
 import { live } from "../core/live.js";
 import { missingRole } from "../core/session.js";
+import { aliasBadges } from "../ui/aliases.js";
 import { ask } from "../ui/dialog.js";
 import { time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { stateBadge, tried } from "../ui/parts.js";
 import { rows } from "../ui/rows.js";
 import { tree } from "../ui/tree.js";
-import { aliasBadges } from "./models.js";
 
 /** @typedef {import("./models.js").Model} Model */
 /** @typedef {import("./models.js").Version} Version */

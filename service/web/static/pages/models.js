@@ -1,6 +1,7 @@
 // @ts-check
 import { BASE, get } from "../core/api.js";
 import { live } from "../core/live.js";
+import { aliasBadges } from "../ui/aliases.js";
 import { time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
@@ -21,11 +22,6 @@ export function open({ life }) {
 /** @param {Model} model */
 export function modelAddress({ project, name }) {
   return `${BASE}/models/${encodeURIComponent(name)}?project=${encodeURIComponent(project)}`;
-}
-
-/** @param {string[]} aliases */
-export function aliasBadges(aliases) {
-  return aliases.map((alias) => h("span", { className: "state active" }, alias));
 }
 
 /** @param {Model[]} items */
