@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fgd_core.methods.parts import map_kernels, map_passes, map_sums
+from fgd_core.methods.parts import map_passes, map_sums, tile_kernels
 
 REPOSITORY = Path(__file__).parents[2]
 H200 = GPUTarget("cuda", 90, 32)
@@ -32,7 +32,7 @@ def test_kernels_give_the_loss_and_the_gradients_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", POINTERS)
 def test_kernels_compile_to_code_for_an_h200(name: str) -> None:
-    kernel = getattr(map_kernels, name)
+    kernel = getattr(tile_kernels, name)
     constants = {"BLOCK_C": 64, "BLOCK_K": 64}
     signature = {
         each: "constexpr"
