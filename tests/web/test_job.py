@@ -9,7 +9,7 @@ from page_server import PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 from test_every_page import PHONE, is_serious
 
-from tests.web.drawn_job import diagnosis, scores_with_classes, worst_images
+from tests.web.drawn_job import OUT_OF_MEMORY, diagnosis, scores_with_classes, worst_images
 
 pytestmark = pytest.mark.one_database
 
@@ -126,6 +126,15 @@ class TestTabs:
         with page.expect_download() as download:
             page.get_by_role("link", name="Download").click()
         assert download.value.path().read_text() == "the first line\n"
+
+    def test_the_log_of_an_earlier_attempt_can_be_read(self, server: PageServer, open_page: OpenPage) -> None:
+        run = server.started("tried twice", retry={"failures": 0})
+        run.ends("failed", error=OUT_OF_MEMORY)
+        server.request("POST", f"/v1/jobs/{run.job_id}/retry")
+        page = open_page(f"/jobs/{run.job_id}")
+        with page.expect_request(lambda request: "/logs?" in request.url and "attempt=1" in request.url):
+            page.get_by_label("Attempt").select_option("attempt 1")
+        expect(page.get_by_label("Attempt").locator("option")).to_have_text(["newest attempt", "attempt 1"])
 
     def test_tabs_open_by_arrow_keys_and_by_a_link(self, server: PageServer, open_page: OpenPage) -> None:
         job_id = server.submit("with tabs", priority=-100)

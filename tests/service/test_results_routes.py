@@ -1,6 +1,6 @@
-"""GET /v1/jobs/{id}/worst-images."""
+"""What the page shows as results: GET /v1/jobs/{id}/worst-images, and the sentences of a report."""
 
-from control_plane import ControlPlane
+from control_plane import ControlPlane, scores
 
 from fgd_core.spec.worst_images import WORST_IMAGES
 from tests.reports.recorded_jobs import worst_images
@@ -22,3 +22,12 @@ class TestWorstImages:
     async def test_a_job_without_images_has_an_empty_list(self, plane: ControlPlane) -> None:
         job_id, _ = await plane.started_job()
         assert (await plane.http.get(f"/v1/jobs/{job_id}/worst-images")).json() == {"images": []}
+
+
+async def test_a_report_says_what_to_do_about_skipped_steps(plane: ControlPlane) -> None:
+    job_id, run = await plane.started_job()
+    result = {"scores": scores(0.5), "num_parameters": 1, "images_per_s": 1.0, "num_images": 10, "device": "cpu"}
+    await run.reports({"kind": "run_finished", "outcome": "succeeded", "result": result | {"skipped_steps": 3}})
+    (sentence,) = (await plane.http.get(f"/v1/jobs/{job_id}/report?format=json")).json()["sentences"]
+    assert "3 steps" in sentence
+    assert "smaller learning rate" in sentence
