@@ -26,11 +26,6 @@ def test_browser_and_server_know_the_same_pages() -> None:
     assert in_browser == {re.sub(r"{\w+}", "{}", path): module for path, module in PAGES.items()}
 
 
-def test_a_page_imports_no_other_page() -> None:
-    for page in PAGES.values():
-        assert set(assets.needed(page)) & set(PAGES.values()) == {page}
-
-
 def test_packed_files_are_the_same_files() -> None:
     for asset in assets.assets().values():
         assert gzip.decompress(asset.packed) == asset.content

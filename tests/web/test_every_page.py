@@ -1,10 +1,13 @@
 """What holds for each page: assistive technology can use it in both themes, and a phone can read it."""
 
+from collections.abc import Mapping
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import OpenPage
 from page_server import PageServer, ReportingRun
 from playwright.sync_api import Page, expect
+from registered import dataset, model
 
 from service.web.paths import PAGES
 
@@ -12,7 +15,7 @@ pytestmark = pytest.mark.one_database
 
 PHONE = {"width": 390, "height": 800}
 # What shows that a page has its content; by default it is its heading.
-CONTENT = {"/": "tbody a", "/jobs/{job_id}": "fgd-chart button", "/compare": "main table a"}
+CONTENT = {"/models/{name}": "tbody", "/": "tbody a", "/jobs/{job_id}": "fgd-chart button", "/compare": "main table a"}
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +28,24 @@ def run(server: PageServer) -> ReportingRun:
     return run
 
 
-def address(page: str, run: ReportingRun) -> str:
-    examples = {"/jobs/{job_id}": f"/jobs/{run.job_id}", "/compare": f"/compare?jobs={run.job_id}"}
-    return examples.get(page, page)
+@pytest.fixture(scope="module")
+def addresses(server: PageServer, run: ReportingRun) -> Mapping[str, str]:
+    """An address of each page that shows one thing; other pages need none."""
+    dataset(server, "seen")
+    model(server, server.started("to be named"), "seen")
+    job = {"/jobs/{job_id}": f"/jobs/{run.job_id}", "/compare": f"/compare?jobs={run.job_id}"}
+    return job | {"/data/{dataset}": "/data/seen", "/models/{name}": "/models/seen"}
 
 
-def opened(page: str, run: ReportingRun, open_page: OpenPage) -> Page:
-    window = open_page(address(page, run))
+def opened(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> Page:
+    window = open_page(addresses.get(page, page))
     expect(window.locator(CONTENT.get(page, "h1")).first).to_be_visible()
     return window
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_assistive_technology_can_use_it(page: str, run: ReportingRun, open_page: OpenPage) -> None:
-    window = opened(page, run, open_page)
+def test_assistive_technology_can_use_it(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> None:
+    window = opened(page, addresses, open_page)
     assert window.locator("h1").count() == 1
     for scheme in ("light", "dark"):
         window.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
@@ -52,19 +59,21 @@ def is_serious(found: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_phone_shows_it_without_scrolling_sideways(page: str, run: ReportingRun, open_page: OpenPage) -> None:
-    window = opened(page, run, open_page)
+def test_a_phone_shows_it_without_scrolling_sideways(
+    page: str, addresses: Mapping[str, str], open_page: OpenPage
+) -> None:
+    window = opened(page, addresses, open_page)
     window.set_viewport_size(PHONE)
     wide = window.evaluate(
         """() => [...document.querySelectorAll("body *")]
-            .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+            .filter((element) => element.getBoundingClientRect().right > 391 && !element.closest("table"))
             .map((element) => element.outerHTML.slice(0, 120))"""
     )
     assert window.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
 
 
-def test_the_keyboard_reaches_the_content_and_then_the_links(run: ReportingRun, open_page: OpenPage) -> None:
-    window = opened("/", run, open_page)
+def test_the_keyboard_reaches_the_content_and_then_the_links(addresses: Mapping[str, str], open_page: OpenPage) -> None:
+    window = opened("/", addresses, open_page)
     window.locator("body").press("Tab")
     expect(window.locator(":focus")).to_have_text("Skip to the content")
     window.keyboard.press("Enter")
@@ -72,16 +81,18 @@ def test_the_keyboard_reaches_the_content_and_then_the_links(run: ReportingRun, 
     assert window.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
-def test_the_header_marks_the_page_and_whether_it_is_live(run: ReportingRun, open_page: OpenPage) -> None:
-    window = opened("/jobs/{job_id}", run, open_page)
+def test_the_header_marks_the_page_and_whether_it_is_live(addresses: Mapping[str, str], open_page: OpenPage) -> None:
+    window = opened("/jobs/{job_id}", addresses, open_page)
     expect(window.locator("nav [aria-current]")).to_have_text("Jobs")
     expect(window.locator(".connection")).to_have_text("live")
     window.get_by_role("link", name="Compare").click()
     expect(window.locator("nav [aria-current]")).to_have_text("Compare")
 
 
-def test_a_page_that_cannot_be_loaded_says_so_and_loads_again(run: ReportingRun, open_page: OpenPage) -> None:
-    window = opened("/", run, open_page)
+def test_a_page_that_cannot_be_loaded_says_so_and_loads_again(
+    addresses: Mapping[str, str], open_page: OpenPage
+) -> None:
+    window = opened("/", addresses, open_page)
     window.route("**/pages/compare.js", lambda route: route.abort())
     window.get_by_role("link", name="Compare", exact=True).click()
     expect(window.get_by_role("alert")).to_contain_text("The server did not send this page.")
