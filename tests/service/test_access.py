@@ -270,6 +270,24 @@ class TestProjects:
         assert [project["name"] for project in projects] == ["mine"]
         assert (await guarded.as_(made["token"], "GET", "/v1/projects/yours")).status_code == 404
 
+    async def test_the_queue_hides_who_holds_the_cluster_for_other_projects(self, guarded: Guarded) -> None:
+        made = await guarded.token("read", project="mine")
+        held, _ = await guarded.started_job(train_spec(project="yours"))
+        everything = (await guarded.http.get("/v1/queue")).json()["running"]
+        assert [(each["job_id"], each["cpus"]) for each in everything] == [(held, 1)]
+        assert (await guarded.as_(made["token"], "GET", "/v1/queue")).json()["running"] == []
+
+    async def test_a_draft_reads_no_job_of_another_project(self, guarded: Guarded) -> None:
+        made = await guarded.token("submit", project="mine")
+        theirs = await guarded.submit(train_spec(project="yours"))
+        refused = await guarded.as_(made["token"], "POST", "/v1/drafts", json={"start": f"job:{theirs}"})
+        assert refused.status_code == 404
+        named = await guarded.as_(
+            made["token"], "POST", "/v1/drafts", json={"start": "kind:train", "changes": {"project": "yours"}}
+        )
+        assert [reason["loc"] for reason in named.json()["reasons"]] == ["project"]
+        assert await guarded.by("read", "POST", "/v1/drafts", json={"start": "kind:train"}) == 403
+
     async def test_a_job_may_name_the_own_project_only_and_has_it_by_default(self, guarded: Guarded) -> None:
         made = await guarded.token("submit", project="mine")
         answer = await guarded.as_(made["token"], "POST", "/v1/jobs", json=train_spec(project="yours"))
