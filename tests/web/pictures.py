@@ -74,7 +74,7 @@ def fill(server: PageServer) -> list[Picture]:
         Picture("job-results", f"{job}?tab=results", ".marks table", 900),
         Picture("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
         Picture("job-history", f"{job}?tab=history", ".events li", 700),
-        Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1500, has_phone=True),
+        Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1100, has_phone=True),
         Picture("compare", f"/compare?jobs={shown.job_id},{other.job_id}", "main table a", 1100),
         Picture("submit", f"/submit?like={failed.job_id}", ".verdict .good", 900, has_phone=True),
         Picture("submit-start", "/submit", ".card", 700),
