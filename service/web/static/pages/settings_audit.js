@@ -17,8 +17,12 @@ export function auditPart({ query, life }) {
   /** @type {Entry[]} */
   let entries = [];
   const more = h("button", { type: "button", hidden: true, on: { click: () => read(more.value) } }, "Older entries");
+  let newest = 0;
   const read = (cursor = "") => tried(trouble, life, async () => {
+    const own = (newest += 1);
     const page = await get("/v1/audit", { query: { actor: query.get("actor"), action: query.get("action"), target: query.get("target"), project: query.get("in"), cursor, limit: PAGE }, life });
+    // The answer for the conditions before may come later.
+    if (own !== newest) return;
     entries = cursor ? [...entries, ...page.items] : page.items;
     more.value = page.next_cursor ?? "";
     more.hidden = page.next_cursor === null;
