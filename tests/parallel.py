@@ -8,12 +8,15 @@ nothing to do.
 import random
 import warnings
 from collections.abc import Iterable
+from io import StringIO
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from _pytest._io import TerminalWriter
 
 Tests = list[int]
 """Indices of tests that run in one process, one after another."""
@@ -146,6 +149,8 @@ def _next(connection: Connection) -> Tests:
 def _separate(config: pytest.Config, folder: Path) -> None:
     """Separate what the processes must not share: terminal, files with captured output, folders, random numbers."""
     config.pluginmanager.unregister(name="terminalreporter")
+    # pytest-timeout writes to the terminal before it fails a test that hangs.
+    config.pluginmanager.register(SimpleNamespace(_tw=TerminalWriter(StringIO())), "terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")
     capture.stop_global_capturing()
     capture.start_global_capturing()

@@ -18,6 +18,7 @@ def pytest_runtestloop(session):
 TESTS = """
 import os
 import signal
+import time
 import warnings
 
 import pytest
@@ -42,11 +43,15 @@ def test_warns(server): warnings.warn("careful", DeprecationWarning)
 
 @pytest.mark.skip
 def test_is_skipped(): pass
+
+
+@pytest.mark.timeout(0.5)
+def test_hangs(): time.sleep(60)
 """
 
 
 def run(folder: Path, processes: int, *options: str) -> str:
-    """Run four tests, of which the first has a process for itself; return what pytest prints."""
+    """Run five tests, of which the first has a process for itself; return what pytest prints."""
     (folder / "conftest.py").write_text(HOOKS.format(processes=processes))
     (folder / "test_it.py").write_text(TESTS)
     command = [
@@ -73,9 +78,10 @@ def run(folder: Path, processes: int, *options: str) -> str:
 
 def test_each_test_is_reported_once_and_those_after_a_dead_process_run_in_another(tmp_path: Path) -> None:
     output = run(tmp_path, 2)
-    assert "2 failed, 1 passed, 1 skipped, 1 warning" in output
+    assert "3 failed, 1 passed, 1 skipped, 1 warning" in output
     assert "words of a test" in output
     assert "ended with exit code -9" in output
+    assert "Timeout" in output
     assert "DeprecationWarning: careful" in output
     # The fixtures of the session end with each process that ends by itself.
     assert len([*(tmp_path / "temp").glob("*/stopped")]) == 2
