@@ -1,16 +1,15 @@
 """One server for all tests of the page, and one browser for each file; each test gets windows and jobs of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_server import ADMIN_TOKEN, PageServer
+from page_server import ADMIN_TOKEN, OpenPage, PageServer
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from service.web.paths import COOKIE
 from tests.reports.browser import CHROMIUM
 
-OpenPage = Callable[..., Page]
 # A busy machine answers later than in five seconds.
 expect.set_options(timeout=60_000)
 

@@ -8,17 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+from playwright.sync_api import Page
 
 from service.store.tokens import TokenMint
 from tests.service.served_apart import ROOT, Apart
 
+OpenPage = Callable[..., Page]
+"""Opens a path in a new window, signed in; the fixture `open_page`."""
 ADMIN_TOKEN = "an-admin-token-of-32-characters-or-more"
 # Runs of a test send no heartbeats.
 _NO_HEARTBEATS = {"FGD_HEARTBEAT_S": "3600", "FGD_HEARTBEAT_TIMEOUT_S": "7200"}

@@ -1,10 +1,9 @@
 """Runs side by side, in a real browser."""
 
 import pytest
-from conftest import OpenPage
 from drawn_comparison import finished
 from drawn_sweep import report_trials, started_sweep
-from page_server import PageServer, ReportingRun
+from page_server import OpenPage, PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.one_database

@@ -4,8 +4,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import OpenPage
-from page_server import PageServer, ReportingRun
+from page_server import OpenPage, PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 from test_every_page import PHONE, is_serious
 

@@ -1,8 +1,7 @@
 """The table of all jobs: what it shows, and what can be done with many jobs at once."""
 
 import pytest
-from conftest import OpenPage
-from page_server import PageServer
+from page_server import OpenPage, PageServer
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.one_database

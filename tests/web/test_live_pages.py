@@ -3,8 +3,7 @@
 import sqlite3
 
 import pytest
-from conftest import OpenPage
-from page_server import PageServer
+from page_server import OpenPage, PageServer
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.one_database

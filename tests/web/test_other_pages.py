@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import OpenPage
-from page_server import PageServer
+from page_server import OpenPage, PageServer
 from playwright.sync_api import Page, expect
 from registered import dataset, model
 

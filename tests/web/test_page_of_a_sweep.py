@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import OpenPage
 from drawn_sweep import RATE, best_of, ends_at, report_trials, started_sweep, trial_events, values_of
-from page_server import PageServer, ReportingRun
+from page_server import OpenPage, PageServer, ReportingRun
 from playwright.sync_api import Page, expect
 
 from service.web import assets

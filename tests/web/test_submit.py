@@ -2,8 +2,7 @@
 
 import re
 
-from conftest import OpenPage
-from page_server import PageServer
+from page_server import OpenPage, PageServer
 from playwright.sync_api import expect
 
 
