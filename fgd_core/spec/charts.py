@@ -1,6 +1,6 @@
 """The charts of a report, for programs that draw them themselves."""
 
-from typing import Any
+from pydantic import JsonValue
 
 from fgd_core.spec.base import Fact
 
@@ -16,7 +16,7 @@ class ChartView(Fact):
     """The content as text, for readers who cannot see the chart."""
     is_wide: bool
     """Whether it has several panels, and needs the whole width of a page."""
-    figure: dict[str, Any]
+    figure: dict[str, JsonValue]
     """`data` and `layout`."""
 
 

@@ -1,14 +1,17 @@
 """Explains why a spec was refused: each reason with its path, and a suggestion for misspelt words."""
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.views import ProblemReason
+
+Fault: TypeAlias = Mapping[str, Any]
+"""An item of `ValidationError.errors()`."""
 
 MAX_EXPLAINED = 50
 """More faults are only counted: users do not read more, and formatting each one takes time."""
@@ -27,7 +30,7 @@ def spec_reasons(error: ValidationError) -> list[ProblemReason]:
     return explained(error.errors(include_url=False), spec_reason)
 
 
-def explained(faults: Sequence[Any], explain: Callable[[Any], ProblemReason]) -> list[ProblemReason]:
+def explained(faults: Sequence[Fault], explain: Callable[[Fault], ProblemReason]) -> list[ProblemReason]:
     """Return a reason for each of the first MAX_EXPLAINED faults; if there are more, the last reason counts them."""
     return bounded([explain(fault) for fault in faults[: MAX_EXPLAINED + 1]], len(faults))
 
@@ -46,13 +49,13 @@ def bounded(reasons: Sequence[ProblemReason], num_faults: int | None = None) -> 
     return [*reasons[:MAX_EXPLAINED], more]
 
 
-def spec_reason(fault: Any) -> ProblemReason:
+def spec_reason(fault: Fault) -> ProblemReason:
     """Return the reason for one item of `ValidationError.errors()`, with its path from the top of the spec."""
     message = shortened(_message(fault), _LONGEST_MESSAGE)
     return ProblemReason(loc=spec_path(fault["loc"]), code=fault["type"], message=message)
 
 
-def value_message(fault: Any) -> str:
+def value_message(fault: Fault) -> str:
     """Return which value was refused, and which values are possible."""
     match fault["type"]:
         case "missing":
@@ -87,7 +90,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 _UNWRITTEN = ("dimensions", "preset", "[key]")
 
 
-def _message(fault: Any) -> str:
+def _message(fault: Fault) -> str:
     context = fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":

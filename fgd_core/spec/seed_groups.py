@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+
+from pydantic import JsonValue
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
@@ -55,7 +56,7 @@ class SeedGroupPage(Fact):
     next_cursor: str | None
 
 
-def seed_group(spec: Mapping[str, Any]) -> str:
+def seed_group(spec: Mapping[str, JsonValue]) -> str:
     """Return 16 hexadecimal digits that are equal for jobs whose specs differ only in the seed, the name and how they
     are scheduled.
 
@@ -67,7 +68,7 @@ def seed_group(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_fingerprints(value: Any) -> Any:
+def _without_fingerprints(value: JsonValue) -> JsonValue:
     """Return a part of a spec without the fingerprints of its data, which a later check of the same data may add."""
     match value:
         case dict():

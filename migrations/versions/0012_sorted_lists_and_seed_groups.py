@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -63,13 +62,13 @@ def _set_groups(connection: sa.Connection) -> None:
         connection.execute(update, [{"job_id": row.id, "group": _group(row.spec)} for row in connection.execute(some)])
 
 
-def _group(spec: dict[str, Any]) -> str:
+def _group(spec: dict[str, object]) -> str:
     content = {name: value for name, value in spec.items() if name not in _LEFT_OUT}
     text = json.dumps(_without_fingerprints(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_fingerprints(value: Any) -> Any:
+def _without_fingerprints(value: object) -> object:
     if isinstance(value, dict):
         return {name: _without_fingerprints(item) for name, item in value.items() if name != "fingerprints"}
     return [_without_fingerprints(item) for item in value] if isinstance(value, list) else value

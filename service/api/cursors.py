@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Query
 from pydantic import AwareDatetime, Field, FiniteFloat, StringConstraints, TypeAdapter
@@ -21,8 +21,8 @@ Row = TypeVar("Row")
 
 _Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 _Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-_SORTED_KEY: TypeAdapter[Any] = TypeAdapter(tuple[_Text, _Text, AwareDatetime, _Text])
-_KEYS: Mapping[str, TypeAdapter[Any]] = {
+_SORTED_KEY: TypeAdapter[tuple[object, ...]] = TypeAdapter(tuple[_Text, _Text, AwareDatetime, _Text])
+_KEYS: Mapping[str, TypeAdapter[tuple[object, ...]]] = {
     "created": TypeAdapter(tuple[_Text, AwareDatetime, _Text]),
     "priority": TypeAdapter(tuple[_Text, _Int32, AwareDatetime, _Text]),
     "best_ap": TypeAdapter(tuple[_Text, FiniteFloat | None, AwareDatetime, _Text]),
@@ -68,7 +68,7 @@ def encode_sorted(sort: str, key: Sequence[object]) -> str:
     return _encode(to_json([sort, *key]).decode())
 
 
-def decode_sorted(cursor: str, sort: str) -> tuple[Any, ...]:
+def decode_sorted(cursor: str, sort: str) -> tuple[object, ...]:
     """Decode what `encode_sorted` wrote for the same `sort`.
 
     Raises:

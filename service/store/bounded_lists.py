@@ -10,7 +10,6 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
-    SQLColumnExpression,
     Subquery,
     Tuple,
     and_,
@@ -31,6 +30,8 @@ EXAMINED = 5_000
 
 T = TypeVar("T", bound=Base)
 Item = TypeVar("Item")
+Attribute: TypeAlias = InstrumentedAttribute[Any]
+Expression: TypeAlias = ColumnElement[Any]
 Key: TypeAlias = tuple[Any, ...]
 """The values of a row in the columns of `Listing.key`."""
 
@@ -40,7 +41,7 @@ class Listing(Generic[T]):
     """Describes an ordered list of rows."""
 
     table: type[T]
-    key: Sequence[InstrumentedAttribute[Any]]
+    key: Sequence[Attribute]
     """The columns of its order, all in one direction; the last one is the primary key of the table."""
     is_ascending: bool = False
     lanes: Sequence[ColumnElement[bool]] = ()
@@ -65,7 +66,7 @@ class Listing(Generic[T]):
         here, there = tuple_(*self.key), self._values(key)
         return here <= there if self.is_ascending else here >= there
 
-    def ordered(self, columns: Iterable[SQLColumnExpression[Any]]) -> list[ColumnElement[Any]]:
+    def ordered(self, columns: Iterable[Attribute | Expression]) -> list[Expression]:
         """Return what sorts rows with such columns into the order of the list."""
         return [column.asc() if self.is_ascending else column.desc() for column in columns]
 
@@ -131,5 +132,5 @@ def _first(listing: Listing[T], before: Key | None, size: int) -> Subquery:
     return select(lanes).order_by(*listing.ordered(_key_of(lanes))).limit(size).subquery()
 
 
-def _key_of(rows: Subquery) -> list[ColumnElement[Any]]:
+def _key_of(rows: Subquery) -> list[Expression]:
     return [column for column in rows.c if column.name != "is_match"]

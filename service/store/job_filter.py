@@ -5,24 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.spec.events import JobState
 from service.store import job_search
-from service.store.bounded_lists import Listing
+from service.store.bounded_lists import Attribute, Listing
 from service.store.statements import unindexed
 from service.store.tables import Job
 
 _MAX_LANES = 16
 # By age, in the order of preference: a project before a state, which may have most of the jobs.
 _INDEXED = (("seed_group",), ("project", "state"), ("project",), ("kind",), ("state",))
-AGE: Sequence[InstrumentedAttribute[Any]] = (Job.created_at, Job.id)
+AGE: Sequence[Attribute] = (Job.created_at, Job.id)
 
 Column: TypeAlias = Literal["created", "name", "state", "priority", "project", "best_ap"]
-_COLUMNS: Mapping[Column, InstrumentedAttribute[Any]] = {
+_COLUMNS: Mapping[Column, Attribute] = {
     "name": Job.name,
     "state": Job.state,
     "priority": Job.priority,
@@ -40,7 +39,7 @@ class Order:
     is_ascending: bool = False
 
     @property
-    def key(self) -> Sequence[InstrumentedAttribute[Any]]:
+    def key(self) -> Sequence[Attribute]:
         """The columns of the order, the last ones by age."""
         return AGE if self.column == "created" else (_COLUMNS[self.column], *AGE)
 
