@@ -2,7 +2,7 @@
 import { pathOf } from "../core/actions.js";
 import { get } from "../core/api.js";
 import { Follower, position } from "../core/follow.js";
-import { changed } from "../core/list.js";
+import { changed } from "../core/changes.js";
 import { Store } from "../core/store.js";
 import { SWEEP_KINDS } from "../core/sweep.js";
 import { coalesced } from "../core/timing.js";
@@ -11,7 +11,6 @@ import { tried } from "../ui/parts.js";
 import { openTab, tabList } from "../ui/tabs.js";
 import { FACTS } from "./job_facts.js";
 import { HeadPart } from "./job_head.js";
-import { ProgressTab } from "./job_progress.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
 /** @typedef {import("../core/types.js").Event} Event */
@@ -30,7 +29,7 @@ import { ProgressTab } from "./job_progress.js";
 
 /** @type {JobTab[]} */
 const TABS = [
-  { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : ProgressTab) },
+  { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : (await import("./job_progress.js")).ProgressTab) },
   { name: "results", label: "Results", isOfSweeps: false, load: async () => (await import("./job_results.js")).ResultsTab },
   { name: "images", label: "Images", isOfSweeps: false, load: async () => (await import("./job_images.js")).ImagesTab },
   { name: "history", label: "History", load: async () => (await import("./job_history.js")).HistoryTab },

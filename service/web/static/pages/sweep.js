@@ -1,12 +1,9 @@
 // @ts-check
 import { Sweep } from "../core/sweep.js";
 import { h } from "../ui/html.js";
-import { tried } from "../ui/parts.js";
+import { later, tried } from "../ui/parts.js";
 import { LogPart } from "./job_log.js";
 import { sweepActions } from "./sweep_actions.js";
-import { ChartsPart } from "./sweep_charts.js";
-import { SpacePart } from "./sweep_space.js";
-import { TrialPart } from "./sweep_trial.js";
 import { TrialsPart } from "./sweep_trials.js";
 import { verdictPart } from "./sweep_verdict.js";
 
@@ -25,8 +22,12 @@ export class SweepPart {
     this.#setState = actions.setState;
     this.#log = new LogPart(jobId, life);
     this.element = h(
-      "div", { className: "sweep" }, this.#trouble, verdictPart(sweep, life), actions.element, new SpacePart(sweep, query, life).element,
-      this.#trials.element, new TrialPart(jobId, sweep, query, life).element, new ChartsPart(jobId, sweep, query, life).element, this.#log.element,
+      "div", { className: "sweep" }, this.#trouble, verdictPart(sweep, life), actions.element,
+      later(life, async () => new (await import("./sweep_space.js")).SpacePart(sweep, query, life).element),
+      this.#trials.element,
+      later(life, async () => new (await import("./sweep_trial.js")).TrialPart(jobId, sweep, query, life).element),
+      later(life, async () => new (await import("./sweep_charts.js")).ChartsPart(jobId, sweep, query, life).element),
+      this.#log.element,
     );
     sweep.renew();
   }

@@ -45,6 +45,20 @@ export async function tried(place, life, work) {
   }
 }
 
+/**
+ * Hold the place of an element whose module is still to come.
+ * @param {AbortSignal} life
+ * @param {() => Promise<HTMLElement>} make
+ */
+export function later(life, make) {
+  const place = h("div");
+  tried(place, life, async () => {
+    const element = await make();
+    if (!life.aborted) place.replaceWith(element);
+  });
+  return place;
+}
+
 /** @param {string} text Spoken by screen readers and shown for some seconds. */
 export function announce(text) {
   const status = /** @type {HTMLElement} */ (document.getElementById("status"));
