@@ -65,6 +65,15 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks_can_train() -> None:
+    """Compute a gradient before anything is compiled.
+
+    With the first gradient after a compilation PyTorch starts threads, and then no fork of this process can compute any.
+    """
+    torch.zeros((), requires_grad=True).backward()
+
+
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
     """Restore the logging settings: a command that runs in this process changes them."""
