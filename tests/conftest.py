@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
 def forks_can_train() -> None:
     """Compute a gradient before anything is compiled.
 
-    With the first gradient after a compilation PyTorch starts threads, and then no fork of this process can compute any.
+    With the first gradient after a compilation PyTorch starts threads; then no fork of this process can compute any.
     """
     torch.zeros((), requires_grad=True).backward()
 
