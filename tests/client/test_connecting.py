@@ -94,7 +94,7 @@ class TestProxies:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
         ended = fgd("jobs", "--server", f"http://{HOST}")
         assert ended.exit_code == 0, ended.err
-        assert proxy.requests == [f"GET http://{HOST}/v1/jobs?limit=100 HTTP/1.1"]
+        assert proxy.requests == [f"GET http://{HOST}/v1/jobs?sort=-created&limit=100 HTTP/1.1"]
 
     def test_a_server_with_tls_is_reached_through_a_tunnel(
         self, secure: LiveServer, proxy: ForwardProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
