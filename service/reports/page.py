@@ -24,10 +24,10 @@ _SHARED_STYLES = ("style/0_colours.css", "style/4_figure.css")
 
 
 @cache
-def template(name: str) -> jinja2.Template:
-    """Load a template from this folder."""
+def template(name: str, folder: Path = _HERE) -> jinja2.Template:
+    """Load a template of a page."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
