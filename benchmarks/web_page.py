@@ -150,12 +150,14 @@ def _heap_bytes(page: Page) -> int:
 
 
 def _cpu_of_pages(server: PageServer, browser: Browser, run: ReportingRun, num_pages: int, step: int) -> Figures:
-    context = _signed_in(server, browser)
     alone = _cpu_share(server, run, step)
-    for _ in range(num_pages):
+    # As many users: one profile of a browser opens six connections to a server, and each page holds one.
+    contexts = [_signed_in(server, browser) for _ in range(num_pages)]
+    for context in contexts:
         _drawn_ms(context.new_page(), f"{server.url}/jobs/{run.job_id}")
     watched = _cpu_share(server, run, step + 100 * _WATCHED_S)
-    context.close()
+    for context in contexts:
+        context.close()
     return {"cpu_without_pages_percent": 100 * alone, f"cpu_with_{num_pages}_pages_percent": 100 * watched}
 
 
