@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fgd_core.spec.comparison import EVIDENCE_VERSION
-from service.compare.evidence import AREAS, NUM_OVERLAPS
+from fgd_core.statistics.evidence import AREAS, NUM_OVERLAPS
 from service.compare.process import Statistics
 from service.compare.request import CompareRequest, RunFile
 

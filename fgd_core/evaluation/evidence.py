@@ -1,6 +1,6 @@
 """Writes what a comparison needs from an evaluation, so that any resample of the images can be scored without boxes.
 
-The file is one .npz, read by `service.compare.evidence`. K classes, I images, D detections, four area ranges, ten
+The file is one .npz, read by `fgd_core.statistics.evidence`. K classes, I images, D detections, four area ranges, ten
 overlaps (IoU 0.50 to 0.95):
 
     version, fingerprint, class_names (K,), image_ids (I,), areas (4,), overlaps (10,)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.compare import evidence
+from fgd_core.statistics import evidence
 from service.compare.precision import SCORES, overall, scores
 
 _CLASS = "class "

@@ -16,11 +16,12 @@ from fgd_core.spec.comparison import (
     Comparison,
     ScoreRow,
 )
-from service.compare import evidence, statistics, verdicts
-from service.compare.evidence import Evidence
+from fgd_core.statistics import evidence, seeds, verdicts
+from fgd_core.statistics.evidence import Evidence
+from fgd_core.statistics.seeds import Points
+from service.compare import statistics
 from service.compare.precision import SCORES
 from service.compare.request import CompareRequest, RunFile
-from service.compare.statistics import Points
 from service.compare.wording import sentences
 
 # Place in `evidence.AREAS` of the boxes that a score rests on.
@@ -39,7 +40,7 @@ def compare(request: CompareRequest) -> Comparison:
     exact = statistics.points(first), statistics.points(second)
     basis: Basis = "seeds" if min(len(first), len(second)) > 1 else "images"
     if basis == "seeds":
-        found = statistics.by_seeds(*exact)
+        found = seeds.by_seeds(*exact)
     else:
         found = statistics.by_images(first, second, exact=exact, resamples=request.resamples, seed=request.random_seed)
     ground = first[0]

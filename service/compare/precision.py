@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from fgd_core.spec.comparison import ScoreKey
-from service.compare.evidence import AREAS, NUM_OVERLAPS, ClassEvidence, Evidence
+from fgd_core.statistics.evidence import AREAS, NUM_OVERLAPS, ClassEvidence, Evidence
 
 Floats: TypeAlias = npt.NDArray[np.floating]
 

@@ -11,7 +11,7 @@ from fgd_core.detectors.base import Detections
 from fgd_core.evaluation.coco import match_detections
 from fgd_core.evaluation.evidence import write_evidence
 from fgd_core.evaluation.inference import ImageDetections
-from service.compare.evidence import Evidence, read
+from fgd_core.statistics.evidence import Evidence, read
 
 SIDE_PX = 400
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.compare.evidence import AREAS, NUM_OVERLAPS, Evidence
+from fgd_core.statistics.evidence import AREAS, NUM_OVERLAPS, Evidence
 
 
 class Ground:

@@ -13,7 +13,7 @@ from fgd_core.detectors.base import Detections
 from fgd_core.errors import NotComparableError
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.data import Shapes
-from service.compare.evidence import Evidence
+from fgd_core.statistics.evidence import Evidence
 from service.compare.precision import SCORES, overall, scores
 from tests.compare.evaluations import DrawnDataset, detections, evidence
 

@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from fgd_core.spec.comparison import Change, Finding
-from service.compare.evidence import Evidence
-from service.compare.statistics import Differences, Measured, Points, by_images, by_seeds, points
-from service.compare.verdicts import alone, among_many
+from fgd_core.statistics.evidence import Evidence
+from fgd_core.statistics.seeds import Differences, Measured, Points, by_seeds
+from fgd_core.statistics.verdicts import alone, among_many
+from service.compare.statistics import by_images, points
 from tests.compare.simulation import Ground
 
 BOXES = [25, 40, 60, 80, 120, 200, 300, 30, 50, 70]

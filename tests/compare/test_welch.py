@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.compare.sweeps.welch import Difference, mean_interval, sample, welch
+from fgd_core.statistics.welch import Difference, mean_interval, sample, welch
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Difference | None:

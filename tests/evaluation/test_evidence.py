@@ -11,7 +11,7 @@ from fgd_core.evaluation import evaluator, inference
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.runs import execute
 from fgd_core.spec.events import ArtifactSaved, Evaluated, TeacherChecked, Warned
-from service.compare.evidence import read
+from fgd_core.statistics.evidence import read
 from service.compare.precision import overall, scores
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec, with_data, write_squares
 

@@ -20,12 +20,12 @@ from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView
+from fgd_core.statistics.welch import t_quantile, two_sided_p
 from service.compare.sweeps.cost import best_so_far, failures, spent
 from service.compare.sweeps.importance import importance
 from service.compare.sweeps.ped_anova import p_value, shares
 from service.compare.sweeps.standings import gains, pareto_front, runner_up, standings
 from service.compare.sweeps.stopping import stopping
-from service.compare.sweeps.welch import t_quantile, two_sided_p
 from service.jobs.trial_values import common_epoch
 from tests.reports.recorded_jobs import BEGIN
 from tests.reports.recorded_sweeps import STEP_S, Study

@@ -17,8 +17,8 @@ from typing import Literal, TypeAlias
 
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import Margin, Standing
+from fgd_core.statistics.welch import CONFIDENCE, Difference, Sample, sample, t_quantile, variance, welch
 from service.compare.sweeps.configurations import BASELINES
-from service.compare.sweeps.welch import CONFIDENCE, Difference, Sample, sample, t_quantile, variance, welch
 
 SIGNIFICANT = 0.05
 """Two-sided: 2.5 % on either side."""

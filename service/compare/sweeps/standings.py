@@ -6,9 +6,9 @@ from typing import Literal
 
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Margin, Standing, TrialView
+from fgd_core.statistics.welch import mean_interval
 from service.compare.sweeps.configurations import BASELINES, Configuration, configurations
 from service.compare.sweeps.margins import margin
-from service.compare.sweeps.welch import mean_interval
 
 
 def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, is_over: bool = True) -> list[Standing]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scipy import stats
 
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Change, Finding
-from service.compare.statistics import Measured
+from fgd_core.statistics.seeds import Measured
 
 
 def alone(measured: Measured | None, *, num_boxes: int) -> Change | None:

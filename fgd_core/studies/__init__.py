@@ -1,0 +1,1 @@
+"""Studies: what their runs, taken together, answer."""
