@@ -1,0 +1,110 @@
+"""What is compared: the data sets with their pairs of detectors, and the ways to train a student."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PLAIN = "plain"
+
+
+class Setting(NamedTuple):
+    """A data set, and the teacher and the student that are trained on it from scratch."""
+
+    data: dict[str, Any]
+    input: dict[str, Any]
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    teacher_epochs: int
+    epochs: int
+    """Of every student."""
+
+
+ARMS: Mapping[str, dict[str, Any]] = {
+    "fgd": {"type": "fgd"},
+    "pkd": {"type": "pkd"},
+    "cwd": {"type": "cwd"},
+    "mgd": {"type": "mgd"},
+    "crosskd": {"type": "crosskd"},
+    "composed": {"type": "composed"},
+    "fgd published": {"type": "fgd", "scale": 1.0},
+    "fgd 0.05 T4": {"type": "fgd", "scale": 0.05, "temperature": 4},
+}
+"""The method of each distilled student; without a scale, it is the product's default. No student inherits weights."""
+
+
+def settings(shared: Path) -> dict[str, Setting]:
+    """Return all settings by name.
+
+    Args:
+        shared: the folder with the real data sets.
+    """
+    return {
+        "bccd": Setting(
+            _coco(shared / "data/bccd"),
+            {"shorter_px": 128, "longer_px": 171},
+            _retinanet(stem_width=32, fpn_width=64),
+            _retinanet(stem_width=8, fpn_width=32),
+            teacher_epochs=30,
+            epochs=15,
+        ),
+        "nuclei": Setting(
+            _coco(shared / "data/nuclei_small"),
+            {"shorter_px": 160, "longer_px": 160},
+            _retinanet(stem_width=32, fpn_width=64),
+            _retinanet(stem_width=8, fpn_width=32),
+            teacher_epochs=60,
+            epochs=30,
+        ),
+    }
+
+
+def teacher_spec(setting: Setting) -> dict[str, Any]:
+    """Return the job that trains the teacher."""
+    shared = {"data": setting.data, "input": setting.input, "resources": {"cpus": 1}, "seed": 100}
+    training = _training(setting.teacher_epochs)
+    return {"kind": "train", "name": "teacher", "detector": setting.teacher, "training": training} | shared
+
+
+def student_spec(setting: Setting, arm: str, seed: int, teacher: Path) -> dict[str, Any]:
+    """Return the job that trains a student: plain, or with the teacher's checkpoint."""
+    shared = {"data": setting.data, "input": setting.input, "resources": {"cpus": 1}, "seed": seed}
+    shared |= {"name": f"{arm} {seed}", "training": _training(setting.epochs)}
+    if arm == PLAIN:
+        return {"kind": "train", "detector": setting.student} | shared
+    return {
+        "kind": "distill",
+        "student": setting.student,
+        "teacher": {"checkpoint": str(teacher)},
+        "method": ARMS[arm],
+        "inherit": "nothing",
+    } | shared
+
+
+def _coco(folder: Path) -> dict[str, Any]:
+    splits = {
+        split: {"images": str(folder / "images"), "annotations": str(folder / f"annotations_{split}.json")}
+        for split in ("train", "val")
+    }
+    return {"type": "coco", **splits, "on_bad": "drop"}
+
+
+def _retinanet(*, stem_width: int, fpn_width: int) -> dict[str, Any]:
+    """Without pretrained weights, heads learn much faster with group norm. Objects have from ten pixels on."""
+    return {
+        "type": "retinanet",
+        "backbone": {"name": "resnet18", "stem_width": stem_width},
+        "fpn_width": fpn_width,
+        "anchor_base_size_px": 16,
+        "head_norm": "group",
+    }
+
+
+def _training(epochs: int) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "batch_size": 4,
+        "optimizer": {"type": "adamw", "learning_rate": 0.002},
+        "schedule": {"type": "cosine"},
+        "warmup_steps": 100,
+        "evaluate_every": 1,
+    }
