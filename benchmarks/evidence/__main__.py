@@ -2,8 +2,8 @@
 
     python -m benchmarks.evidence [--data bccd nuclei] [--arms plain fgd ...] [--seeds 5] [--shared ../shared]
 
-Finished runs are recorded in `benchmarks/results/evidence/`, and are not repeated: a run that was interrupted begins
-again. Each run takes one thread and about two minutes.
+Writes `benchmarks/results/evidence.md`. Finished runs are recorded in `benchmarks/results/evidence/`, and
+are not repeated: a run that was interrupted begins again. Each run takes one thread and about two minutes.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.evidence.plan import ARMS, PLAIN, settings
+from benchmarks.evidence.report import write
 from benchmarks.evidence.running import TEACHER, train
 
 
@@ -30,7 +31,9 @@ def main() -> None:
             for arm in options.arms:
                 run = train(name, settings(options.shared.resolve())[name], arm, seed, options.work)
                 ap = run.scores.ap or 0.0
-                console.print(f"{name:8} {arm:14} seed {seed}: AP {ap:.3f}, epoch {run.best_epoch} ({run.train_s:.0f} s)")
+                console.print(
+                    f"{name:8} {arm:14} seed {seed}: AP {ap:.3f}, epoch {run.best_epoch} ({run.train_s:.0f} s)"
+                )
 
 
 if __name__ == "__main__":

@@ -51,14 +51,16 @@ def train(name: str, setting: Setting, arm: str, seed: int, work: Path) -> Recor
             return each
     checkpoint = _trained_teacher(name, setting, work)
     if arm == TEACHER:
-        return next(each for each in recorded(name) if each.arm == TEACHER and each.teacher_sha256 == _sha256(checkpoint))
+        return next(
+            each for each in recorded(name) if each.arm == TEACHER and each.teacher_sha256 == _sha256(checkpoint)
+        )
     spec = student_spec(setting, arm, seed, checkpoint)
     recorder = _Recorder(_new_folder(work / name / f"{arm}-{seed}"))
     finished = _recording(name, arm, seed, spec, recorder)
     if arm != PLAIN:
-        sha256 = _sha256(checkpoint)
-        teacher = next(each for each in recorded(name) if each.teacher_sha256 == sha256)
-        finished = finished.model_copy(update={"teacher_ap": teacher.scores.ap, "teacher_sha256": sha256})
+        teacher = _teacher(name, checkpoint)
+        update = {"teacher_ap": teacher.scores.ap, "teacher_sha256": teacher.teacher_sha256}
+        finished = finished.model_copy(update=update)
     record(finished)
     return finished
 
@@ -72,6 +74,11 @@ def _trained_teacher(name: str, setting: Setting, work: Path) -> Path:
         finished = _recording(name, TEACHER, int(spec["seed"]), spec, _Recorder(_new_folder(folder)))
         record(finished.model_copy(update={"teacher_sha256": _sha256(checkpoint)}))
     return checkpoint
+
+
+def _teacher(name: str, checkpoint: Path) -> Recording:
+    sha256 = _sha256(checkpoint)
+    return next(each for each in recorded(name) if each.arm == TEACHER and each.teacher_sha256 == sha256)
 
 
 def _recording(name: str, arm: str, seed: int, spec: dict[str, Any], recorder: _Recorder) -> Recording:
