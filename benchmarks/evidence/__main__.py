@@ -30,10 +30,8 @@ def main() -> None:
         for name in options.data:
             for arm in options.arms:
                 run = train(name, settings(options.shared.resolve())[name], arm, seed, options.work)
-                ap = run.scores.ap or 0.0
-                console.print(
-                    f"{name:8} {arm:14} seed {seed}: AP {ap:.3f}, epoch {run.best_epoch} ({run.train_s:.0f} s)"
-                )
+                console.print(f"{name:8} {arm:14} seed {seed}: AP {run.scores.ap or 0.0:.3f} ({run.train_s:.0f} s)")
+    console.print(write(settings(Path())), markup=False)
 
 
 if __name__ == "__main__":
