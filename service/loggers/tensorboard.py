@@ -1,16 +1,33 @@
 """Writes event files for TensorBoard: a folder for each run, below a folder for each project."""
 
 import re
+import sys
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar, text
 
 from fgd_core.spec.events import OVER
 from service.loggers.base import LoggedRun, Update
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Prevent imports of torch, unless it is loaded already."""
+    loaded = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if loaded is None:
+            del sys.modules["torch"]
+
+
+# Where torch is installed, the package imports it to log tensors: here it would only take three seconds and 490 MB.
+with _without_torch():
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar, text
 
 _MAX_OPEN_FILES = 64
 
