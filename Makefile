@@ -29,8 +29,8 @@ demo: $(READY)  ## Train a teacher, distil a student on this machine, and write 
 demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve trials, and write a report
 	$(BIN)/fgd demo-sweep
 
-# Three processes more than cores: those that start a Ray or a server mostly wait.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 3 + len(os.sched_getaffinity(0))))')
+# Two processes more than cores: two with a Ray run at once, and mostly wait.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 + len(os.sched_getaffinity(0))))')
 
 # The checks use the cores that the first tests leave free while they start their processes.
 test: $(READY)  ## Run all checks and tests; they need no network after the installation

@@ -49,7 +49,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     count = session.config.getoption("processes")
     if count == 1 or session.testsfailed or session.config.option.collectonly:
         return None
-    parallel.run(session, schedule.groups(item.nodeid for item in session.items), count)
+    tests = ((item.nodeid, item.get_closest_marker("ray") is not None) for item in session.items)
+    parallel.run(session, schedule.groups(tests), count)
     return True
 
 

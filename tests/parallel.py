@@ -13,24 +13,35 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from _pytest._io import TerminalWriter
 
-Tests = list[int]
-"""Indices of tests that run in one process, one after another."""
 
+class Group(NamedTuple):
+    """Tests that run in one process, one after another."""
+
+    tests: list[int]
+    """Their indices."""
+    starts_ray: bool = False
+    """Few such groups run at once. At its end the process also ends the fixtures of the session: a Ray that is not used
+    any more still takes a tenth of a core."""
+
+
+_NONE = Group([])
 _forking = get_context("fork")
 
 
-def run(session: pytest.Session, queue: Iterable[Tests], count: int) -> None:
-    """Run the tests of the queue in `count` processes, in its order, and report their results in this process.
+def run(session: pytest.Session, groups: Iterable[Group], count: int, *, rays: int = 2) -> None:
+    """Run groups of tests in `count` processes, in their order, and report the results in this process.
 
+    Args:
+        rays: number of groups with a Ray that run at once.
     Raises:
         pytest.Session.Interrupted, pytest.Session.Failed: pytest stops early, for example because of `-x`.
     """
-    pool = _Pool(session, queue)
+    pool = _Pool(session, groups, rays)
     try:
         for _ in range(count):
             pool.start_process()
@@ -48,8 +59,8 @@ class _Process:
     """A process that runs tests, as the pool sees it."""
 
     def __init__(self, session: pytest.Session, folder: Path, others: list[Connection]) -> None:
-        self.tests: Tests = []
-        """Those that it has not finished."""
+        self.group = _NONE
+        """The tests that it has not finished."""
         self.connection, its_end = _forking.Pipe()
         self._process = _forking.Process(target=_serve, args=(session, folder, its_end, [*others, self.connection]))
         self._process.start()
@@ -63,10 +74,11 @@ class _Process:
 
 
 class _Pool:
-    def __init__(self, session: pytest.Session, queue: Iterable[Tests]) -> None:
+    def __init__(self, session: pytest.Session, groups: Iterable[Group], rays: int) -> None:
         self.processes: dict[Connection, _Process] = {}
         self._session = session
-        self._queue = iter(queue)
+        self._queue = [*groups]
+        self._rays = rays
         self._folder: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         self._num_started = 0
 
@@ -92,16 +104,29 @@ class _Pool:
             process.join()
 
     def _ready(self, process: _Process, _: None) -> None:
+        # Its own group is over, and no longer takes the room of one with a Ray.
+        process.group = _NONE
         stops = self._session.shouldfail or self._session.shouldstop
-        process.tests = [] if stops else next(self._queue, [])
-        process.connection.send(process.tests)
+        process.group = _NONE if stops else self._take()
+        process.connection.send(process.group)
+
+    def _take(self) -> Group:
+        """Take the first group that may begin now.
+
+        A process for which only groups with a Ray are left may end: those that run one now will take them.
+        """
+        has_room = sum(process.group.starts_ray for process in self.processes.values()) < self._rays
+        for index, group in enumerate(self._queue):
+            if has_room or not group.starts_ray:
+                return self._queue.pop(index)
+        return _NONE
 
     def _report(self, process: _Process, data: dict[str, Any]) -> None:
         config = self._session.config
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
         config.hook.pytest_runtest_logreport(report=report)
         if report.when == "teardown":
-            process.tests = process.tests[1:]
+            process.group = process.group._replace(tests=process.group.tests[1:])
 
     def _warning(self, _: _Process, recorded: dict[str, Any]) -> None:
         self._session.config.hook.pytest_warning_recorded.call_historic(kwargs=recorded)
@@ -110,9 +135,10 @@ class _Pool:
         """If a test ended its process, report it as failed, and run the tests after it in another process."""
         del self.processes[process.connection]
         code = process.join()
-        if process.tests:
-            died, *others = process.tests
-            self._queue = iter([others, *self._queue] if others else [*self._queue])
+        if process.group.tests:
+            died, *others = process.group.tests
+            if others:
+                self._queue.insert(0, process.group._replace(tests=others))
             item = self._session.items[died]
             message = f"the process of this test ended with exit code {code}"
             report = pytest.TestReport(item.nodeid, item.location, {}, "failed", message, "call")
@@ -128,22 +154,22 @@ def _serve(session: pytest.Session, folder: Path, connection: Connection, others
     _separate(session.config, folder)
     session.config.pluginmanager.register(_Reporter(session.config, connection))
     try:
-        while tests := _next(connection):
-            items = [session.items[index] for index in tests]
-            # At the end of a group, pytest keeps only the fixtures of the session.
-            for item, following in zip(items, [*items[1:], session], strict=True):
+        while (group := _next(connection)).tests:
+            items = [session.items[index] for index in group.tests]
+            # At the end of a group, pytest keeps the fixtures of what the last test and the next item share.
+            for item, following in zip(items, [*items[1:], None if group.starts_ray else session], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
     finally:
         session._setupstate.teardown_exact(None)
 
 
-def _next(connection: Connection) -> Tests:
+def _next(connection: Connection) -> Group:
     try:
         connection.send(("ready", None))
-        tests: Tests = connection.recv()
+        group: Group = connection.recv()
     except (EOFError, ConnectionError):
-        return []
-    return tests
+        return _NONE
+    return group
 
 
 def _separate(config: pytest.Config, folder: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from tests.parallel import Group
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 RAYS = {
@@ -18,7 +20,9 @@ RAYS = {
     "tests/chaos/test_ray_nodes": "nodes",
     "tests/client/test_demo": "demo",
 }
-"""Beginning of a test's id -> group whose tests share a process, because they share a Ray; the first that fits."""
+"""Beginning of a test's id -> group whose tests share a process, because they share a Ray; the first that fits.
+
+A module with the mark `ray` that is not named here is a group of its own."""
 SLOW = (
     "tests/test_export.py",
     "tests/training/test_compiling.py",
@@ -29,31 +33,41 @@ SLOW = (
     "tests/methods/test_embedding.py",
 )
 """Modules with tests of ten seconds and more."""
-ORDER = ("whole", "apart", "cluster", "chaos", "slow", "growing", "bucket", "nodes", "demo", "module", "test")
-"""The groups that take longest begin, so that none is left alone at the end. Most of them wait for a Ray, so that the
-processes with short tests have the cores; but more than four Rays at once would slow each other down."""
+ORDER = ("whole", "apart", "chaos", "cluster", "bucket", "growing", "nodes", "demo", "ray", "slow", "module", "test")
+"""The groups that take longest begin, so that none is left alone at the end. Those with a Ray mostly wait, but only two
+run at once: on a busy machine Ray gives up a part of itself that has not started after 30 s."""
 
 
-def groups(ids: Iterable[str]) -> list[list[int]]:
-    """Return the indices of tests that share a process, in the order in which the groups begin."""
+def groups(tests: Iterable[tuple[str, bool]]) -> list[Group]:
+    """Return which tests share a process, in the order in which the groups begin.
+
+    Args:
+        tests: (id, whether it has the mark `ray`) of each test.
+    """
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, id_ in enumerate(ids):
-        found[_kind(id_), _group(id_)].append(index)
-    return [found[key] for key in sorted(found, key=lambda key: ORDER.index(key[0]))]
+    rays = set()
+    for index, (id_, has_mark) in enumerate(tests):
+        key = _kind(id_, has_mark=has_mark), _group(id_, has_mark=has_mark)
+        found[key].append(index)
+        if has_mark:
+            rays.add(key)
+    return [Group(found[key], key in rays) for key in sorted(found, key=lambda key: ORDER.index(key[0]))]
 
 
-def _kind(id_: str) -> str:
+def _kind(id_: str, *, has_mark: bool) -> str:
     """Return an element of `ORDER`."""
     if (ray := _ray(id_)) is not None:
         return ray
+    if has_mark:
+        return "ray"
     if _module(id_) in SLOW:
         return "slow"
     return "module" if _shares_fixtures(_module(id_)) else "test"
 
 
-def _group(id_: str) -> str:
+def _group(id_: str, *, has_mark: bool) -> str:
     """A module whose tests share a fixture is given to one process: otherwise each process would make the fixture."""
-    return _ray(id_) or (_module(id_) if _shares_fixtures(_module(id_)) else id_)
+    return _ray(id_) or (_module(id_) if has_mark or _shares_fixtures(_module(id_)) else id_)
 
 
 def _ray(id_: str) -> str | None:
