@@ -55,6 +55,8 @@ def settings(shared: Path) -> dict[str, Setting]:
             teacher_epochs=60,
             epochs=30,
         ),
+        "crowded_300": _crowded(300, teacher_epochs=60, epochs=24),
+        "crowded_1200": _crowded(1200, teacher_epochs=24, epochs=8),
     }
 
 
@@ -78,6 +80,17 @@ def student_spec(setting: Setting, arm: str, seed: int, teacher: Path) -> dict[s
         "method": ARMS[arm],
         "inherit": "nothing",
     } | shared
+
+
+def _crowded(num_train: int, *, teacher_epochs: int, epochs: int) -> Setting:
+    return Setting(
+        {"type": "shapes", "scene": "crowded", "num_train": num_train, "num_val": 150, "image_size_px": 128},
+        {"shorter_px": 128, "longer_px": 128},
+        _retinanet(stem_width=32, fpn_width=64),
+        _retinanet(stem_width=8, fpn_width=32),
+        teacher_epochs=teacher_epochs,
+        epochs=epochs,
+    )
 
 
 def _coco(folder: Path) -> dict[str, Any]:

@@ -85,6 +85,13 @@ OUTLINES: Mapping[str, Callable[[float], _Inside]] = {
     "triangle": _polygon(_regular(3)),
     "star": _polygon(_regular(10, every_other=0.4375)),
     "cross": _polygon(_plus(0.3125)),
+    "pentagon": _polygon(_regular(5)),
+    "hexagon": _polygon(_regular(6)),
+    "diamond": _polygon([(1, 0), (0, 0.5), (-1, 0), (0, -0.5)]),
+    "bar": _polygon([(0.9375, -0.3125), (0.9375, 0.3125), (-0.9375, 0.3125), (-0.9375, -0.3125)]),
+    "arrow": _polygon(
+        [(1, 0), (0.25, 0.75), (0.25, 0.25), (-0.875, 0.25), (-0.875, -0.25), (0.25, -0.25), (0.25, -0.75)]
+    ),
 }
 """Name, in the order of the categories -> function from a radius in pixels to an inside test for points relative to the
 centre."""
@@ -116,5 +123,10 @@ _POINTS: Mapping[str, Sequence[Direction]] = {
     "triangle": _around(bottom=_direction(120), left=(-0.5, 0), top=_direction(240)),
     "star": _around(bottom=_direction(72), left=(-0.4375, 0), top=_direction(288)),
     "cross": _around((_TIP, 0), (0, _TIP), (-_TIP, 0), (0, -_TIP)),
+    "pentagon": _around(bottom=_direction(72), left=(_direction(144)[0], 0), top=_direction(288)),
+    "hexagon": _around(bottom=(0, _direction(60)[1]), top=(0, -_direction(60)[1])),
+    "diamond": _around(bottom=(0, 0.5), top=(0, -0.5)),
+    "bar": _around((0.9375, 0), (0, 0.3125), (-0.9375, 0), (0, -0.3125)),
+    "arrow": _around(bottom=(0.25, 0.75), left=(-0.875, 0), top=(0.25, -0.75)),
 }
 """x and y of the five points of each shape that is not tilted."""

@@ -9,21 +9,21 @@ import numpy.typing as npt
 _Pixels: TypeAlias = npt.NDArray[np.int32]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
-MIN_CONTRAST = 90
-"""Between the colour of an object and the mean colour behind it, in the channel with the largest difference."""
 NOISE = 1
 """Half grey levels per step; noise changes a pixel by up to 15 steps, usually by less."""
 
 _BACKGROUND_GREYS, _FIRST_GREY, _GREYS_PER_OBJECT = 64, 120, 50
-"""Of depth maps: the background is darker than the first object, and each further object is brighter."""
+"""Of depth maps: the background is darker than the first object, and each further object brighter by at most this."""
 
 
-def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
+def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask], min_contrast: int) -> npt.NDArray[np.uint8]:
     """Paint a background, strokes that are not objects, the objects, and noise.
 
     Args:
         size_px: S, both sides of the image.
         masks: each (S, S), True on the object.
+        min_contrast: between the colour of an object and the mean colour behind it, in grey levels of the channel with
+            the largest difference.
     Returns:
         (S, S, 3) RGB.
     """
@@ -32,7 +32,7 @@ def paint(rng: np.random.Generator, size_px: int, masks: Sequence[_Mask]) -> npt
     for _ in range(int(rng.integers(0, 3))):
         _stroke(rng, canvas)
     for mask in masks:
-        _fill(rng, canvas, mask)
+        _fill(rng, canvas, mask, min_contrast)
     canvas += _noise(rng, canvas.shape)
     return canvas.clip(0, 255, out=canvas).astype(np.uint8)
 
@@ -48,8 +48,9 @@ def depth_map(size_px: int, masks: Sequence[_Mask]) -> npt.NDArray[np.uint8]:
     """
     slope = np.arange(size_px) * _BACKGROUND_GREYS // size_px
     depth = np.repeat(slope[:, None], size_px, axis=1)
+    step = min(_GREYS_PER_OBJECT, (255 - _FIRST_GREY) // max(1, len(masks) - 1))
     for number, mask in enumerate(masks):
-        depth[mask] = _FIRST_GREY + number * _GREYS_PER_OBJECT
+        depth[mask] = _FIRST_GREY + number * step
     return np.repeat(depth[:, :, None], 3, axis=2).astype(np.uint8)
 
 
@@ -106,14 +107,14 @@ def _stroke(rng: np.random.Generator, canvas: _Pixels) -> None:
             canvas[np.minimum(y + dy, size_px - 1), np.minimum(x + dx, size_px - 1)] = colour
 
 
-def _fill(rng: np.random.Generator, canvas: _Pixels, mask: _Mask) -> None:
+def _fill(rng: np.random.Generator, canvas: _Pixels, mask: _Mask, min_contrast: int) -> None:
     """Paint an object in one random colour, with shading and texture."""
     pixels, places = canvas.view(), np.flatnonzero(mask)
     pixels.shape = (-1, 3)  # raises an error, where `reshape` would silently copy
     covered = pixels[places]
     mean = covered.sum(axis=0) // len(covered)
     colour = rng.integers(0, 256, size=3)
-    while np.abs(colour - mean).max() < MIN_CONTRAST:
+    while np.abs(colour - mean).max() < min_contrast:
         colour = rng.integers(0, 256, size=3)
     y, x = np.divmod(places, len(canvas))
     slope_x, slope_y = rng.integers(-24, 25, size=2)

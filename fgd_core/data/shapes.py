@@ -1,10 +1,10 @@
-"""Generates a synthetic data set from a seed: five shapes that differ only in their outline.
+"""Generates a synthetic data set from a seed: shapes that differ only in their outline.
 
 The same seed gives the same pixels on any machine. Random numbers are integers from numpy's Generator, sines and
 cosines are rounded to 1/4096, and every comparison or colour is computed in integers, or in floats that are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,14 +22,30 @@ from fgd_core.stopping import stoppable
 CATEGORIES = tuple(Category(id=i, name=name) for i, name in enumerate(outlines.OUTLINES, start=1))
 WITH_KEYPOINTS = tuple(replace(category, keypoints=outlines.KEYPOINTS) for category in CATEGORIES)
 
-MAX_OBJECTS = 3
 EMPTY_ONE_IN = 20
 """One of this many images has no object."""
-DIAMETER_PX = (32, 80)
-"""Smallest and largest circle around a shape, in an image of 128 px; scaled with the image."""
 MAX_TILT_DEG = 20
-MIN_VISIBLE = 0.6
-"""At least this share of an object's area is visible, despite objects in front and the image border."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """How hard the images are."""
+
+    num_classes: int
+    """The first of `CATEGORIES`."""
+    max_objects: int
+    diameter_px: tuple[int, int]
+    """Smallest and largest circle around a shape, in an image of 128 px; scaled with the image."""
+    min_visible: float
+    """At least this share of an object's area is visible, despite objects in front and the image border."""
+    min_contrast: int
+    """See `painting.paint`."""
+
+
+SCENES: Mapping[spec.Scene, Scene] = {
+    "simple": Scene(num_classes=5, max_objects=3, diameter_px=(32, 80), min_visible=0.6, min_contrast=90),
+    "crowded": Scene(num_classes=10, max_objects=10, diameter_px=(14, 72), min_visible=0.4, min_contrast=45),
+}
 
 _TRIES = 8
 _IMAGES_PER_STOP_CHECK = 256
@@ -70,7 +86,8 @@ class ShapesDataset:
     def __init__(
         self, shapes: spec.Shapes, split: Split, *, with_masks: bool = False, with_keypoints: bool = False
     ) -> None:
-        self.categories = WITH_KEYPOINTS if with_keypoints else CATEGORIES
+        self._scene = SCENES[shapes.scene]
+        self.categories = (WITH_KEYPOINTS if with_keypoints else CATEGORIES)[: self._scene.num_classes]
         self._shapes = shapes
         self._split: Split = split
         self._with_masks, self._with_keypoints = with_masks, with_keypoints
@@ -89,7 +106,7 @@ class ShapesDataset:
 
     def visible_objects(self, index: int) -> list[_Object]:
         """Return the objects of an image in the order of its boxes."""
-        return _layout(self._rng(_LAYOUT, index), self._shapes.image_size_px)
+        return _layout(self._rng(_LAYOUT, index), self._shapes.image_size_px, self._scene)
 
     def _sample(self, index: int) -> Sample:
         objects = self.visible_objects(index)
@@ -114,7 +131,7 @@ class ShapesDataset:
         if self._shapes.shows == "depth":
             pixels = painting.depth_map(size_px, visible)
         else:
-            pixels = painting.paint(self._rng(_PAINT, index), size_px, visible)
+            pixels = painting.paint(self._rng(_PAINT, index), size_px, visible, self._scene.min_contrast)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
@@ -140,7 +157,7 @@ def _with_visibility(points: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_
     return found
 
 
-def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
+def _layout(rng: np.random.Generator, size_px: int, scene: Scene) -> list[_Object]:
     """Place shapes over each other. A shape that would hide too much of another is retried, then left out."""
     if rng.integers(EMPTY_ONE_IN) == 0:
         return []
@@ -148,14 +165,16 @@ def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
     places: list[_Place] = []
     full_areas: list[int] = []
     owner = np.full((size_px, size_px), -1, dtype=np.int8)
-    for _ in range(int(rng.integers(1, MAX_OBJECTS + 1))):
+    for _ in range(int(rng.integers(1, scene.max_objects + 1))):
         for _ in range(_TRIES):
-            label = int(rng.integers(len(CATEGORIES)))
-            place, rows, columns, mask, full_area = _draw(rng, label, size_px)
+            label = int(rng.integers(scene.num_classes))
+            place, rows, columns, mask, full_area = _draw(rng, label, size_px, scene.diameter_px)
             tried = owner.copy()
             tried[rows, columns][mask] = len(labels)
             visible = np.bincount(tried[tried >= 0], minlength=len(labels) + 1)
-            if all(seen >= MIN_VISIBLE * full for seen, full in zip(visible, [*full_areas, full_area], strict=True)):
+            if all(
+                seen >= scene.min_visible * full for seen, full in zip(visible, [*full_areas, full_area], strict=True)
+            ):
                 labels.append(label)
                 places.append(place)
                 full_areas.append(full_area)
@@ -167,7 +186,7 @@ def _layout(rng: np.random.Generator, size_px: int) -> list[_Object]:
 
 
 def _draw(
-    rng: np.random.Generator, label: int, size_px: int
+    rng: np.random.Generator, label: int, size_px: int, diameter_px: tuple[int, int]
 ) -> tuple[_Place, slice, slice, npt.NDArray[np.bool_], int]:
     """Choose a shape of random size, tilt and position, which may extend past the border.
 
@@ -176,7 +195,7 @@ def _draw(
         the part past the border.
     """
     # Below 6 px a shape has only a few pixels, and a thin one has none.
-    smallest, largest = (max(6, bound * size_px // 128) for bound in DIAMETER_PX)
+    smallest, largest = (max(6, bound * size_px // 128) for bound in diameter_px)
     # The smaller of two draws: small objects are more frequent, as in photographs.
     diameter = int(rng.integers(smallest, largest + 1, size=2).min())
     angle_deg = int(rng.integers(-MAX_TILT_DEG, MAX_TILT_DEG + 1))

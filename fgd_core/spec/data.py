@@ -121,6 +121,9 @@ NUM_SHAPE_KEYPOINTS = 5
 """Keypoints of each object of `Shapes`."""
 
 
+Scene: TypeAlias = Literal["simple", "crowded"]
+
+
 class Shapes(_Pictured):
     """A synthetic data set that is drawn from a seed; the same seed gives the same pixels.
 
@@ -137,6 +140,9 @@ class Shapes(_Pictured):
     """Width and height of each image, in pixels."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives other images."""
+    scene: Scene = "simple"
+    """`simple`: at most 3 objects of 5 classes. `crowded`: at most 10 objects of 10 classes, from a ninth of the
+    image's side on, with more of each hidden and less contrast."""
     depth: bool = False
     """Whether each image also has a depth map, as its picture `depth`: the same objects without texture and noise,
     brighter the nearer they are."""

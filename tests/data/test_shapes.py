@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as run_lengths
 
 from fgd_core.data import open_dataset, outlines, painting
-from fgd_core.data.shapes import DIAMETER_PX, MAX_OBJECTS, MIN_VISIBLE, ShapesDataset
+from fgd_core.data.shapes import SCENES, ShapesDataset
 from fgd_core.spec.data import Coco, Shapes
 from tests.data.shapes_as_coco import to_coco
 
@@ -18,6 +18,9 @@ from tests.data.shapes_as_coco import to_coco
 # on x86-64 with numpy 2.4. If either changes, published figures on `shapes` are no longer valid.
 GOLDEN_PIXELS = "fcae77f9def8941cfcfd15b8b8ca7e6c82f716233e1f8019952b9c398a1bc7f2"
 GOLDEN_FINGERPRINT = "5d2a75dbc777e876f9e95f76daa1f6b5cf04302715ab9ea96e10e829ce493ba8"
+
+
+SIMPLE, CROWDED = SCENES["simple"], SCENES["crowded"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ class TestImages:
 
     def test_have_zero_to_three_objects(self, train: ShapesDataset) -> None:
         counts = [len(sample.labels) for sample in train.samples]
-        assert set(counts) == set(range(MAX_OBJECTS + 1))
+        assert set(counts) == set(range(SIMPLE.max_objects + 1))
         assert 0.01 < counts.count(0) / len(counts) < 0.12
 
     def test_have_tight_boxes_around_the_visible_parts(self, train: ShapesDataset) -> None:
@@ -76,10 +79,10 @@ class TestImages:
     def test_show_every_object_with_enough_contrast(self, train: ShapesDataset) -> None:
         for index in range(60):
             masks = [found.mask for found in train.visible_objects(index)]
-            bare = painting.paint(np.random.default_rng(index), 128, [])
-            painted = painting.paint(np.random.default_rng(index), 128, masks)
+            bare = painting.paint(np.random.default_rng(index), 128, [], SIMPLE.min_contrast)
+            painted = painting.paint(np.random.default_rng(index), 128, masks, SIMPLE.min_contrast)
             change = np.abs(painted.astype(int) - bare.astype(int)).max(axis=2)
-            assert all(np.median(change[mask]) > painting.MIN_CONTRAST / 2 for mask in masks)
+            assert all(np.median(change[mask]) > SIMPLE.min_contrast / 2 for mask in masks)
 
     def test_have_masks_that_do_not_overlap(self, train: ShapesDataset) -> None:
         assert any(len(train.visible_objects(index)) > 1 for index in range(30))
@@ -107,9 +110,43 @@ class TestImages:
         assert (boxes[:, 2:] - boxes[:, :2]).max() > 0.3 * image_size_px
 
     def test_show_most_of_the_area_of_every_object(self, train: ShapesDataset) -> None:
-        smallest_full_px2 = min(outlines.draw(name, DIAMETER_PX[0], 0, 0, 0).sum() for name in outlines.OUTLINES)
+        names, diameter_px = list(outlines.OUTLINES)[: SIMPLE.num_classes], SIMPLE.diameter_px[0]
+        smallest_full_px2 = min(outlines.draw(name, diameter_px, 0, 0, 0).sum() for name in names)
         areas = np.concatenate([sample.areas_px2 for sample in train.samples])
-        assert areas.min() >= MIN_VISIBLE * smallest_full_px2
+        assert areas.min() >= SIMPLE.min_visible * smallest_full_px2
+
+
+class TestCrowded:
+    @pytest.fixture(scope="class")
+    def crowded(self) -> ShapesDataset:
+        return ShapesDataset(Shapes(num_train=300, scene="crowded"), "train")
+
+    def test_has_more_classes_and_objects(self, crowded: ShapesDataset) -> None:
+        counts = list(crowded.checked.boxes_per_category.values())
+        assert len(counts) == CROWDED.num_classes
+        assert min(counts) > 0.6 * max(counts)
+        assert {len(sample.labels) for sample in crowded.samples} == set(range(CROWDED.max_objects + 1))
+
+    def test_has_smaller_objects_that_hide_more_of_each_other(
+        self, crowded: ShapesDataset, train: ShapesDataset
+    ) -> None:
+        def sides_px(dataset: ShapesDataset) -> np.ndarray:
+            boxes = np.concatenate([sample.boxes_xyxy_px for sample in dataset.samples])
+            return (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+
+        assert np.median(sides_px(crowded)) < 0.75 * np.median(sides_px(train))
+        assert sides_px(crowded).min() >= 4
+
+    def test_paints_what_it_lists(self, crowded: ShapesDataset) -> None:
+        objects = crowded.visible_objects(0)
+        assert [found.label for found in objects] == crowded.samples[0].labels.tolist()
+        assert crowded.load_image(0).shape == (3, 128, 128)
+
+    def test_has_depth_maps_in_which_nearer_objects_are_brighter(self, crowded: ShapesDataset) -> None:
+        index = max(range(50), key=lambda each: len(crowded.samples[each].labels))
+        masks = [found.mask for found in crowded.visible_objects(index)]
+        greys = [int(painting.depth_map(128, masks)[mask][0, 0]) for mask in masks]
+        assert greys == sorted(set(greys))
 
 
 class TestOutlines:
