@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fgd_core.statistics import evidence
-from service.compare.precision import SCORES, overall, scores
+from fgd_core.statistics.rows import SCORES
+from service.compare.precision import overall, scores
 
 _CLASS = "class "
 

@@ -11,16 +11,14 @@ from fgd_core.spec.comparison import (
     FALSE_DISCOVERY_RATE,
     MIN_BOXES,
     Basis,
-    ClassRow,
     ComparedRun,
     Comparison,
-    ScoreRow,
 )
-from fgd_core.statistics import evidence, seeds, verdicts
+from fgd_core.statistics import evidence, seeds
 from fgd_core.statistics.evidence import Evidence
+from fgd_core.statistics.rows import SCORES, class_rows, known, score_rows
 from fgd_core.statistics.seeds import Points
 from service.compare import statistics
-from service.compare.precision import SCORES
 from service.compare.request import CompareRequest, RunFile
 from service.compare.wording import sentences
 
@@ -47,16 +45,6 @@ def compare(request: CompareRequest) -> Comparison:
     boxes = [ground.of_class(place).truth_count.sum(axis=0) for place in range(len(ground.class_names))]
     in_area = np.sum(boxes, axis=0, dtype=int) if boxes else np.zeros(len(evidence.AREAS), int)
     num_boxes = [int(of_class[0]) for of_class in boxes]
-    means = [_means(points) for points in exact]
-    classes = zip(
-        ground.class_names,
-        num_boxes,
-        means[0][1],
-        means[1][1],
-        verdicts.among_many(found.classes, num_boxes=num_boxes),
-        verdicts.among_many(found.beyond_overall, num_boxes=num_boxes),
-        strict=True,
-    )
     comparison = Comparison(
         first=_runs(request.first, exact[0]),
         second=_runs(request.second, exact[1]),
@@ -67,19 +55,8 @@ def compare(request: CompareRequest) -> Comparison:
         confidence=CONFIDENCE,
         false_discovery_rate=FALSE_DISCOVERY_RATE,
         min_boxes=MIN_BOXES,
-        scores=[
-            ScoreRow(
-                score=score,
-                first=means[0][0][place],
-                second=means[1][0][place],
-                change=verdicts.alone(found.scores[place], num_boxes=int(in_area[_AREA[score]])),
-            )
-            for place, score in enumerate(SCORES)
-        ],
-        classes=[
-            ClassRow(name=name, num_boxes=count, first=ours, second=theirs, change=change, beyond_overall=beyond)
-            for name, count, ours, theirs, change, beyond in classes
-        ],
+        scores=score_rows(found, *exact, num_boxes=[int(in_area[_AREA[score]]) for score in SCORES]),
+        classes=class_rows(found, *exact, names=ground.class_names, num_boxes=num_boxes),
         sentences=[],
     )
     return comparison.model_copy(update={"sentences": sentences(comparison)})
@@ -135,14 +112,6 @@ def _called(run: RunFile) -> str:
 
 def _runs(group: Sequence[RunFile], points: Points) -> list[ComparedRun]:
     return [
-        ComparedRun(job_id=run.job_id, trial=run.trial, name=run.name, kind=run.kind, seed=run.seed, ap=_known(ap))
+        ComparedRun(job_id=run.job_id, trial=run.trial, name=run.name, kind=run.kind, seed=run.seed, ap=known(ap))
         for run, ap in zip(group, points.scores[:, 0], strict=True)
     ]
-
-
-def _means(points: Points) -> tuple[list[float | None], list[float | None]]:
-    return [_known(mean) for mean in points.scores.mean(axis=0)], [_known(mean) for mean in points.classes.mean(axis=0)]
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -15,13 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from fgd_core.spec.comparison import ScoreKey
 from fgd_core.statistics.evidence import AREAS, NUM_OVERLAPS, ClassEvidence, Evidence
+from fgd_core.statistics.rows import SCORES
 
 Floats: TypeAlias = npt.NDArray[np.floating]
-
-SCORES: tuple[ScoreKey, ...] = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-"""The order of the scores of `class_scores`."""
 
 _AT_50, _AT_75 = 0, 5
 _ALL, _SMALL = 0, 1
@@ -36,7 +33,7 @@ _TINY = float(np.spacing(1))
 
 
 def scores(evidence: Evidence, weights: Floats) -> Floats:
-    """Compute (S, K, R) `SCORES` of each class and resample; NaN if no true box was drawn.
+    """Compute (S, K, R) `rows.SCORES` of each class and resample; NaN if no true box was drawn.
 
     Args:
         weights: (I, R) number of draws of each image. float32 suffices for resamples; float64 is exact to 1e-12.
@@ -54,7 +51,7 @@ def overall(per_class: Floats) -> Floats:
 
 
 def class_scores(one: ClassEvidence, weights: Floats) -> Floats:
-    """Compute (S, R) `SCORES` of one class with weights (I, R)."""
+    """Compute (S, R) `rows.SCORES` of one class with weights (I, R)."""
     precision = np.stack([_of_area(one, area, weights) for area in range(len(AREAS))])  # (A, T, R)
     whole, by_size = precision[_ALL], precision[_SMALL:].mean(axis=1)
     return np.stack([whole.mean(axis=0), whole[_AT_50], whole[_AT_75], *by_size])

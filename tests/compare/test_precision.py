@@ -14,7 +14,8 @@ from fgd_core.errors import NotComparableError
 from fgd_core.evaluation.coco import coco_scores
 from fgd_core.spec.data import Shapes
 from fgd_core.statistics.evidence import Evidence
-from service.compare.precision import SCORES, overall, scores
+from fgd_core.statistics.rows import SCORES
+from service.compare.precision import overall, scores
 from tests.compare.evaluations import DrawnDataset, detections, evidence
 
 

@@ -1,0 +1,1 @@
+"""What studies find: models of their results."""
