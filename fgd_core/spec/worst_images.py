@@ -11,7 +11,7 @@ from fgd_core.spec.base import Fact
 
 WORST_IMAGES = "worst_images.json"
 DETECTIONS = "detections.npz"
-DETECTIONS_VERSION = 1
+DETECTIONS_VERSION = 2
 MIN_SCORE = 0.3
 """Detections with a lower score are not shown."""
 NO_OBJECT = -1

@@ -25,6 +25,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.client.commands.sweep": frozenset({"service.client.optuna_export"}),
     "service.client.verification": frozenset({"service.client.recomputing"}),
     "service.loggers.choosing": frozenset(f"service.loggers.{kind}" for kind in ("mlflow", "tensorboard", "wandb")),
+    "service.api.routes.disputed_images": frozenset({"service.compare.disputed"}),
     "service.reports.worst_images": frozenset({"service.compare.detections"}),
     "service.server.commands.up": frozenset({"service.server.control_plane", "service.server.options", "service.logs"}),
     "service.storage.choosing": frozenset({"service.storage.s3"}),

@@ -95,9 +95,9 @@ def diagnosis() -> dict[str, object]:
     }
 
 
-def worst_images() -> str:
-    """Draw two images with boxes of a student and its teacher, as a run keeps them."""
-    images = [_worst_image(number) for number in (1, 2)]
+def worst_images(num_images: int = 2) -> str:
+    """Draw images with boxes of a student and its teacher, as a run keeps them."""
+    images = [_worst_image(number) for number in range(1, num_images + 1)]
     return WorstImages(fingerprint="drawn", images=images).model_dump_json()
 
 

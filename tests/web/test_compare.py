@@ -1,7 +1,7 @@
 """Runs side by side, in a real browser."""
 
 import pytest
-from drawn_comparison import finished
+from drawn_comparison import begun, ends, finished
 from drawn_sweep import report_trials, started_sweep
 from page_server import OpenPage, PageServer, ReportingRun
 from playwright.sync_api import Page, expect
@@ -32,15 +32,35 @@ class TestCompare:
         differing = page.locator(".fields tbody th").all_inner_texts()
         assert sorted(differing) == ["seed", "training.optimizer.learning_rate"]
 
-    def test_images_with_the_largest_disagreement_are_shown(self, runs: list[str], open_page: OpenPage) -> None:
+    def test_images_of_the_whole_split_come_with_the_largest_disagreement_first(
+        self, runs: list[str], open_page: OpenPage
+    ) -> None:
         page = open_page(f"/compare?jobs={runs[0]},{runs[2]}")
-        expect(page.get_by_role("heading", name="Images where they disagree")).to_be_visible()
         page.get_by_role("heading", name="Images where they disagree").scroll_into_view_if_needed()
-        expect(page.locator(".gallery section")).to_have_count(2)
-        assert page.locator(".gallery figcaption").all_inner_texts()[:2] == [
-            "good 1\n3 right, 1 missed",
-            "poor 3\n1 right, 1 wrong, 3 missed",
-        ]
+        images = page.locator(".gallery section")
+        expect(images).to_have_count(12)
+        expect(images.first.locator("figcaption")).to_have_text(
+            ["good 13 right, 1 missed", "poor 31 right, 1 wrong, 3 missed"]
+        )
+        expect(images.first.locator("img")).to_have_count(2)
+        # Of this one, no run has kept the picture.
+        expect(images.nth(11).get_by_role("img")).to_have_count(2)
+        expect(images.nth(11)).to_contain_text("no run has kept this picture")
+        page.get_by_role("button", name="Show more").click()
+        expect(images).to_have_count(20)
+
+    def test_a_run_says_that_it_still_runs_and_joins_when_it_ends(
+        self, server: PageServer, runs: list[str], open_page: OpenPage
+    ) -> None:
+        run = begun(server, "poor", 5)
+        page = open_page(f"/compare?jobs={runs[0]},{run.job_id}")
+        page.get_by_role("heading", name="Images where they disagree").scroll_into_view_if_needed()
+        expect(page.get_by_text("poor 5 is running, step 199 of 200. Its curves grow above")).to_be_visible()
+        expect(page.get_by_text("The test needs finished runs; poor 5 is running")).to_be_visible()
+        ends(run, "poor", 5)
+        expect(page.locator(".gallery section").first).to_be_visible()
+        expect(page.locator(".headline")).to_be_visible()
+        expect(page.get_by_text("Its curves grow above")).to_have_count(0)
 
     def test_another_side_is_in_the_link_and_back_undoes_it(self, runs: list[str], open_page: OpenPage) -> None:
         page = open_page(f"/compare?jobs={runs[0]},{runs[2]}")

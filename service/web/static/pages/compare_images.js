@@ -1,26 +1,28 @@
 // @ts-check
-import { get } from "../core/api.js";
-import { boxedImage } from "../ui/boxes.js";
+import { BASE, get } from "../core/api.js";
+import { boxedImage, verdictCounts } from "../ui/boxes.js";
 import { fill, h } from "../ui/html.js";
 import { OVER, tried } from "../ui/parts.js";
 
 /** @typedef {import("../core/compared.js").Run} Run */
 /** @typedef {{ name: string, boxes: import("../ui/boxes.js").Box[] }} Panel */
-/** @typedef {{ image_id: number, file_name: string, width: number, height: number, jpeg: string, panels: Panel[] }} JudgedImage */
+/** @typedef {{ image_id: number, file_name: string, width: number, height: number, num_disputed: number, jpeg: string | null, picture_url: string | null, panels: Panel[] }} DisputedImage */
+/** @typedef {{ items: DisputedImage[], num_images: number, num_disputed: number, left_out: { loc: string, code: string, message: string }[], next_cursor: string | null }} DisputedImages */
 
-const MOST_IMAGES = 12;
-const VERDICTS = ["right", "wrong", "missed"];
+const AT_ONCE = 12;
+const MOST_JOBS = 8;
 
-/** Images on which the runs disagree, among those that each run keeps because it errs most there. */
+/** The validation images on which the runs disagree, the largest disagreement first. A run joins when it ends. */
 export class ImagesPart {
-  /** @type {Run[]} */
-  #runs = [];
+  /** The jobs; trials keep no detections. @type {Run[]} */
+  #jobs = [];
   #isNear = false;
-  /** For which runs the images were read. */
+  /** For which jobs, in which states, the images were read. */
   #readFor = "";
   #trouble = h("div");
+  #waiting = h("div", { role: "status" });
   #place = h("div");
-  element = h("section", {}, h("h2", {}, "Images where they disagree"), this.#trouble, this.#place);
+  element = h("section", {}, h("h2", {}, "Images where they disagree"), this.#waiting, this.#trouble, this.#place);
 
   /** @param {AbortSignal} life */
   constructor(life) {
@@ -34,67 +36,57 @@ export class ImagesPart {
 
   /** @param {Run[]} runs */
   show(runs) {
-    this.#runs = runs.filter(({ trial, state }) => trial === null && OVER.includes(state));
-    this.element.hidden = runs.length < 2;
+    this.#jobs = runs.filter(({ trial }) => trial === null).slice(0, MOST_JOBS);
+    this.element.hidden = this.#jobs.length < 2;
+    fill(this.#waiting, this.#jobs.filter(({ state }) => !OVER.includes(state)).map(stillRuns));
     this.#update();
   }
 
-  /** Images are large: they are read when they come near the screen. */
+  /** Images are large: they are read when they come near the screen, and again when a job ends. */
   #update() {
-    const ids = this.#runs.map(({ jobId }) => jobId);
-    if (!this.#isNear || ids.join() === this.#readFor) return;
-    this.#readFor = ids.join();
-    if (ids.length < 2) { fill(this.#place, h("p", { className: "faint" }, "Runs keep their worst images at their end; two finished jobs are needed.")); return; }
-    fill(this.#place, h("p", { className: "faint" }, "Reading the images …"));
-    tried(this.#trouble, this.#life, async () => {
-      const answers = await Promise.all(ids.map((id) => this.#imagesOf(id, ids.filter((each) => each !== id))));
-      if (ids.join() === this.#readFor) fill(this.#place, this.#parts(answers.flat()));
-    });
+    const readFor = this.#jobs.map(({ jobId, state }) => `${jobId} ${OVER.includes(state)}`).join();
+    if (!this.#isNear || readFor === this.#readFor || this.#jobs.length < 2) return;
+    this.#readFor = readFor;
+    const gallery = h("div", { className: "gallery" });
+    const more = h("button", { type: "button", hidden: true }, "Show more");
+    fill(this.#place, h("p", { className: "faint" }, "Comparing the detections …"));
+    const shown = (/** @type {DisputedImages} */ page) => {
+      if (readFor !== this.#readFor) return;
+      if (this.#place.contains(gallery)) gallery.append(...page.items.map(rowOf));
+      else { fill(gallery, page.items.map(rowOf)); fill(this.#place, summaryOf(page), gallery, more); }
+      more.hidden = page.next_cursor === null;
+      more.onclick = () => { more.hidden = true; this.#read(page.next_cursor, shown); };
+    };
+    this.#read(null, shown);
   }
 
-  /** @param {string} jobId @param {string[]} others @returns {Promise<JudgedImage[]>} */
-  async #imagesOf(jobId, others) {
-    const { images } = await get(`/v1/jobs/${encodeURIComponent(jobId)}/worst-images`, { query: { with: others }, life: this.#life });
-    return images;
-  }
-
-  /** @param {JudgedImage[]} images */
-  #parts(images) {
-    const names = this.#runs.map(({ name }) => name);
-    const merged = [...Map.groupBy(images, ({ image_id }) => image_id).values()].map((same) => ({ ...same[0], panels: inOrder(same.flatMap(({ panels }) => panels), names) }));
-    const different = merged.filter((image) => disagreement(image) > 0).sort((a, b) => disagreement(b) - disagreement(a));
-    if (different.length === 0) return h("p", { className: "faint" }, "None: the runs have kept no images of the same data, or they are right on the same objects there.");
-    return [
-      h("p", { className: "faint" }, `${different.length > MOST_IMAGES ? `The first ${MOST_IMAGES} of ${different.length}` : different.length} of the images that a run keeps because it errs most there; the largest disagreement comes first. Detections have a score of at least 0.3. Put the pointer on a box for its class and score.`),
-      h("div", { className: "gallery" }, different.slice(0, MOST_IMAGES).map(rowOf)),
-    ];
+  /** @param {string | null} cursor @param {(page: DisputedImages) => void} show */
+  #read(cursor, show) {
+    const job = this.#jobs.map(({ jobId }) => jobId);
+    tried(this.#trouble, this.#life, async () => show(await get("/v1/compare/images", { query: { job, limit: AT_ONCE, cursor }, life: this.#life })));
   }
 }
 
-/** The panels of the runs; those of teachers are left out. @param {Panel[]} panels @param {string[]} names */
-function inOrder(panels, names) {
-  return names.flatMap((name) => panels.find((panel) => panel.name === name) ?? []);
+/** @param {Run} run */
+function stillRuns({ name, state, progress }) {
+  return h("p", { className: "notice" }, `${name} is ${state}${progress ? `, ${progress}` : ""}. Its curves grow above; its detections join here when it ends.`);
 }
 
-/** Difference between the runs in how many objects they found, and then in how many detections are wrong. @param {JudgedImage} image */
-function disagreement({ panels }) {
-  const spread = (/** @type {string} */ verdict) => {
-    const counts = panels.map(({ boxes }) => boxes.filter((box) => box.verdict === verdict).length);
-    return counts.length < 2 ? 0 : Math.max(...counts) - Math.min(...counts);
-  };
-  return spread("right") + spread("wrong") / 1000;
+/** @param {DisputedImages} page */
+function summaryOf({ num_images, num_disputed, left_out }) {
+  const found = num_images === 0 ? "Two jobs that were evaluated on the same images are needed."
+    : num_disputed === 0 ? `None: on all ${num_images.toLocaleString("en")} validation images the jobs find the same objects.`
+    : `${num_disputed.toLocaleString("en")} of ${num_images.toLocaleString("en")} validation images; those with the most objects that only some of the jobs find come first. Detections have a score of at least 0.3. Put the pointer on a box for its class and score.`;
+  const reasons = left_out.filter(({ code }) => code !== "not_finished");
+  return h("div", {}, h("p", { className: "faint" }, found), reasons.length > 0 && h("ul", { className: "findings" }, reasons.map(({ message }) => h("li", { className: "warning" }, message))));
 }
 
-/** @param {JudgedImage} image */
-function rowOf({ file_name, width, height, jpeg, panels }) {
-  return h("section", {}, h("h3", {}, file_name), h("div", { className: "panels" }, panels.map(({ name, boxes }) => h(
-    "figure", {}, boxedImage({ src: `data:image/jpeg;base64,${jpeg}`, width, height, boxes, alt: `${file_name} with the boxes of ${name}: ${counts(boxes)}` }),
-    h("figcaption", {}, name, h("small", {}, counts(boxes))),
+/** @param {DisputedImage} image */
+function rowOf({ file_name, width, height, num_disputed, jpeg, picture_url: url, panels }) {
+  const src = jpeg !== null ? `data:image/jpeg;base64,${jpeg}` : url !== null ? `${BASE}${url}` : null;
+  const about = `${num_disputed === 1 ? "1 object" : `${num_disputed} objects`} found by some only${src === null ? "; no run has kept this picture, and the server cannot read the data set" : ""}`;
+  return h("section", {}, h("h3", {}, file_name, " ", h("small", { className: "faint" }, about)), h("div", { className: "panels" }, panels.map(({ name, boxes }) => h(
+    "figure", {}, boxedImage({ src, width, height, boxes, alt: `${file_name} with the boxes of ${name}: ${verdictCounts(boxes)}` }),
+    h("figcaption", {}, name, h("small", {}, verdictCounts(boxes))),
   ))));
-}
-
-/** @param {import("../ui/boxes.js").Box[]} boxes */
-function counts(boxes) {
-  const parts = VERDICTS.map((verdict) => ({ verdict, count: boxes.filter((box) => box.verdict === verdict).length }));
-  return parts.filter(({ count }) => count > 0).map(({ verdict, count }) => `${count} ${verdict}`).join(", ") || "nothing";
 }

@@ -1,7 +1,7 @@
 // @ts-check
 import { pathOf } from "../core/actions.js";
 import { BASE, get } from "../core/api.js";
-import { boxedImage } from "../ui/boxes.js";
+import { boxedImage, VERDICTS, verdictCounts } from "../ui/boxes.js";
 import { fill, h } from "../ui/html.js";
 import { OVER, tried } from "../ui/parts.js";
 
@@ -18,7 +18,6 @@ import { OVER, tried } from "../ui/parts.js";
  * @property {{ name: string, png: string }[]} maps In base64.
  */
 
-const VERDICTS = ["right", "wrong", "missed"];
 /** Pictures of a job that it draws itself, in this order. @type {[string, string][]} */
 const PICTURES = [["samples.png", "Sample detections"], ["samples_train.png", "Samples of the training split"], ["samples_val.png", "Samples of the validation split"]];
 
@@ -102,17 +101,11 @@ export class ImagesTab {
     const picture = (/** @type {JudgedImage["panels"][number]} */ { name, boxes }) => h(
       "figure", {}, boxedImage({
         src: `data:image/jpeg;base64,${jpeg}`, map: map ? `data:image/png;base64,${map.png}` : null, width, height,
-        boxes: boxes.filter(({ verdict }) => !hidden.includes(verdict)), alt: `${file_name} with the boxes of ${name}: ${counts(boxes)}`,
-      }), h("figcaption", {}, name, h("small", {}, counts(boxes))),
+        boxes: boxes.filter(({ verdict }) => !hidden.includes(verdict)), alt: `${file_name} with the boxes of ${name}: ${verdictCounts(boxes)}`,
+      }), h("figcaption", {}, name, h("small", {}, verdictCounts(boxes))),
     );
     return h("section", {}, h("h3", {}, file_name), h("div", { className: "panels" }, panels.map(picture)));
   }
-}
-
-/** @param {import("../ui/boxes.js").Box[]} boxes */
-function counts(boxes) {
-  const parts = VERDICTS.map((verdict) => [boxes.filter((box) => box.verdict === verdict).length, verdict]).filter(([count]) => count);
-  return parts.map(([count, verdict]) => `${count} ${verdict}`).join(", ") || "nothing";
 }
 
 /** @param {Job} job */

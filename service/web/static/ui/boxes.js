@@ -4,12 +4,19 @@ import { h } from "./html.js";
 /** @typedef {{ box_xyxy_px: [number, number, number, number], caption: string, verdict: string }} Box */
 
 const SVG = "http://www.w3.org/2000/svg";
+export const VERDICTS = ["right", "wrong", "missed"];
+
+/** Return how many boxes are right, wrong and missed: `3 right, 1 missed`. @param {Box[]} boxes */
+export function verdictCounts(boxes) {
+  const parts = VERDICTS.map((verdict) => ({ verdict, count: boxes.filter((box) => box.verdict === verdict).length }));
+  return parts.filter(({ count }) => count > 0).map(({ verdict, count }) => `${count} ${verdict}`).join(", ") || "nothing";
+}
 
 /**
  * An image with boxes, and maybe a map, over it. The verdict of a box is shown by its colour and by its line: solid for
  * right, dashed for wrong, dotted for missed.
  * @param {object} options
- * @param {string} options.src
+ * @param {string | null} options.src Null draws the boxes on an empty frame.
  * @param {number} options.width In pixels of the boxes.
  * @param {number} options.height
  * @param {Box[]} options.boxes
@@ -19,8 +26,9 @@ const SVG = "http://www.w3.org/2000/svg";
 export function boxedImage({ src, width, height, boxes, map = null, alt }) {
   const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   layer.append(...boxes.map(drawn));
-  const frame = h("span", { className: "boxed" }, h("img", { src, alt, width, height }), map && h("img", { className: "map", src: map, alt: "" }), layer);
-  return frame;
+  const image = src === null ? h("span", { className: "blank", role: "img", "aria-label": alt }) : h("img", { src, alt, width, height, loading: "lazy" });
+  image.style.aspectRatio = `${width} / ${height}`;
+  return h("span", { className: "boxed" }, image, map && h("img", { className: "map", src: map, alt: "" }), layer);
 }
 
 /** @param {Box} box */
