@@ -63,8 +63,12 @@ def seed_group(spec: Mapping[str, JsonValue]) -> str:
     Args:
         spec: in JSON.
     """
-    content = {name: value for name, value in spec.items() if name not in _LEFT_OUT}
-    text = json.dumps(_without_fingerprints(content), sort_keys=True, separators=(",", ":"))
+    return digest({name: value for name, value in spec.items() if name not in _LEFT_OUT})
+
+
+def digest(part: JsonValue) -> str:
+    """Return 16 hexadecimal digits of a part of a spec, which a later check of its data does not change."""
+    text = json.dumps(_without_fingerprints(part), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

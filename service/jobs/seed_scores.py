@@ -24,8 +24,8 @@ def summarize(values: Sequence[float]) -> SeedScores | None:
 
 
 @cache
-def t_quantile(degrees: int) -> float:
-    """Return the t that Student's distribution exceeds in neither direction with the probability CONFIDENCE.
+def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """Return the t that Student's distribution exceeds in neither direction with the probability `confidence`.
 
     SciPy has it, but this process starts without SciPy: see decision 71.
 
@@ -34,7 +34,7 @@ def t_quantile(degrees: int) -> float:
     low, high = 0.0, math.pi / 2
     for _ in range(_NUM_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _probability_within(middle, degrees) < CONFIDENCE else (low, middle)
+        low, high = (middle, high) if _probability_within(middle, degrees) < confidence else (low, middle)
     return math.tan(low) * math.sqrt(degrees)
 
 
