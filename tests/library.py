@@ -100,6 +100,17 @@ class StopsAfterAnEpoch(RecordingContext):
         return bool(self.of(EpochFinished))
 
 
+def write_pool(folder: Path, num_images: int = 6) -> dict[str, Any]:
+    """Write images without labels, each with a grey square, which no image of `write_squares` has; return the pool."""
+    folder.mkdir(parents=True)
+    for index in range(num_images):
+        pixels = np.full((64, 64, 3), 40, np.uint8)
+        x = 5 * index
+        pixels[8:40, x : x + 32] = 200 + index
+        Image.fromarray(pixels).save(folder / f"pool_{index}.png")
+    return {"images": str(folder)}
+
+
 def write_squares(folder: Path, num_images: int = 4) -> dict[str, Any]:
     """Write a data set and return its spec: each image has one white square of an anchor's size, which is easy to
     learn."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import fgd_core.no_compiler  # noqa: F401  # before torchvision is imported
 from fgd_core.data.coco import CocoDataset
 from fgd_core.data.pictures import Pictures
+from fgd_core.data.pool import Pool
 from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks
 from fgd_core.data.shapes import ShapesDataset
 from fgd_core.data.voc import VocDataset
@@ -94,6 +95,20 @@ def picture_change_since_check(spec: Registered, split: Split, pictures: Picture
         split=split,
         checked=expected,
         found=pictures.fingerprint,
+    )
+
+
+def pool_change_since_check(spec: Registered, pool: Pool) -> DataError | None:
+    """Return an error if the pool has changed since the newest check of its data; None if not, or if unchecked."""
+    checked = spec.resolved.fingerprints if spec.resolved is not None else None
+    if checked is None or checked.pool is None or pool.fingerprint == checked.pool:
+        return None
+    return DataError(
+        f"the pool of {spec.name!r} has changed since its newest check; check it again with "
+        f"`fgd data check {spec.name}`, or set data.if_changed to warn",
+        name=spec.name,
+        checked=checked.pool,
+        found=pool.fingerprint,
     )
 
 

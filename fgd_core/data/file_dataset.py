@@ -52,10 +52,10 @@ class FileDataset:
     def __init__(self, contents: Contents, *, images_folder: Path, source: str) -> None:
         """
         Args:
-            images_folder: that file names are relative to.
+            images_folder: that file names are relative to; the attribute `folder`.
             source: names the annotations in errors.
         """
-        self._folder = images_folder
+        self.folder = images_folder
         self.categories: tuple[Category, ...] = contents.categories
         self.samples: Sequence[Sample] = contents.samples
         self.checked = contents.checked
@@ -69,7 +69,7 @@ class FileDataset:
 
     def _decode(self, index: int) -> Tensor:
         sample = self.samples[index]
-        pixels = image_files.decode(self._folder / sample.file_name, (sample.width, sample.height))
+        pixels = image_files.decode(self.folder / sample.file_name, (sample.width, sample.height))
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _refusal(self, source: str) -> DataError | None:

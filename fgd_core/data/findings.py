@@ -77,13 +77,16 @@ def _printable(example: str) -> str:
     return plain if len(plain) <= _MAX_EXAMPLE_LENGTH else f"{plain[:_MAX_EXAMPLE_LENGTH]}…"
 
 
-def refusal_of(findings: Sequence[Finding], source: str, *, missing: str | None = None) -> DataError | None:
+def refusal_of(
+    findings: Sequence[Finding], source: str, *, missing: str | None = None, on_bad: str = "data.on_bad"
+) -> DataError | None:
     """Return an error that names every refused problem, with counts and examples; None if no problem is refused.
 
     Args:
         source: names the annotations.
         missing: what the split lacks once bad entries are left out; None if it lacks nothing. The findings then explain
             why, so the error names all of them.
+        on_bad: the field that decides about bad entries.
     """
     refused = [finding for finding in findings if finding.action == "refused"]
     if missing is not None:
@@ -92,7 +95,7 @@ def refusal_of(findings: Sequence[Finding], source: str, *, missing: str | None 
     else:
         named = refused
         can_drop = all(PROBLEMS[finding.problem].answer == "refused or dropped" for finding in refused)
-        cure = "Fix these problems" + (", or set data.on_bad to drop, to leave out the bad entries" if can_drop else "")
+        cure = "Fix these problems" + (f", or set {on_bad} to drop, to leave out the bad entries" if can_drop else "")
     if not named:
         return None
     shown = "; ".join(

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from fgd_core.data.epoch_order import EpochOrder
 from fgd_core.data.examples import Example, read_example, resized
 from fgd_core.data.normalising import normalised_pixels
 from fgd_core.data.pictures import Pictures
+from fgd_core.data.pool_order import PoolOrder, pool_seed
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.targets import Targets
 from fgd_core.data.training_examples import Place, TrainingExamples
@@ -58,6 +59,12 @@ class Batch:
 
     seeds: Sequence[int] | None = None
     """For each image the seed of the random draws of detectors and methods; None in evaluation batches."""
+    is_labelled: bool = True
+    """False for images of a pool, whose boxes are unknown."""
+    weight: float = 1.0
+    """How much an image counts in the loss of a step, relative to the other images."""
+    pool: "Batch | None" = None
+    """Images without labels that the same step shows; None without a pool."""
 
     def showing(self, picture: str) -> "Batch":
         """Return the batch with another picture in place of the images; `image` returns the batch itself."""
@@ -75,7 +82,8 @@ class Batch:
     def normalised(self) -> "Batch":
         """Return the batch with float32 images; images of that type are normalised already."""
         pictures = {name: self._normalised(each) for name, each in self.pictures.items()}
-        return replace(self, images=self._normalised(self.images), pictures=pictures)
+        pool = self.pool and self.pool.normalised()
+        return replace(self, images=self._normalised(self.images), pictures=pictures, pool=pool)
 
     def _normalised(self, images: Tensor) -> Tensor:
         return normalised_pixels(images, self.image_sizes) if images.dtype == torch.uint8 else images
@@ -87,7 +95,7 @@ class Batch:
     def tensors(self) -> Iterator[Tensor]:
         """Yield all tensors."""
         lists = (self.boxes, self.labels, self.masks or (), self.keypoints or (), self.pictures.values())
-        return chain([self.images], *lists)
+        return chain([self.images], *lists, self.pool.tensors() if self.pool is not None else ())
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
@@ -98,12 +106,24 @@ class Batch:
             masks=self.masks and [change(each) for each in self.masks],
             keypoints=self.keypoints and [change(each) for each in self.keypoints],
             pictures={name: change(each) for name, each in self.pictures.items()},
+            pool=self.pool and self.pool._changed(change),
         )
 
 
 def _changed_at_once(rows: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """Change the rows (n, …) of all images together, as one tensor: a device gets one copy, not one for each image."""
     return list(change(torch.cat(list(rows))).split_with_sizes([len(own) for own in rows])) if rows else []
+
+
+class ShownPool(NamedTuple):
+    """Says which images without labels a training shows beside its labelled ones."""
+
+    dataset: DetectionDataset
+    """Its samples have no objects."""
+    ratio: int
+    """Images of the pool in each step for each labelled image."""
+    weight: float
+    """See `Batch`."""
 
 
 class ComingBatches(Protocol):
@@ -132,15 +152,17 @@ class TrainLoader:
         workers: int,
         pictures: Sequence[Pictures] = (),
         with_masks: bool = True,
+        pool: ShownPool | None = None,
     ) -> None:
         """
         Args:
-            batch_size: of all ranks together.
+            batch_size: labelled images of all ranks together.
             workers: number of processes that read images; they live through all epochs. 0 reads in this process.
             pictures: other pictures of the images that the batches contain.
             with_masks: False leaves out the masks of a data set that has them.
+            pool: adds images without labels to each batch, as its `pool`.
         Raises:
-            DataError: the split has fewer images than a batch.
+            DataError: the split, or the pool, has fewer images than a step shows.
             SpecError: the ranks cannot share a batch equally.
         """
         num_images = len(dataset.samples)
@@ -161,8 +183,14 @@ class TrainLoader:
         order = EpochOrder(dataset.samples, input_spec.sampling, batch_size=batch_size, seed=seed)
         examples = TrainingExamples(dataset, input_spec, seed, pictures, with_masks=with_masks)
         self.steps_per_epoch = order.steps_per_epoch
-        self._batches = _AugmentedBatches(dataset, examples, input_spec.pad_to_px)
-        self._sampler = _EpochSampler(order, batch_size)
+        of_pool, pool_order = None, None
+        if pool is not None:
+            own_seed = pool_seed(seed)
+            examples_of_pool = TrainingExamples(pool.dataset, input_spec, own_seed)
+            of_pool = _AugmentedPool(pool, examples_of_pool, input_spec.pad_to_px)
+            pool_order = PoolOrder(pool.dataset, per_step=pool.ratio * batch_size, seed=own_seed)
+        self._batches = _AugmentedBatches(dataset, examples, input_spec.pad_to_px, of_pool)
+        self._sampler = _EpochSampler(order, pool_order)
         self._loader = _workers_loader(self._batches, self._sampler, workers, stay=True) if workers else None
         self._source: Iterator[Batch] = iter(())
         self._ahead: deque[Batch] = deque()
@@ -198,7 +226,7 @@ class TrainLoader:
         self._loader = None
 
     def _numbered(self, first: int) -> Iterator[Batch]:
-        own = map(self._batches.__getitems__, self._sampler)
+        own = map(self._batches.__getitem__, self._sampler)
         for number, batch in enumerate(self._loader if self._loader is not None else own, start=first):
             yield _padded(replace(_checked(batch), number=number))
 
@@ -211,7 +239,7 @@ def _padded(batch: Batch) -> Batch:
     tallest, widest = largest(height, width)
     around = (0, widest - width, 0, tallest - height)
     pictures = {name: pad(images, around) for name, images in batch.pictures.items()}
-    return replace(batch, images=pad(batch.images, around), pictures=pictures)
+    return replace(batch, images=pad(batch.images, around), pictures=pictures, pool=batch.pool and _padded(batch.pool))
 
 
 class _Showing:
@@ -239,7 +267,7 @@ def evaluation_batches(
     parts = [[*range(start, min(start + batch_size, last))] for start in turns]
     batches = _EvaluationBatches(dataset, input_spec)
     processes = min(workers, len(parts))
-    loaded = _workers_loader(batches, parts, processes) if processes else map(batches.__getitems__, parts)
+    loaded = _workers_loader(batches, parts, processes) if processes else map(batches.__getitem__, parts)
     yield from map(_checked, loaded)
 
 
@@ -249,8 +277,15 @@ def evaluation_batch(dataset: DetectionDataset, indices: Sequence[int], input_sp
     return _collate(dataset, indices, examples, input_spec.pad_to_px)
 
 
-class _EpochSampler(Sampler[list[Place]]):
-    """Yields for each batch the places of its images.
+class _Step(NamedTuple):
+    """Says which images a step shows on this rank."""
+
+    labelled: Sequence[Place]
+    pool: Sequence[Place] = ()
+
+
+class _EpochSampler(Sampler[_Step]):
+    """Yields for each step the places of its images.
 
     Each place names its epoch because worker processes live through all epochs and do not see `epoch` change here.
     Of several ranks, each gets its part of the batch, in the order of the ranks.
@@ -259,36 +294,64 @@ class _EpochSampler(Sampler[list[Place]]):
     epoch = 0
     start_step = 0
 
-    def __init__(self, order: EpochOrder, batch_size: int) -> None:
-        self._order = order
-        self._share = batch_size // world_size()
+    def __init__(self, order: EpochOrder, pool: PoolOrder | None) -> None:
+        self._order, self._pool = order, pool
 
-    def __iter__(self) -> Iterator[list[Place]]:
-        start = rank() * self._share
-        for batch in self._order.batches(self.epoch)[self.start_step :]:
-            yield batch[start : start + self._share]
+    def __iter__(self) -> Iterator[_Step]:
+        first = self.epoch * self._order.steps_per_epoch + self.start_step
+        for number, batch in enumerate(self._order.batches(self.epoch)[self.start_step :], start=first):
+            yield _Step(_own_part(batch), () if self._pool is None else _own_part(self._pool.places(number)))
 
 
-# Worker processes call `__getitems__`. An error is returned, not raised: torch would raise it again as its class called
+def _own_part(places: Sequence[Place]) -> Sequence[Place]:
+    share = len(places) // world_size()
+    return places[rank() * share : (rank() + 1) * share]
+
+
+class _AugmentedPool:
+    """Prepares the images of a pool."""
+
+    def __init__(self, pool: ShownPool, examples: TrainingExamples, pad_to_px: int) -> None:
+        self._pool, self._examples, self._pad_to_px = pool, examples, pad_to_px
+
+    def batch(self, places: Sequence[Place]) -> Batch:
+        """Return the images at the places as one batch.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        found = _augmented_batch(self._pool.dataset, self._examples, places, self._pad_to_px)
+        return replace(found, is_labelled=False, weight=self._pool.weight)
+
+
+# Worker processes call `__getitem__`. An error is returned, not raised: torch would raise it again as its class called
 # with a traceback, which loses the details.
 class _AugmentedBatches(Dataset[Batch | FgdError]):
-    def __init__(self, dataset: DetectionDataset, examples: TrainingExamples, pad_to_px: int) -> None:
-        self._dataset, self._examples, self._pad_to_px = dataset, examples, pad_to_px
+    def __init__(
+        self, dataset: DetectionDataset, examples: TrainingExamples, pad_to_px: int, pool: _AugmentedPool | None
+    ) -> None:
+        self._dataset, self._examples, self._pad_to_px, self._pool = dataset, examples, pad_to_px, pool
 
-    def __getitems__(self, places: Sequence[Place]) -> Batch | FgdError:
+    def __getitem__(self, step: _Step) -> Batch | FgdError:
         try:
-            examples = [self._examples.at(place) for place in places]
+            batch = _augmented_batch(self._dataset, self._examples, step.labelled, self._pad_to_px)
+            return batch if self._pool is None else replace(batch, pool=self._pool.batch(step.pool))
         except FgdError as error:
             return error
-        batch = _collate(self._dataset, [place.image for place in places], examples, self._pad_to_px)
-        return replace(batch, seeds=[self._examples.seed_of_draws(place) for place in places])
+
+
+def _augmented_batch(
+    dataset: DetectionDataset, examples: TrainingExamples, places: Sequence[Place], pad_to_px: int
+) -> Batch:
+    batch = _collate(dataset, [place.image for place in places], [examples.at(place) for place in places], pad_to_px)
+    return replace(batch, seeds=[examples.seed_of_draws(place) for place in places])
 
 
 class _EvaluationBatches(Dataset[Batch | FgdError]):
     def __init__(self, dataset: DetectionDataset, input_spec: InputSpec) -> None:
         self._dataset, self._input = dataset, input_spec
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch | FgdError:
+    def __getitem__(self, indices: Sequence[int]) -> Batch | FgdError:
         try:
             return evaluation_batch(self._dataset, indices, self._input)
         except FgdError as error:
@@ -303,7 +366,7 @@ def _checked(batch: Batch | FgdError) -> Batch:
 
 def _workers_loader(
     batches: Dataset[Batch | FgdError],
-    places: Iterable[list[Place]] | Iterable[list[int]],
+    places: Iterable[_Step] | Iterable[list[int]],
     workers: int,
     *,
     stay: bool = False,
@@ -316,9 +379,10 @@ def _workers_loader(
     """
     return DataLoader(
         batches,
-        batch_sampler=places,
+        sampler=places,
+        # `__getitem__` returns a whole batch, so there is nothing left to collate.
+        batch_size=None,
         num_workers=workers,
-        # `__getitems__` returns a whole batch, so there is nothing left to collate.
         collate_fn=_identity,
         persistent_workers=stay,
         # Without its own generator, the loader draws from torch's global one, and a run with workers would continue

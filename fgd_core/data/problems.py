@@ -52,6 +52,8 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "unread_image_format": "fgd does not read this image format; convert to JPEG or PNG",
         "unread_pixel_format": "pixels are neither 8-bit nor 16-bit grey, so their brightness range is unknown; "
         "convert the image to 8 bits",
+        "pool_image_in_val": "an image of the pool is also in the validation split, so scores would be too high; "
+        "take it out of the pool's folder",
         "image_too_large": "the image has more pixels than the limit, and could fill the memory; "
         "shrink it or cut it into tiles",
         "unreadable_image": "the file is not an image, or of an unknown format",
@@ -117,6 +119,7 @@ _MEANINGS: Mapping[Answer, Mapping[str, str]] = {
         "keypoint_outside_image": "a labelled keypoint lies outside its image; fgd reads it as not labelled",
         "repeated_annotation": "an annotation is repeated",
         "repeated_image": "an image is listed twice",
+        "pool_image_in_train": "an image of the pool is also in the training split, which has its labels",
     },
     "clipped": {
         "box_past_border": "a box extends past the border of its image",

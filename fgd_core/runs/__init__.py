@@ -20,6 +20,7 @@ from fgd_core.ranks import world_size
 from fgd_core.runs.chain import run_chain
 from fgd_core.runs.deriving import derive_data
 from fgd_core.runs.opening import evaluator_for, judged, open_split
+from fgd_core.runs.pool import pool_labels
 from fgd_core.runs.rank_context import RankContext
 from fgd_core.runs.training_run import TrainingRun
 from fgd_core.spec.data import IMAGE, InputSpec, Registered
@@ -124,6 +125,8 @@ def distill(spec: DistillSpec, context: RunContext) -> RunFinished:
     if inherited is not None:
         context.emit(inherited)
     context.emit(_planned(spec, student, taught, inherited))
+    first = taught[0]
+    first.distiller.pool_labels = pool_labels(run, spec.pool, first.teacher, first.rescaled)
     distillation = mean_of([WeightedTeacher(each.distiller, each.settings.weight) for each in taught])
     run.warn_of(distillation)
     return run.fit(spec.student, student, distillation, saved, [*_shown(run, taught)])

@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 
-from fgd_core.data import change_since_check, inspect_dataset, picture_change_since_check
+from fgd_core.data import (
+    change_since_check,
+    inspect_dataset,
+    picture_change_since_check,
+    pool_change_since_check,
+)
 from fgd_core.data.keypoints import names_of_keypoints
+from fgd_core.data.loading import ShownPool
 from fgd_core.data.pictures import Pictures, picture_folder
+from fgd_core.data.pool import Pool
 from fgd_core.data.samples import DetectionDataset, Split, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint
 from fgd_core.detectors.weights.classes import match_classes
 from fgd_core.detectors.weights.sources import LoadedTeacher
-from fgd_core.errors import DataError, WeightsError
+from fgd_core.errors import DataError, SpecError, WeightsError
 from fgd_core.evaluation.evaluator import Evaluator
 from fgd_core.evaluation.relabelled import RelabelledDetector
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import DataSpec, InputSpec, Registered
 from fgd_core.spec.detectors import AnyDetector, KeypointRcnn
 from fgd_core.spec.events import Warned
+from fgd_core.spec.kinds.distill import DistillSpec, pool_faults, pool_of
+from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.training.context import RunContext
 from fgd_core.training.machine import Machine
 
@@ -75,6 +84,29 @@ def open_pictures(
             raise changed
         context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
     return pictures
+
+
+def open_pool(
+    spec: TrainSpec | DistillSpec, train: DetectionDataset, val: DetectionDataset, context: RunContext
+) -> ShownPool | None:
+    """Open the images without labels that a distillation shows; None if it shows none.
+
+    Raises:
+        SpecError: the distillation needs more than images.
+        DataError: images are bad or in the validation split, or have changed since the check of the data.
+    """
+    folder = pool_of(spec)
+    if folder is None or not isinstance(spec, DistillSpec):
+        return None
+    if faults := pool_faults(spec):
+        raise SpecError("; ".join(faults))
+    pool = Pool(folder, train, val)
+    context.emit(pool.event)
+    if isinstance(spec.data, Registered) and (changed := pool_change_since_check(spec.data, pool)) is not None:
+        if spec.data.if_changed == "refuse":
+            raise changed
+        context.emit(Warned(code="data_changed", message=changed.message, details=changed.details))
+    return ShownPool(pool, spec.pool.ratio, spec.pool.weight)
 
 
 def evaluator_for(

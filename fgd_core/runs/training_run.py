@@ -29,7 +29,7 @@ from fgd_core.evaluation.worst_images import ShownTeacher
 from fgd_core.export.model_card import MODEL_CARD, model_card
 from fgd_core.provenance import digest_of_code
 from fgd_core.ranks import copy_from_first, from_first, is_first, world_size
-from fgd_core.runs.opening import evaluator_for, open_pictures, open_split
+from fgd_core.runs.opening import evaluator_for, open_pictures, open_pool, open_split
 from fgd_core.spec.data import IMAGE
 from fgd_core.spec.detectors import AnyDetector
 from fgd_core.spec.events import RunFinished, Warned
@@ -68,6 +68,7 @@ class TrainingRun:
             name: open_pictures(spec.data, name, self.train_data, context, until_epoch=until_epoch)
             for name, until_epoch in needed_pictures(spec).items()
         }
+        self.pool = open_pool(spec, self.train_data, self.val_data, context)
         self.loader = TrainLoader(
             self.train_data,
             spec.input,
@@ -76,6 +77,7 @@ class TrainingRun:
             workers=self.machine.loader_workers,
             pictures=[*self.pictures.values()],
             with_masks=trained.has_masks,
+            pool=self.pool,
         )
 
     @cached_property
@@ -94,6 +96,7 @@ class TrainingRun:
                 "val_masks": self.val_data.checked.masks_fingerprint,
                 **self._keypoints_fingerprints(),
                 **{f"pictures.{name}": each.fingerprint for name, each in self.pictures.items()},
+                **({"pool": self.pool.dataset.fingerprint} if self.pool is not None else {}),
             },
             steps_per_epoch=self.loader.steps_per_epoch,
             digest=self._digest,

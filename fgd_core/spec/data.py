@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.base import Command
 from fgd_core.spec.detectors import AnyDetector
+from fgd_core.spec.pool import PoolFolder
 
 IMAGE = "image"
 """The name of the image itself among its pictures."""
@@ -38,10 +39,13 @@ class PictureFolders(Command):
     """Folder with the pictures of the validation images. Only a teacher that sees this picture needs it."""
 
 
-class _Pictured(Command):
+class _AnyFiles(Command):
     pictures: dict[PictureName, PictureFolders] = Field(default={}, max_length=8)
     """Other pictures of the images, by name, for methods that compare them and for teachers that see them. They are
     resized, flipped and cropped like the images."""
+    pool: PoolFolder | None = None
+    """Images without labels, for distillations; other jobs do not read them. `pool` of a distillation says how it uses
+    them."""
 
 
 class CocoSplit(Command):
@@ -53,7 +57,7 @@ class CocoSplit(Command):
     """COCO annotation file (JSON)."""
 
 
-class Coco(_Pictured):
+class Coco(_AnyFiles):
     """A data set in COCO format."""
 
     type: Literal["coco"] = "coco"
@@ -69,7 +73,7 @@ class Coco(_Pictured):
 ImageSet: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
-class Voc(_Pictured):
+class Voc(_AnyFiles):
     """A folder in the layout of Pascal VOC: Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt."""
 
     type: Literal["voc"] = "voc"
@@ -95,7 +99,7 @@ class Voc(_Pictured):
     """What happens with images and boxes that are wrong; see the same field of COCO data."""
 
 
-class Yolo(_Pictured):
+class Yolo(_AnyFiles):
     """A data set in YOLO format: a data.yaml, folders of images, and a text file of labels for each image."""
 
     type: Literal["yolo"] = "yolo"
@@ -124,7 +128,7 @@ NUM_SHAPE_KEYPOINTS = 5
 Scene: TypeAlias = Literal["simple", "crowded"]
 
 
-class Shapes(_Pictured):
+class Shapes(_AnyFiles):
     """A synthetic data set that is drawn from a seed; the same seed gives the same pixels.
 
     Each object has a mask, and five keypoints: its centre, and points on its outline to the right, below, to the left
@@ -166,6 +170,8 @@ class Fingerprints(Command):
     """Digest of the validation split."""
     pictures: dict[str, Fingerprint] = {}
     """Digests of the other pictures, by `<picture>.<split>`: over the images' names and the sizes of the files."""
+    pool: Fingerprint | None = None
+    """Digest of the pool; None if the data has none."""
 
 
 class Resolved(Command):

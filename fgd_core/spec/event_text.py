@@ -32,6 +32,8 @@ from fgd_core.spec.events import (
     Finding,
     MeanEvaluated,
     MetricsLogged,
+    PoolChecked,
+    PoolLabelled,
     Progress,
     Resumed,
     RunFinished,
@@ -85,6 +87,8 @@ def describe(event: Event) -> str | None:
         case (
             DataChecked()
             | DataSetChecked()
+            | PoolChecked()
+            | PoolLabelled()
             | WeightsLoaded()
             | TeacherChecked()
             | DistillationPlanned()
@@ -250,7 +254,14 @@ def _describe_run(
 
 
 def _describe_preparation(
-    event: DataChecked | DataSetChecked | WeightsLoaded | TeacherChecked | DistillationPlanned | ScaleChosen,
+    event: DataChecked
+    | DataSetChecked
+    | PoolChecked
+    | PoolLabelled
+    | WeightsLoaded
+    | TeacherChecked
+    | DistillationPlanned
+    | ScaleChosen,
 ) -> str:
     match event:
         case ScaleChosen():
@@ -262,6 +273,11 @@ def _describe_preparation(
         case DataChecked():
             lines = [*map(_finding, event.findings), f"{event.num_images} images, {event.num_boxes} boxes"]
             return "\n".join(f"{event.split}: {line}" for line in lines)
+        case PoolChecked():
+            lines = [*map(_finding, event.findings), f"{event.num_images} images without labels"]
+            return "\n".join(f"pool: {line}" for line in lines)
+        case PoolLabelled():
+            return _pool_labels(event)
         case DataSetChecked():
             return "; ".join(f"{each.split} fingerprint {each.fingerprint[:12]}" for each in event.splits)
         case WeightsLoaded():
@@ -273,6 +289,15 @@ def _describe_preparation(
             sampled = f" ({_sample(event.sample)})" if event.sample is not None else ""
             return f"{which} checked: AP {number(event.ap, '.3f')}{sampled}{over}, its checkpoint records {recorded}"
     return event.sentence()
+
+
+def _pool_labels(event: PoolLabelled) -> str:
+    classes = [
+        f"{name} above {score:.2f} ({event.boxes_per_image[name]:.3g} boxes per image, "
+        f"{event.labelled_boxes_per_image[name]:.3g} in the labels)"
+        for name, score in event.min_scores.items()
+    ]
+    return f"pool: the teacher's boxes stand for labels: {', '.join(classes)}; from {event.num_images} images"
 
 
 def _sample(sample: ApSample) -> str:

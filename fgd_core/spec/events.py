@@ -120,6 +120,31 @@ class DataChecked(Fact):
     """SHA-256 over the names and sizes of the images, the classes and the boxes."""
 
 
+class PoolChecked(Fact):
+    """The run has read its pool of images without labels."""
+
+    kind: Literal["pool_checked"] = "pool_checked"
+    num_images: int
+    """Without the images that are left out."""
+    findings: list[Finding] = []
+    fingerprint: str = ""
+    """SHA-256 over the names and sizes of the images, and the classes."""
+
+
+class PoolLabelled(Fact):
+    """The run has found the scores above which the teacher's boxes stand for labels."""
+
+    kind: Literal["pool_labelled"] = "pool_labelled"
+    min_scores: dict[str, float]
+    """By class."""
+    boxes_per_image: dict[str, float]
+    """By class: boxes above that score on the images that were looked at, per image."""
+    labelled_boxes_per_image: dict[str, float]
+    """By class: boxes per image of the training split."""
+    num_images: int
+    """Number of images of the pool that were looked at."""
+
+
 class DataSetChecked(Fact):
     """A check has read a whole data set."""
 
@@ -130,6 +155,8 @@ class DataSetChecked(Fact):
     """Statistics of the same splits."""
     pictures: dict[str, str] = {}
     """Fingerprints of the other pictures, by `<picture>.<split>`."""
+    pool: PoolChecked | None = None
+    """The pool of images without labels; None if the data has none."""
 
 
 class WeightsLoaded(Fact):
@@ -402,6 +429,8 @@ RunEvent: TypeAlias = Annotated[
     | Resumed
     | DataChecked
     | DataSetChecked
+    | PoolChecked
+    | PoolLabelled
     | WeightsLoaded
     | TeacherChecked
     | DistillationPlanned

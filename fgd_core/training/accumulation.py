@@ -2,20 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from fgd_core.data.loading import Batch
 
 T = TypeVar("T")
 
 
+class Part(NamedTuple):
+    """Holds the images of one forward and backward pass."""
+
+    batch: Batch
+    share: float
+    """Of the loss of the step; the shares of all parts sum up to 1."""
+
+
+def weighed_parts(batch: Batch, number: int) -> list[Part]:
+    """Split the labelled images of a step into `number` parts, and those of its pool into parts of the same size."""
+    labelled = parts_of(batch, number)
+    size = len(labelled[0].images)
+    pool = [] if batch.pool is None else parts_of(batch.pool, len(batch.pool.images) // size)
+    weight = sum(each.weight for each in (*labelled, *pool))
+    return [Part(each, each.weight / weight) for each in (*labelled, *pool)]
+
+
 def parts_of(batch: Batch, number: int) -> list[Batch]:
-    """Split a batch of N images into `number` batches of N / number images each.
+    """Split a batch of N images into `number` batches of N / number images each, without its pool.
 
     The images keep the padding of the whole batch, so that their maps have the same values as in one pass.
     """
     if number == 1:
-        return [batch]
+        return [replace(batch, pool=None)]
     size = len(batch.images) // number
     return [_images(batch, slice(first, first + size)) for first in range(0, number * size, size)]
 
@@ -33,6 +50,7 @@ def _images(batch: Batch, own: slice) -> Batch:
         keypoints=_of(batch.keypoints, own),
         pictures={name: images[own] for name, images in batch.pictures.items()},
         seeds=_of(batch.seeds, own),
+        pool=None,
     )
 
 

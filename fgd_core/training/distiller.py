@@ -21,6 +21,7 @@ from fgd_core.spec.methods import AnyMethod
 from fgd_core.spec.plans import PlannedLevel
 from fgd_core.training.auto_scale import AutoScale
 from fgd_core.training.class_order import SharedClasses, class_order, shared_classes
+from fgd_core.training.pool_labels import PoolLabels
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
 
 
@@ -37,6 +38,10 @@ class Distillation(nn.Module):
 
     def compile_parts(self) -> None:
         """Compile what runs faster then on an accelerator; nothing by default."""
+
+    def labelled(self, batch: Batch) -> Batch:
+        """Return a batch of a pool with the boxes that the teacher, the first of several, is sure of."""
+        raise NotImplementedError
 
     @property
     def has_fixed_scale(self) -> bool:
@@ -102,14 +107,17 @@ class Distiller(Distillation):
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
         # Neither these nor the student are submodules: the method's parameters are the only ones of this module.
-        own = OwnTeacher(teacher)
-        self._maps = {name: (maps or {}).get(name, own) for name in (IMAGE, *method.pictures)}
+        self._own = OwnTeacher(teacher)
+        self._maps = {name: (maps or {}).get(name, self._own) for name in (IMAGE, *method.pictures)}
         self._seen = {name: picture if name == IMAGE else name for name in self._maps}
         self._networks = _Networks(student, teacher)
         is_dense = student.region_head is None and teacher.region_head is None
         self._shared = shared_classes(classes) if is_dense else None
         self._order = class_order(classes, teacher.num_classes) if self._shared is None else self._shared.teacher
         self._method = method
+        self.pool_labels: PoolLabels | None = None
+        """Labels the images of a pool; None without a pool."""
+        self._ahead: _Ahead | None = None
         # Only then: the checkpoints of other runs have no such state.
         self.auto_scale = AutoScale() if method.scale == "auto" else None
         # Checkpoints hold the parameters of the method under this name.
@@ -152,6 +160,14 @@ class Distiller(Distillation):
     def has_fixed_scale(self) -> bool:
         """Whether the method's scale is a number without a schedule."""
         return self.auto_scale is None and self._method.scale_schedule is None
+
+    def labelled(self, batch: Batch) -> Batch:
+        """Return a batch of a pool with the boxes that the teacher is sure of."""
+        assert self.pool_labels is not None, "a training with a pool has labels for it"
+        # Not the maps that other runs share: those are of labelled batches.
+        pyramid = self._own.maps(batch)
+        self._ahead = _Ahead(batch.images, pyramid)
+        return self.pool_labels.labelled(batch, pyramid)
 
     def forward(
         self,
@@ -226,12 +242,18 @@ class Distiller(Distillation):
         teacher, order, maps = self._networks.teacher, self._order, self._maps[picture]
 
         @torch.no_grad()
-        def predict(pyramid: Sequence[Tensor]) -> Outputs:
-            outputs = teacher.predict(pyramid, batch.image_sizes)
+        def predict(maps: Sequence[Tensor]) -> Outputs:
+            outputs = teacher.predict(maps, batch.image_sizes)
             return outputs if order is None else order.outputs(outputs)
 
+        def pyramid() -> Sequence[Tensor]:
+            if batch.is_labelled:
+                return maps.maps(batch.showing(self._seen[picture]))
+            ahead, self._ahead = self._ahead, None
+            return ahead.pyramid if ahead is not None and ahead.images is batch.images else self._own.maps(batch)
+
         return View(
-            lambda: maps.maps(batch.showing(self._seen[picture])),
+            pyramid,
             predict,
             dense_head=teacher.dense_head,
             region_head=teacher.region_head if order is None else order.region_head(teacher.region_head),
@@ -253,6 +275,14 @@ def side_of(detector: Detector) -> Side:
 def at_rest(total: Tensor, module: nn.Module) -> Tensor:
     """Return a loss () whose module weighs nothing; several ranks wait for the gradients of all parameters."""
     return total + zero_of(module) if world_size() > 1 and any(True for _ in module.parameters()) else total
+
+
+class _Ahead(NamedTuple):
+    """Holds the teacher's maps of a batch that was labelled and is not compared yet."""
+
+    images: Tensor
+    """(N, 3, H, W), which identify the batch."""
+    pyramid: Sequence[Tensor]
 
 
 class _Networks(NamedTuple):

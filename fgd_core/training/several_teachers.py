@@ -62,6 +62,10 @@ class SeveralTeachers(Distillation):
         for _, distiller, _ in self._taught:
             distiller.compile_parts()
 
+    def labelled(self, batch: Batch) -> Batch:
+        """Return a batch of a pool with the boxes that the first teacher is sure of."""
+        return self._taught[0][1].labelled(batch)
+
     @property
     def has_fixed_scale(self) -> bool:
         """Whether the scales of all teachers' methods are numbers without a schedule."""

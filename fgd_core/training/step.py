@@ -16,7 +16,7 @@ from fgd_core.errors import NonFiniteLossError
 from fgd_core.methods.base import Moment
 from fgd_core.no_compiler import SharedByRanks
 from fgd_core.ranks import mean_over_ranks, world_size, zero_of
-from fgd_core.training.accumulation import parts_of
+from fgd_core.training.accumulation import Part, weighed_parts
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients, update_unless
 
@@ -60,6 +60,9 @@ class Learner(nn.Module):
         """
         if batch is None:
             return StepLoss(zero_of(self), {})
+        if not batch.is_labelled:
+            assert self.distiller is not None, "only a distillation has a pool"
+            batch = self.distiller.labelled(batch)
         features = self._features(batch.images)
         outputs = self.detector.predict(features, batch.image_sizes, batch.targets)
         task = self.detector.losses(outputs, batch.targets)
@@ -69,6 +72,8 @@ class Learner(nn.Module):
             distilled, of_distiller = self.distiller(features, batch, moment, outputs, loss)
             loss = loss + distilled
             parts |= of_distiller
+        if not batch.is_labelled:
+            parts["boxes"] = loss.new_tensor(sum(map(len, batch.boxes)) / len(batch.boxes))
         # The outputs, which may be as large as the maps, end here: the backward pass does not read them.
         return StepLoss(loss, {**parts, "loss": loss.detach()})
 
@@ -109,16 +114,19 @@ def training_step(
         batch: of this rank, on the detector's device.
         autocast_dtype: for the forward passes; None means float32.
         moment: the place in the training.
-        accumulate: number of parts of the batch that run one after another; their losses are averaged.
+        accumulate: number of parts of the labelled images that run one after another; their losses are averaged. The
+            images of the pool follow in parts of the same size.
         scaler: scales the loss for float16. A gradient beyond float16 then changes no weights but lowers the scale.
     Returns:
         By name, a scalar without gradient: `loss`, `task/…`, `distill/…`, `gradient_norm`, with a scaler also
-        `gradient_scale`; the means over parts and ranks. If the loss or the gradient norm is not finite, the weights
-        are unchanged. `checked` tells apart what that means, once the values are on the host.
+        `gradient_scale`, with a pool also `pool/loss` and `pool/boxes`, the number of its boxes per image; the means
+        over parts and ranks. `task/…` and `distill/…` are those of the labelled images. If the loss or the gradient
+        norm is not finite, the weights are unchanged. `checked` tells apart what that means, once the values are on the
+        host.
     """
     scaler = scaler or GradScaler(enabled=False)
     optimizer.zero_grad(set_to_none=True)
-    values = _means(_backward(learner, parts_of(batch, accumulate), moment, autocast_dtype, scaler))
+    values = _means(_backward(learner, weighed_parts(batch, accumulate), moment, autocast_dtype, scaler))
     scaler.unscale_(optimizer)
     norm = clip_gradients(_trained(learner).groups, clip_norm)
     update_unless(~(torch.isfinite(values["loss"]) & torch.isfinite(norm)), optimizer)
@@ -157,22 +165,34 @@ def _trained(learner: nn.Module) -> Learner:
 
 
 def _backward(
-    learner: nn.Module, parts: Sequence[Batch], moment: Moment, dtype: torch.dtype | None, scaler: GradScaler
+    learner: nn.Module, parts: Sequence[Part], moment: Moment, dtype: torch.dtype | None, scaler: GradScaler
 ) -> dict[str, Tensor]:
     """Add the gradients of the mean loss of the parts; return the means of their values, scalars ()."""
-    found: list[Mapping[str, Tensor]] = []
-    for number, part in enumerate(parts, start=1):
+    labelled: list[Mapping[str, Tensor]] = []
+    pool: list[Mapping[str, Tensor]] = []
+    for number, (part, share) in enumerate(parts, start=1):
         with ExitStack() as stack:
             if isinstance(learner, SharedByRanks) and number < len(parts):
                 # The ranks add up their gradients once, with those of the last part.
                 stack.enter_context(learner.no_sync())
             with torch.autocast(part.images.device.type, dtype, enabled=dtype is not None):
                 loss, values = learner(part, moment)
-            torch.autograd.backward(scaler.scale(loss / len(parts) if len(parts) > 1 else loss))
-            found.append(values)
+            torch.autograd.backward(scaler.scale(loss * share if len(parts) > 1 else loss))
+            (labelled if part.is_labelled else pool).append(values)
+    found = _mean(labelled)
+    if not pool:
+        return found
+    of_pool = {f"pool/{name}": value for name, value in _mean(pool).items() if name in ("loss", "boxes")}
+    share = sum(each.share for each in parts if not each.batch.is_labelled)
+    return {**found, **of_pool, "loss": torch.lerp(found["loss"], of_pool["pool/loss"], share)}
+
+
+def _mean(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the scalars () of each name."""
+    first = parts[0]
     if len(parts) == 1:
-        return dict(found[0])
-    return {name: torch.stack([each[name].float() for each in found]).mean() for name in found[0]}
+        return dict(first)
+    return {name: torch.stack([each[name].float() for each in parts]).mean() for name in first}
 
 
 def _means(parts: dict[str, Tensor]) -> dict[str, Tensor]:

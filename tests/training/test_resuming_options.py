@@ -15,7 +15,7 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.spec.events import Resumed
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
-from tests.library import distill_spec, with_data
+from tests.library import distill_spec, with_data, write_pool
 from tests.ranks.processes import on_ranks
 from tests.ranks.scenes import Ended, plain, run, run_killed, squares
 
@@ -37,6 +37,7 @@ MEAN = {**COMMON, "average_last": 2}
 CASES: dict[str, dict[str, Any]] = {
     "ema": {
         "training": EMA,
+        "pool": {"ratio": 1, "weight": 0.5, "min_score": 0.06},
         "method": {"type": "mgd", "scale": "auto", "scale_schedule": SCHEDULE},
         "input": {
             "train_shorter_px": [48, 64],
@@ -67,7 +68,7 @@ class Scene(NamedTuple):
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("options")
-    data = squares(folder / "data")
+    data = squares(folder / "data") | {"pool": write_pool(folder / "pool")}
     assert run(plain(data, "retinanet"), folder / "teacher").finished.outcome == "succeeded"
     return Scene(folder, data)
 

@@ -13,6 +13,7 @@ from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.distill import DistillSpec, Inheritance
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.pool import PoolSettings
 from fgd_core.spec.training import TimeBudget, TrainingSpec, sum_of_budgets
 
 _MAX_STAGES = 20
@@ -61,7 +62,8 @@ class ChainSpec(AnyJob):
     """The part of the first teacher's weights that the student starts with; see `kind: distill`. Later stages inherit
     nothing. The control inherits this part from its own teacher."""
     data: DataSpec
-    """The training and validation images."""
+    """The training and validation images, and the pool of images without labels, if there is one."""
+    pool: PoolSettings = PoolSettings()
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
     """The training of the stages that have none of their own; each stage has all its epochs."""
@@ -168,6 +170,7 @@ class ChainSpec(AnyJob):
             method=stage.method or self.method,
             inherit=inherit,
             data=self.data,
+            pool=self.pool,
             input=self.input,
             training=training,
         )

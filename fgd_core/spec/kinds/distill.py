@@ -5,13 +5,14 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from fgd_core.spec.data import DataSpec, InputSpec
+from fgd_core.spec.data import DataSpec, InputSpec, files_of
 from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.kinds.base import AnyJob
 from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.pool import PoolFolder, PoolSettings
 from fgd_core.spec.training import TrainingSpec
 
 Inheritance: TypeAlias = Literal["nothing", "full", "neck_and_head", "neck", "head", "by_shape"]
@@ -36,7 +37,8 @@ class DistillSpec(AnyJob):
     the shapes are equal. `by_shape`: all weights of equal shape, the backbone's too. `full`: all weights; it is an
     error if one does not fit. `nothing`: none."""
     data: DataSpec
-    """The training and validation images."""
+    """The training and validation images, and the pool of images without labels, if there is one."""
+    pool: PoolSettings = PoolSettings()
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
 
@@ -62,6 +64,29 @@ class DistillSpec(AnyJob):
         if not any(each.weight for each in self.teachers.values()):
             raise ValueError("every teacher has weight 0; give one a weight above 0, or set method.scale to 0")
         return self
+
+
+def pool_of(spec: TrainSpec | DistillSpec) -> PoolFolder | None:
+    """Return the pool that a training reads; None if it reads none, or its data is not resolved yet."""
+    files = files_of(spec.data) if isinstance(spec, DistillSpec) and spec.pool.weight else None
+    return files.pool if files is not None else None
+
+
+def pool_faults(spec: DistillSpec) -> list[str]:
+    """Return why a distillation cannot use the pool of its data, in words; empty if it can, or uses none."""
+    if pool_of(spec) is None:
+        return []
+    reads = {
+        f"learns {'masks' if spec.student.has_masks else 'keypoints'} ({spec.student.name()})": spec.student.has_masks
+        or spec.student.has_keypoints,
+        f"reads other pictures of each image ({', '.join(needed_pictures(spec))})": bool(needed_pictures(spec)),
+        "changes images by the masks of their objects (input.augment)": spec.input.needs_masks,
+    }
+    return [
+        f"the distillation {what}, and the images of data.pool have none; change that, or set pool.weight to 0"
+        for what, is_read in reads.items()
+        if is_read
+    ]
 
 
 def needed_pictures(spec: TrainSpec | DistillSpec) -> Mapping[str, int | None]:
