@@ -39,6 +39,9 @@ class Matches(NamedTuple):
     """(D, A, T)"""
     is_ignored: Flags
     """(D, A, T) neither right nor wrong: in a crowd, or outside of the area range"""
+    truth: Integers
+    """(D,) number of the true box that a detection finds at IoU 0.5, or -1; the same box has the same number in each
+    evaluation of the split"""
     truth_starts: Integers
     """(K + 1,) like `starts`, for the images in which a class has true boxes that count"""
     truth_image: Integers
@@ -87,11 +90,15 @@ def match(columns: Columns) -> Matches:
     does_not_count = truth.objects.is_crowd[:, None] | _outside(truth.objects.areas_px2)  # (G, A)
     is_matched = np.zeros((len(found.group), len(AREAS), len(OVERLAPS)), np.bool_)
     is_ignored = np.zeros_like(is_matched)
+    found_truth = np.full(len(found.group), -1)
     for pairs in stoppable(_pairs(found, truth)):
         for area in range(len(AREAS)):
             for overlap, of_found, of_truth in _claims(pairs, does_not_count[:, area], truth.objects.is_crowd):
                 is_matched[of_found, area, overlap] = True
                 is_ignored[of_found, area, overlap] = does_not_count[of_truth, area]
+                if area == 0:
+                    at_first = overlap == 0
+                    found_truth[of_found[at_first]] = of_truth[at_first]
     is_ignored |= ~is_matched & _outside(found.objects.areas_px2)[:, :, None]
     order = np.lexsort((-found.objects.scores, found.objects.label))
     counted = _counted(truth, ~does_not_count)
@@ -103,6 +110,7 @@ def match(columns: Columns) -> Matches:
         scores=found.objects.scores[order],
         is_right=(is_matched & ~is_ignored)[order],
         is_ignored=is_ignored[order],
+        truth=found_truth[order],
         truth_starts=np.searchsorted(counted.label, labels),
         truth_image=counted.image,
         truth_count=counted.numbers,

@@ -24,8 +24,10 @@ _KINDS = {
     **dict.fromkeys(("fingerprint", "class_names", "areas"), "U"),
     **dict.fromkeys(("version", "image_ids", "starts", "truth_starts"), "iu"),
     **dict.fromkeys(("image", "right", "ignored", "truth_image", "truth_count"), "u"),
-    "overlaps": "f",
+    **dict.fromkeys(("overlaps", "score"), "f"),
 }
+_TRUTH = "truth"
+"""Only in files of newer versions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +36,10 @@ class ClassEvidence:
 
     image: npt.NDArray[np.intp]
     """(D,) index of the image."""
+    scores: npt.NDArray[np.float64]
+    """(D,)"""
+    truth: npt.NDArray[np.intp] | None
+    """(D,) number of the true box that the detection finds at IoU 0.5, or -1; None in files of older versions."""
     right: _Bools
     """(A, T, D): true positive."""
     ignored: _Bools
@@ -69,6 +75,8 @@ class Evidence:
         truths = slice(*arrays["truth_starts"][place : place + 2])
         return ClassEvidence(
             image=arrays["image"][found].astype(np.intp),
+            scores=arrays["score"][found].astype(np.float64),
+            truth=arrays[_TRUTH][found].astype(np.intp) if _TRUTH in arrays else None,
             right=_unpacked(arrays["right"][found]),
             ignored=_unpacked(arrays["ignored"][found]),
             truth_image=arrays["truth_image"][truths].astype(np.intp),
@@ -93,7 +101,7 @@ def read(path: Path, *, whose: str) -> Evidence:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise _unreadable(whose, "it is larger than the file of an evaluation")
         with np.load(path, allow_pickle=False) as stored:
-            arrays: _Arrays = {name: stored[name] for name in _KINDS}
+            arrays: _Arrays = {name: stored[name] for name in (*_KINDS, *{_TRUTH} & set(stored.files))}
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as cause:
         raise _unreadable(whose, str(cause) or type(cause).__name__) from cause
     if arrays["version"].shape != () or int(arrays["version"]) != EVIDENCE_VERSION:
@@ -120,7 +128,7 @@ def _is_sound(arrays: _Arrays) -> bool:
         "areas": (len(AREAS),),
         "overlaps": (NUM_OVERLAPS,),
         "starts": (num_classes + 1,),
-        "image": (num_found,),
+        **dict.fromkeys(("image", "score"), (num_found,)),
         **dict.fromkeys(("right", "ignored"), (num_found, len(AREAS) * NUM_OVERLAPS // 8)),
         "truth_starts": (num_classes + 1,),
         "truth_image": (num_truths,),
@@ -131,6 +139,7 @@ def _is_sound(arrays: _Arrays) -> bool:
         and num_images > 0
         and all(arrays[name].shape == shape for name, shape in shapes.items())
         and all(arrays[name].dtype.kind in kinds for name, kinds in _KINDS.items())
+        and (_TRUTH not in arrays or (arrays[_TRUTH].shape, arrays[_TRUTH].dtype.kind) == ((num_found,), "i"))
         and arrays["right"].dtype == arrays["ignored"].dtype == np.uint8
         and tuple(arrays["areas"].tolist()) == AREAS
         and _are_starts(arrays["starts"], num_found)

@@ -1,12 +1,13 @@
 """Statistics of two groups of runs with several seeds each: Welch's t-test for each score and each class."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fgd_core.statistics.welch import sample, welch
+from fgd_core.statistics.welch import Difference, sample, welch
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -67,6 +68,19 @@ def measured(first: Array, second: Array) -> Measured | None:
     assert ours is not None and theirs is not None
     found = welch(ours, theirs)
     assert found is not None
+    return Measured(value, found.interval.low, found.interval.high, found.p_value)
+
+
+def measured_from(values: Array, fixed: float) -> Measured | None:
+    """Test values (n,), n >= 2, against a number that has no spread, by Student's t; None if either is NaN."""
+    value = float(values.mean() - fixed)
+    if np.isnan(value):
+        return None
+    if np.ptp(values) < EQUAL:
+        return Measured(0.0, 0.0, 0.0, 1.0) if abs(value) < EQUAL else Measured(value)
+    ours = sample((values - fixed).tolist())
+    assert ours is not None
+    found = Difference(value=value, error=math.sqrt(ours.variance / ours.count), freedom=ours.freedom)
     return Measured(value, found.interval.low, found.interval.high, found.p_value)
 
 

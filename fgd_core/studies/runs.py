@@ -20,6 +20,8 @@ class StudyRun:
     scores: Scores
     evidence: Evidence | None = None
     """Its matched detections, for findings about single objects; None if the file was not kept."""
+    altered: Evidence | None = None
+    """The same checkpoint on mildly altered copies of the same images, for individual fairness."""
 
 
 def points(runs: Sequence[StudyRun]) -> Points:

@@ -23,7 +23,8 @@ class Ground:
             skill: by class, the chance that a box is found at all; how well it is met varies by itself.
         """
         rng = np.random.default_rng(seed)
-        image, right, starts, truth_image, truth_count, truth_starts = [], [], [0], [], [], [0]
+        image, scores, truth, right, starts = [], [], [], [], [0]
+        truth_image, truth_count, truth_starts, numbered = [], [], [0], 0
         for boxes, chance in zip(self.boxes, skill, strict=True):
             overlaps = np.where(
                 rng.random(len(boxes)) < chance * self.hardness[boxes], rng.integers(1, 11, len(boxes)), 0
@@ -32,6 +33,10 @@ class Ground:
             score = np.concatenate([rng.normal(1, 1, len(boxes)), rng.normal(0, 1, len(alarms))])
             order = np.argsort(-score)
             image.append(np.concatenate([boxes, alarms])[order])
+            scores.append(score[order])
+            numbers = np.where(overlaps > 0, numbered + np.arange(len(boxes)), -1)
+            truth.append(np.concatenate([numbers, np.full(len(alarms), -1)])[order])
+            numbered += len(boxes)
             met = np.concatenate([overlaps, np.zeros(len(alarms), np.int64)])[order]
             hits = np.zeros((len(met), len(AREAS), NUM_OVERLAPS), np.bool_)
             # All boxes are small: of the areas, `all` and `small` count them.
@@ -50,6 +55,8 @@ class Ground:
                 "image_ids": np.arange(self.num_images),
                 "starts": np.array(starts),
                 "image": np.concatenate(image),
+                "score": 1 / (1 + np.exp(-np.concatenate(scores))),
+                "truth": np.concatenate(truth),
                 "right": packed,
                 "ignored": np.zeros_like(packed),
                 "truth_starts": np.array(truth_starts),

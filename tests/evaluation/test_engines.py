@@ -187,6 +187,9 @@ def reference_matches(columns: Columns) -> Matches:
     evaluation = pycocotools_engine.evaluated(columns)
     num_images, areas = len(columns.image_ids), len(matches.AREAS)
     found, truth = [], []
+    order = np.lexsort((columns.truth.image, columns.truth.label))
+    # The place of each true box, by its id from 1; without a true box -1.
+    places = np.array([-1, *np.argsort(order)])
     for label in range(columns.num_classes):
         of_class = [evaluation.evalImgs[(label * areas + area) * num_images :][:num_images] for area in range(areas)]
         images = [each for each in zip(*of_class, strict=True) if each[0] is not None]
@@ -198,8 +201,9 @@ def reference_matches(columns: Columns) -> Matches:
         starts=np.cumsum([0, *(len(image) for image, *_ in found)]),
         image=np.concatenate([image for image, *_ in found]),
         scores=np.concatenate([scores for _, scores, *_ in found]),
-        is_right=np.concatenate([right for *_, right, _ in found]),
-        is_ignored=np.concatenate([ignored for *_, ignored in found]),
+        is_right=np.concatenate([right for _, _, right, *_ in found]),
+        is_ignored=np.concatenate([ignored for *_, ignored, _ in found]),
+        truth=places[np.concatenate([ids for *_, ids in found])],
         truth_starts=np.cumsum([0, *(len(each) for each in truth)]),
         truth_image=np.array([image for image, _ in rows], dtype=np.int64),
         truth_count=np.array([counts for _, counts in rows], dtype=np.int64).reshape(-1, areas),
@@ -210,16 +214,16 @@ def _of_class(images: list[tuple[dict[str, object], ...]]) -> tuple[npt.NDArray[
     image = np.array([each[0]["image_id"] for each in images for _ in each[0]["dtScores"]], dtype=np.int64)
     scores = np.array([score for each in images for score in each[0]["dtScores"]], dtype=np.float64)
     order = np.argsort(-scores, kind="mergesort")
-    ignored = [_flags(images, area, "dtIgnore") for area in range(len(matches.AREAS))]
-    matched = [_flags(images, area, "dtMatches") for area in range(len(matches.AREAS))]
-    is_ignored, is_matched = np.stack(ignored, axis=1)[order], np.stack(matched, axis=1)[order]
-    return image[order], scores[order], is_matched & ~is_ignored, is_ignored
+    ignored = [_values(images, area, "dtIgnore") for area in range(len(matches.AREAS))]
+    matched = [_values(images, area, "dtMatches") for area in range(len(matches.AREAS))]
+    is_ignored, true_ids = np.stack(ignored, axis=1)[order] > 0, np.stack(matched, axis=1)[order]
+    return image[order], scores[order], (true_ids > 0) & ~is_ignored, is_ignored, true_ids[:, 0, 0]
 
 
-def _flags(images: list[tuple[dict[str, object], ...]], area: int, name: str) -> npt.NDArray[np.bool_]:
+def _values(images: list[tuple[dict[str, object], ...]], area: int, name: str) -> npt.NDArray[np.int64]:
     """Return (D, T) of one area range."""
     parts = [np.asarray(each[area][name]) for each in images]
-    return np.concatenate([np.zeros((len(matches.OVERLAPS), 0)), *parts], axis=1).T > 0
+    return np.concatenate([np.zeros((len(matches.OVERLAPS), 0)), *parts], axis=1).T.astype(np.int64)
 
 
 def _true_boxes(image: tuple[dict[str, object], ...]) -> list[int]:

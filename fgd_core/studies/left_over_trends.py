@@ -1,0 +1,60 @@
+"""How what is left over changes with a setting of the distillation, such as its temperature or its scale."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from fgd_core.spec.study_findings.trend import Trend
+from fgd_core.statistics.trend import trend
+from fgd_core.studies.disagreement import share_between
+from fgd_core.studies.fairness import Group, odds, parity, rates_of, testable
+from fgd_core.studies.runs import StudyRun
+
+
+def trends(
+    levels: Mapping[float, Sequence[StudyRun]],
+    over: str,
+    *,
+    teacher: StudyRun,
+    sets: Mapping[str, Mapping[str, Group]],
+) -> list[Trend]:
+    """Fit a line over the levels of a setting through each number of the distilled runs.
+
+    Args:
+        sets: sets of groups by name; empty if a run has no evidence.
+    """
+    measures: dict[str, Callable[[StudyRun], float]] = {"AP": _ap, "AP of the worst class": _worst_class}
+    for name, groups in sets.items():
+        kept = list(testable(groups, teacher.evidence).values()) if teacher.evidence is not None else []
+        if len(kept) > 1:
+            measures[f"parity over {name}"] = partial(_parity, groups=kept)
+            measures[f"odds over {name}"] = partial(_odds, groups=kept)
+    if sets:
+        measures["disagreement with the teacher"] = partial(_from_teacher, teacher=teacher)
+    found = [
+        trend(of, over, {level: [measure(run) for run in runs] for level, runs in levels.items()})
+        for of, measure in measures.items()
+    ]
+    return [each for each in found if each is not None]
+
+
+def _ap(run: StudyRun) -> float:
+    return np.nan if run.scores.ap is None else run.scores.ap
+
+
+def _worst_class(run: StudyRun) -> float:
+    return min((score.ap for score in run.scores.per_class.values() if score.ap is not None), default=np.nan)
+
+
+def _parity(run: StudyRun, *, groups: Sequence[Group]) -> float:
+    return parity([rates_of(run.evidence, group) for group in groups]) if run.evidence is not None else np.nan
+
+
+def _odds(run: StudyRun, *, groups: Sequence[Group]) -> float:
+    return odds([rates_of(run.evidence, group) for group in groups]) if run.evidence is not None else np.nan
+
+
+def _from_teacher(run: StudyRun, *, teacher: StudyRun) -> float:
+    share = share_between(run, teacher)
+    return np.nan if share is None else share

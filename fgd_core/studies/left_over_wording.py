@@ -1,0 +1,53 @@
+"""Writes the finding of a `left_over` study as sentences."""
+
+from collections.abc import Iterator
+
+from fgd_core.spec.study_findings.left_over import GroupSet, LeftOver
+
+_NAMED = 8
+
+
+def sentences(found: LeftOver) -> list[str]:
+    """Say who lost, then how the student relates to its teacher, then how fair it is."""
+    return [*_classes(found), *_disagreement(found), *(line for each in found.group_sets for line in _groups(each))]
+
+
+def _classes(found: LeftOver) -> Iterator[str]:
+    if min(found.num_seeds["plain"], found.num_seeds["distilled"]) < 2:
+        yield "Nothing can be tested with one seed of a student: run both with three or more."
+        return
+    tested = [row for row in found.classes if row.change is not None and row.change.finding != "too_little_data"]
+    gained = sum(row.change is not None and row.change.finding == "gained" for row in tested)
+    if found.lost:
+        names = ", ".join(found.lost[:_NAMED]) + (" …" if len(found.lost) > _NAMED else "")
+        yield f"Distilling hurts {len(found.lost)} of {len(tested)} tested classes: {names}; it helps {gained}."
+    else:
+        yield f"Distilling is not shown to hurt any of {len(tested)} tested classes; it helps {gained}."
+    yield (
+        f"{found.num_changed} classes changed differently from the AP. Relative to the AP, {found.num_unlike_teacher} "
+        "classes of the student differ from the teacher's."
+    )
+
+
+def _disagreement(found: LeftOver) -> Iterator[str]:
+    share = {(each.first, each.second): each.share for each in found.disagreements}
+    if ("distilled", "teacher") in share and ("plain", "teacher") in share:
+        text = (
+            f"The distilled student and its teacher differ about {share['distilled', 'teacher']:.1%} of the objects, "
+            f"the plain student and the teacher about {share['plain', 'teacher']:.1%}"
+        )
+        chance = share.get(("distilled", "distilled"))
+        yield f"{text}." if chance is None else f"{text}; two seeds of the distilled one about {chance:.1%}."
+
+
+def _groups(found: GroupSet) -> Iterator[str]:
+    lost = [row.name for row in found.groups if row.recall.change.finding == "lost"]
+    if lost:
+        yield f"By {found.name}, distilling lowers the recall of {', '.join(lost)}."
+    if found.odds is not None:
+        change = found.odds.change
+        says = {"gained": "less fair", "lost": "fairer"}.get(change.finding, "as fair, within noise")
+        yield (
+            f"By {found.name}, the equalised odds difference is {found.odds.distilled:.3f} with distillation and "
+            f"{found.odds.plain:.3f} without: {says}."
+        )
