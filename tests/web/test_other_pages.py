@@ -50,6 +50,31 @@ class TestData:
         page.get_by_role("button", name="Check", exact=True).click()
         expect(page.locator(".state").first).to_have_text("checking")
 
+    def test_a_form_registers_one_and_shows_the_reasons_at_its_fields(
+        self, server: PageServer, open_page: OpenPage
+    ) -> None:
+        page = open_page("/data")
+        page.locator("summary", has_text="Register").click()
+        page.get_by_role("button", name="COCO…").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name", exact=True).fill("not a name")
+        for field in ("Folder of the training images", "Annotations for training"):
+            dialog.get_by_label(field).fill("/data/street")
+        dialog.get_by_label("Folder of the validation images").fill("https://example.org/val")
+        dialog.get_by_label("Annotations for validation").fill("/data/street/val.json")
+        dialog.get_by_role("button", name="Register").click()
+        expect(dialog.get_by_label("Name", exact=True)).to_have_attribute("aria-invalid", "true")
+        dialog.get_by_label("Name", exact=True).fill("by-hand")
+        dialog.get_by_role("button", name="Register").click()
+        images = dialog.get_by_label("Folder of the validation images")
+        expect(images).to_have_accessible_description(re.compile("is a URL, and fgd downloads nothing"))
+        images.fill("/data/street/val")
+        dialog.get_by_role("button", name="Register").click()
+        expect(page.locator("h1")).to_have_text("by-hand")
+        expect(page.locator(".state").first).to_have_text("checking")
+        made = server.get("/v1/datasets/by-hand")
+        assert made["data"]["val"] == {"images": "/data/street/val", "annotations": "/data/street/val.json"}
+
 
 def test_the_queue_says_who_holds_what_and_why_others_wait(server: PageServer, open_page: OpenPage) -> None:
     run = server.started("holds two", resources={"cpus": 2})

@@ -1,10 +1,11 @@
 // @ts-check
+import { Problem } from "../core/api.js";
 import { fill, h } from "./html.js";
 import { problemNotice } from "./parts.js";
 
 /**
  * @typedef {object} Field
- * @property {string} name
+ * @property {string} name A refusal with this path is shown at the field.
  * @property {string} label
  * @property {"text" | "number" | "checkbox"} [type] With `options` it is a choice.
  * @property {string | number | boolean} [value]
@@ -29,7 +30,14 @@ let numDialogs = 0;
 export function ask({ title, text, fields = [], action, send }, life) {
   const id = `dialog-${(numDialogs += 1)}`;
   const inputs = fields.map((field, index) => inputOf(field, `${id}-${index}`));
+  const faults = fields.map((_, index) => h("small", { className: "bad", id: `${id}-${index}-fault` }));
   const problem = h("div");
+  const showFaults = (/** @type {unknown} */ error) => {
+    const reasons = error instanceof Problem ? error.reasons : [];
+    const messages = fields.map(({ name }) => reasons.filter(({ loc }) => loc === name).map(({ message }) => message).join("; "));
+    messages.forEach((message, index) => { fill(faults[index], message); inputs[index].setAttribute("aria-invalid", String(message !== "")); });
+    inputs[messages.findIndex(Boolean)]?.focus();
+  };
   const close = () => { dialog.close(); dialog.remove(); };
   const go = h("button", { type: "submit", className: "main" }, action);
   const onSubmit = async (/** @type {Event} */ event) => {
@@ -40,6 +48,7 @@ export function ask({ title, text, fields = [], action, send }, life) {
       close();
     } catch (error) {
       fill(problem, problemNotice(error));
+      showFaults(error);
     } finally {
       go.disabled = false;
     }
@@ -48,7 +57,7 @@ export function ask({ title, text, fields = [], action, send }, life) {
     "dialog", { "aria-labelledby": id, on: { cancel: close } },
     h(
       "form", { on: { submit: onSubmit } }, h("h2", { id }, title), text && h("p", {}, text), problem,
-      fields.map((field, index) => rowOf(field, inputs[index])),
+      fields.map((field, index) => rowOf(field, inputs[index], faults[index])),
       h("div", { className: "bar" }, go, h("button", { type: "button", on: { click: close } }, "Close")),
     ),
   );
@@ -67,11 +76,12 @@ function inputOf({ type = "text", value = "", options, limits }, id) {
   return h("input", { id, type, ...(type === "checkbox" ? { checked: value } : { value }), ...limits });
 }
 
-/** @param {Field} field @param {HTMLElement} input */
-function rowOf({ label, help, type }, input) {
+/** @param {Field} field @param {HTMLElement} input @param {HTMLElement} fault */
+function rowOf({ label, help, type }, input, fault) {
+  input.setAttribute("aria-describedby", fault.id);
   if (help) input.setAttribute("aria-description", help);
   const name = h("label", { htmlFor: input.id }, label);
-  return h("div", { className: "field" }, type === "checkbox" ? [input, name] : [name, input], help && h("small", {}, help));
+  return h("div", { className: "field" }, type === "checkbox" ? [input, name] : [name, input], fault, help && h("small", {}, help));
 }
 
 /** @param {HTMLInputElement | HTMLSelectElement} input */
