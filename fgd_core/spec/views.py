@@ -132,6 +132,8 @@ class JobView(JobSummary):
 
     spec: JobSpec | dict[str, Any] = Field(union_mode="left_to_right")
     """The spec; as plain JSON if an older version stored it and it is no longer valid."""
+    parent_id: str | None = None
+    """Id of the job that the spec was made from, with "submit like this one", or that a sweep forks."""
     waits_for: list[str]
     """Ids of the jobs that this job waits for."""
     failures: int

@@ -27,17 +27,26 @@ from service.store.tables import Job
 from service.store.write_session import WriteSession
 
 
-async def submit(services: Services, principal: Principal, spec: JobSpec, *, idempotency_key: str | None) -> JobView:
+async def submit(
+    services: Services,
+    principal: Principal,
+    spec: JobSpec,
+    *,
+    idempotency_key: str | None,
+    parent_id: str | None = None,
+) -> JobView:
     """Check a spec and store it as a job.
 
     Args:
         idempotency_key: the same spec with the same key is the same job.
+        parent_id: the job that the spec was made from; for the fork of a sweep, that sweep is it.
     Raises:
         AdmissionError: the job cannot run; the error holds all reasons.
         ForbiddenError: the spec names a project that the principal does not work in.
         IdempotencyKeyReusedError: the key belongs to another spec.
     """
     request, facts = await _requested(services, principal, spec, idempotency_key)
+    request = replace(request, parent_id=parent_id)
     with services.tracing.span("admit and store"):
         try:
             view = await _store(services, principal, request, facts)
@@ -133,6 +142,7 @@ class _Request:
     traceparent: str | None
     reasons: list[ProblemReason]
     """Reasons against the spec itself."""
+    parent_id: str | None = None
 
 
 async def _store(services: Services, principal: Principal, request: _Request, known: Facts) -> JobView:
@@ -143,7 +153,8 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
         spec = request.spec
         needs = [reference for _, reference in checkpoint_admission.references(spec)]
         facts = await _with_jobs(session, principal, spec, known)
-        admission.check(await _reasons(session, request, facts))
+        reasons = [*await _parent_reasons(session, principal, request), *await _reasons(session, request, facts)]
+        admission.check(reasons)
         job = await jobs.insert_job(
             session,
             job_id=secrets.token_hex(6),
@@ -152,6 +163,7 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
             idempotency_key=request.idempotency_key,
             submitted_by=principal.name,
             traceparent=request.traceparent,
+            parent_id=request.parent_id or (spec.fork if isinstance(spec, SweepSpec) else None),
             needs=list(dict.fromkeys(needs)),
             waits_for=checkpoint_admission.waits_for(spec, facts.jobs),
             now=services.clock(),
@@ -207,6 +219,15 @@ async def _reasons(session: WriteSession, request: _Request, facts: Facts) -> li
         message = f"the project {spec.project!r} has another data set {spec.dataset!r}; choose another name"
         reasons.append(ProblemReason(loc="dataset", code="name_taken", message=message))
     return reasons
+
+
+async def _parent_reasons(session: WriteSession, principal: Principal, request: _Request) -> list[ProblemReason]:
+    parent_id = request.parent_id
+    known = (await jobs.states(session, [parent_id])).get(parent_id) if parent_id is not None else None
+    if parent_id is None or (known is not None and principal.sees(known.project)):
+        return []
+    message = f"there is no job {parent_id!r}; omit `parent`, or send the id of the job that the spec was made from"
+    return [ProblemReason(loc="query.parent", code="unknown_job", message=message)]
 
 
 async def _name_is_taken(session: WriteSession, spec: DeriveDataSpec) -> bool:

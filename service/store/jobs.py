@@ -43,6 +43,7 @@ async def insert_job(
     idempotency_key: str | None,
     submitted_by: str,
     traceparent: str | None = None,
+    parent_id: str | None = None,
     needs: Sequence[CheckpointReference],
     waits_for: Sequence[str],
     now: datetime,
@@ -51,6 +52,7 @@ async def insert_job(
 
     Args:
         traceparent: of the request.
+        parent_id: the job that the spec was made from.
         needs: all checkpoints that the spec refers to.
         waits_for: ids of the jobs of those checkpoints that are not done; if empty, the job is queued at once.
     """
@@ -65,6 +67,7 @@ async def insert_job(
         "created_at": now,
         "queued_at": None if waits_for else now,
         "traceparent": traceparent,
+        "parent_id": parent_id,
         "progress": ProgressView().model_dump(mode="json"),
         "last_sequence": len(submitted),
     }

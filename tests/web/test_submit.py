@@ -40,6 +40,13 @@ def test_another_entry_removes_what_it_does_not_have(server: PageServer, open_pa
     expect(text).to_have_value(re.compile("type: fcos"))
     assert "head_norm" not in text.input_value()
     expect(page.locator(".verdict .good")).to_have_text("Ready")
+    # The new job knows which job its spec was made from, and what has changed.
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.get_by_role("tab", name="Files and spec").click()
+    line = page.locator(".lineage > div > ol > li")
+    expect(line).to_have_count(2)
+    expect(line.first.get_by_role("link")).to_have_attribute("href", f"/jobs/{job_id}")
+    expect(line.last).to_contain_text("detector.type retinanet → fcos")
 
 
 def test_a_reader_is_told_what_is_missing(server: PageServer, open_page: OpenPage) -> None:

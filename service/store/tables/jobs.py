@@ -31,6 +31,7 @@ class Job(Base):
         ),
         Index(None, "state", "not_before"),
         Index(None, "state", "queued_at"),
+        index_of_few("ix_jobs_parent_id_created_at_id", "parent_id", "created_at", "id", where="parent_id IS NOT NULL"),
         UniqueConstraint("project", "idempotency_key"),
     )
 
@@ -58,6 +59,8 @@ class Job(Base):
     seed_group: Mapped[str | None] = mapped_column(String(16))
     """What jobs share whose specs differ only in the seed; see `fgd_core.spec.seed_groups`. None if a server without
     this column stored the job."""
+    parent_id: Mapped[str | None] = mapped_column(String(32))
+    """The job that the spec was made from; it may be deleted since."""
 
     state: Mapped[JobState]
     reason: Mapped[str | None] = mapped_column(String(64))

@@ -61,6 +61,7 @@
 /**
  * @typedef {object} JobDetails
  * @property {Record<string, unknown>} spec
+ * @property {string | null} parent_id The job that the spec was made from.
  * @property {string[]} waits_for
  * @property {Attempt[]} attempts
  * @property {Artifact[]} artifacts

@@ -7,12 +7,13 @@ import { copyText } from "../ui/copy.js";
 import { size } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
+import { lineagePart } from "./job_lineage.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
 
 const CARD = "model_card.md";
 
-/** The files that a job has left, its model card, and its spec beside that of another job. */
+/** The files that a job has left, its model card, its lineage, and its spec beside that of another job. */
 export class FilesTab {
   #files = h("section");
   #card = h("section");
@@ -22,11 +23,11 @@ export class FilesTab {
   /** @type {Job | null} */
   #job = null;
 
-  /** @param {string} _jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
-  constructor(_jobId, query, life) {
+  /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
+  constructor(jobId, query, life) {
     this.#query = query;
     this.#life = life;
-    this.element = h("div", { className: "beside" }, h("div", {}, this.#trouble, this.#files, this.#card), this.#spec);
+    this.element = h("div", { className: "beside" }, h("div", {}, this.#trouble, this.#files, this.#card), h("div", {}, lineagePart(jobId, life), this.#spec));
     query.watch(() => this.#showSpec(), life);
   }
 
@@ -71,7 +72,7 @@ export class FilesTab {
 
   /** @param {Job} job @param {string} against */
   #choice(job, against) {
-    const ids = [...new Set([...job.waits_for, ...neededBy(job.spec), against])].filter((id) => id && id !== job.job_id);
+    const ids = [...new Set([job.parent_id ?? "", ...job.waits_for, ...neededBy(job.spec), against])].filter((id) => id && id !== job.job_id);
     const select = h("select", { "aria-label": "Compare with", on: { change: () => this.#query.write({ against: select.value }, { replace: true }) } }, h("option", { value: "" }, "as submitted"), ids.map((id) => h("option", { value: id }, `differences from ${id}`)));
     select.value = against;
     const other = h("input", { type: "text", placeholder: "or id of a job", "aria-label": "Id of another job", size: 14, on: { change: () => this.#query.write({ against: other.value.trim() }, { replace: true }) } });

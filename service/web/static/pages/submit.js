@@ -35,7 +35,7 @@ function show(element, query, life) {
     query.watch(() => { if (startOf(query) || query.get("pasted")) { element.replaceChildren(h("h1", {}, "Submit a job")); show(element, query, life); } }, life);
     return;
   }
-  const page = new SubmitPage(life);
+  const page = new SubmitPage(query.get("like"), life);
   element.append(trouble, page.element);
   tried(trouble, life, () => page.begin(start, pasted));
 }
@@ -53,8 +53,9 @@ class SubmitPage {
   /** The same press of the button never makes two jobs. */
   #key = crypto.randomUUID?.() ?? String(Math.random());
 
-  /** @param {AbortSignal} life */
-  constructor(life) {
+  /** @param {string} parent Id of the job that the spec is made from; empty without one. @param {AbortSignal} life */
+  constructor(parent, life) {
+    this.#parent = parent;
     this.#life = life;
     this.#draft = new Draft(life);
     this.#editor = new Editor({ label: "The spec in YAML", typed: (text) => this.#draft.write(text) });
@@ -68,6 +69,7 @@ class SubmitPage {
     this.#draft.isChecking.watch((isChecking) => { this.element.setAttribute("aria-busy", String(isChecking)); this.#arm(); }, life);
   }
 
+  #parent;
   #life;
   #draft;
   #editor;
@@ -104,7 +106,7 @@ class SubmitPage {
   async #submit() {
     this.#button.disabled = true;
     try {
-      const job = await change("POST", "/v1/jobs", this.#draft.checked.value?.spec, { "Idempotency-Key": this.#key });
+      const job = await change("POST", this.#parent ? `/v1/jobs?parent=${encodeURIComponent(this.#parent)}` : "/v1/jobs", this.#draft.checked.value?.spec, { "Idempotency-Key": this.#key });
       go(`/jobs/${encodeURIComponent(job.job_id)}`);
     } catch (error) {
       // Another spec needs another key.
