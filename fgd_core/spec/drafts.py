@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from fgd_core.spec.base import Command, Fact
+from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.views import ProblemReason
 
 Text = Annotated[str, Field(max_length=100_000)]
@@ -58,3 +59,5 @@ class DraftView(Fact):
     """Empty if the job would be accepted."""
     placement: Placement | None
     """None if there are reasons, or if the cluster does not answer."""
+    prediction: PredictionView | None = None
+    """What the job would reach and cost. None if there are reasons, or for other kinds than train and distill."""

@@ -110,6 +110,8 @@ class JobStatus:
     warnings: list[str] = field(default_factory=list)
     plan: str = ""
     """What a distillation distils, in words; empty until the run has reported it."""
+    prediction: str = ""
+    """What the job is predicted to reach; a live view asks the server for it, because no event says it."""
 
     @property
     def is_over(self) -> bool:

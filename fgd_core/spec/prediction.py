@@ -4,6 +4,8 @@ from typing import Literal, TypeAlias
 
 from fgd_core.spec.base import Fact
 
+PREDICTED_KINDS = ("train", "distill")
+"""The kinds of jobs that are predicted."""
 LEVEL = 0.8
 """The probability with which a predicted interval should hold."""
 SMALLEST_GAIN = 0.01
@@ -62,7 +64,8 @@ class TrackRecord(Fact):
     """How earlier predictions on the same data compare with what the runs reached."""
 
     predictions: int
-    """Finished runs that were predicted at their first tenth from the runs that had ended before they started."""
+    """Finished runs, at most the newest 50, predicted at their first tenth from the runs on the same data that had
+    ended before they started."""
     held: int
     """Number of runs whose final AP was inside the interval."""
 
@@ -80,7 +83,6 @@ class PredictedCost(Fact):
 class PredictionView(Fact):
     """GET /v1/jobs/{job_id}/prediction"""
 
-    job_id: str
     predictions: list[Prediction]
     """By moment. A moment that knows neither an earlier run on the same data nor an own evaluation has none."""
     reached: float | None

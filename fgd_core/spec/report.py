@@ -20,6 +20,7 @@ from fgd_core.spec.events import (
 from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.plans import DistillationPlanned
+from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.record import JobRecord
 from fgd_core.spec.results import ErrorReport, RunResult
 
@@ -89,6 +90,8 @@ class JobReport(Fact):
     control's curves have names that begin with `control/`."""
     diagnosis: Diagnosis | None = None
     """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
+    prediction: PredictionView | None = None
+    """What it was predicted to reach; None for other kinds than train and distill."""
     exports: list[ExportedFile] = []
     """The files of an export, as far as they are written."""
     artifacts: list[ArtifactSaved]

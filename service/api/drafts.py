@@ -13,9 +13,10 @@ from fgd_core.spec.data import Registered
 from fgd_core.spec.drafts import DraftReason, DraftView, NewDraft, Placement
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_by_path, with_data
 from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
 from fgd_core.spec.refusals import spec_reasons
 from fgd_core.spec.views import ProblemReason
-from service.api import body_limits, queue_order, spec_text, submission, yaml_documents
+from service.api import body_limits, predictions, queue_order, spec_text, submission, yaml_documents
 from service.api.access import Principal, visible_job
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
@@ -48,8 +49,10 @@ async def draft(services: Services, principal: Principal, new: NewDraft) -> Draf
         reasons, spec = [_named(reason) for reason in spec_reasons(error)], None
     except ForbiddenError as error:
         reasons, spec = [ProblemReason(loc="project", code=error.code, message=error.message)], None
-    placement = await _placement(services, spec) if spec is not None and not reasons else None
-    return DraftView(text=text, spec=document, reasons=_with_lines(reasons, lines), placement=placement)
+    if spec is None or reasons:
+        return DraftView(text=text, spec=document, reasons=_with_lines(reasons, lines), placement=None)
+    placement, prediction = await _placement(services, spec), await _prediction(services, principal, spec)
+    return DraftView(text=text, spec=document, reasons=[], placement=placement, prediction=prediction)
 
 
 async def _start(services: Services, principal: Principal, start: str) -> str:
@@ -151,6 +154,14 @@ async def _placement(services: Services, spec: JobSpec) -> Placement | None:
         message=wait.message,
         not_before=_later(now, wait.not_before_s),
     )
+
+
+async def _prediction(services: Services, principal: Principal, spec: JobSpec) -> PredictionView | None:
+    if spec.kind not in PREDICTED_KINDS:
+        return None
+    async with services.database.reading() as session:
+        compute = await predictions.of_draft(session, submission.in_project(spec, principal))
+    return await run_in_compute_thread(compute)
 
 
 def _queued(spec: JobSpec) -> Queued:

@@ -73,7 +73,7 @@ async def _requested(
     services: Services, principal: Principal, spec: JobSpec, idempotency_key: str | None
 ) -> tuple["_Request", Facts]:
     """Look up everything about a spec that does not depend on other jobs."""
-    spec = _in_project(spec, principal)
+    spec = in_project(spec, principal)
     audit_notes.about(project=spec.project, name=spec.name, kind=spec.kind)
     # Before the data set is resolved: a check of the data set that ends in between must not change the request's hash.
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
@@ -94,7 +94,7 @@ async def _requested(
     return _Request(spec, spec_sha256, idempotency_key, traceparent, reasons), facts
 
 
-def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
+def in_project(spec: JobSpec, principal: Principal) -> JobSpec:
     """Return the spec in the project that the principal works in.
 
     Raises:

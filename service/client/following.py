@@ -17,6 +17,7 @@ from fgd_core.spec.views import JobSummary
 from service.client.client import FgdClient
 from service.client.console import away_notice, print_json
 from service.client.live import EventLines
+from service.client.predicting import Predictions
 
 _FRAMES_PER_S = 8
 _REASONS_EVERY_S = 5.0
@@ -113,13 +114,16 @@ def _draw(
 
 
 def _print_lines(client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[Item], console: Console) -> None:
-    lines = EventLines()
+    lines, predictions = EventLines(), Predictions(client)
     for item in items:
         if isinstance(item, str):
             text: str | None = item
         else:
             status = _apply(client, statuses, item)
             text = lines.line(status, item) if status is not None else None
+            if status is not None and item.kind == "evaluated":
+                foreseen = predictions.first(status)
+                text = f"{text}\n{'':8}  {status.name:<18}  {foreseen}" if foreseen is not None else text
         if text:
             console.print(text, markup=False, soft_wrap=True)
 
@@ -142,13 +146,14 @@ def _apply(client: FgdClient, statuses: dict[str, JobStatus], event: StoredEvent
 
 @contextlib.contextmanager
 def _refreshed_reasons(client: FgdClient, statuses: Mapping[str, JobStatus]) -> Iterator[None]:
-    """Update the reasons of the waiting jobs, which change without an event, in a thread that ends with the block."""
-    is_over = threading.Event()
+    """Update what changes without an event, in a thread that ends with the block: reasons to wait, and predictions."""
+    is_over, predictions = threading.Event(), Predictions(client)
 
     def refresh() -> None:
         while not is_over.is_set():
             # The event stream reports a server that does not answer.
             with contextlib.suppress(FgdError):
+                predictions.refresh(list(statuses.values())[:_FEW])
                 for job in _waiting_jobs(client, list(statuses.values())):
                     status = statuses.get(job.job_id)
                     if status is not None and job.state == status.state:

@@ -7,6 +7,7 @@ from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.event_state import read_event
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned, read_plan
+from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.record import JobRecord
 from fgd_core.spec.record_state import RECORD_KINDS, fold_record
 from fgd_core.spec.views import AllEventsPage, EventPage, JobView, LogNote, LogPiece
@@ -105,6 +106,10 @@ class JobEvents(JobRequests):
     def record(self, job_id: str) -> JobRecord:
         """Return what the figures of a job depend on besides its spec: code, packages, machine, data, checkpoints."""
         return fold_record(self._events_of_kinds(job_id, RECORD_KINDS))
+
+    def prediction(self, job_id: str) -> PredictionView:
+        """Return what a job of the kind train or distill is predicted to reach and to cost."""
+        return self._read(PredictionView, "GET", f"{job_path(job_id)}/prediction")
 
     def log(self, job_id: str, attempt: int | None = None) -> str:
         """Return what an attempt has printed so far; default: the newest attempt."""

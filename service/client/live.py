@@ -122,6 +122,8 @@ def _lines_below(job: JobStatus, spinner: Spinner) -> Iterable[RenderableType]:
         yield row
     if job.plan and not job.is_over:
         yield Text(f"  {job.name} {job.plan}", style="dim")
+    if job.prediction and not job.is_over:
+        yield Text(f"  {job.name}: {job.prediction}", style="dim")
     for warning in job.warnings[-3:]:
         yield Text(f"  {job.name}: {warning}", style="yellow")
     if job.error and job.state in ("failed", "lost", "cancelled"):

@@ -12,6 +12,7 @@ from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import Part, Scores
+from service.jobs.forecast.wording import in_report
 
 ScoreName = Literal["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
 
@@ -219,8 +220,8 @@ def conclusions(report: Report) -> list[str]:
         plain = plain_of(job, report.jobs)
         if plain is not None:
             said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
-    speeds = speed_warning(report.jobs)
-    return [*said, speeds] if speeds is not None else said
+    predicted = [in_report(job.name, job.prediction) for job in report.jobs if job.prediction is not None]
+    return [*said, *(each for each in (*predicted, speed_warning(report.jobs)) if each is not None)]
 
 
 def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> str:

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.checkpoint_references import parse_reference
+from fgd_core.spec.prediction import PREDICTED_KINDS
 from service.jobs.forecast.trainings import Training, best_so_far, identity
 from service.store.tables import Attempt, Event, Job, MetricPoint, MetricSeries
 from service.store.tables.json_values import JsonObject
 
-KINDS = ("train", "distill")
 _MAX_RUNS = 200
 """The newest finished trainings that count."""
 _FIRST_EVENTS = 100
@@ -49,7 +49,7 @@ async def finished(session: AsyncSession, project: str, *, but: str = "") -> lis
     """
     query = (
         select(*_COLUMNS)
-        .where(Job.project == project, Job.state == "succeeded", Job.kind.in_(KINDS))
+        .where(Job.project == project, Job.state == "succeeded", Job.kind.in_(PREDICTED_KINDS))
         .where(Job.best_ap.is_not(None), Job.id != but)
         .order_by(Job.created_at.desc(), Job.id.desc())
         .limit(_MAX_RUNS)
@@ -58,7 +58,7 @@ async def finished(session: AsyncSession, project: str, *, but: str = "") -> lis
 
 
 async def of_job(session: AsyncSession, job_id: str) -> Training:
-    """Return a training as it is now; the job exists and is of one of `KINDS`."""
+    """Return a training as it is now; the job exists and is of one of `PREDICTED_KINDS`."""
     row = (await session.execute(select(*_COLUMNS).where(Job.id == job_id))).one()
     (found,) = await _trainings(session, [_Row(**row._mapping)])
     return found
@@ -68,7 +68,7 @@ async def of_spec(session: AsyncSession, spec: JsonObject, *, gpus: int) -> Trai
     """Return a training that is not submitted yet.
 
     Args:
-        spec: in JSON; its kind is one of `KINDS`.
+        spec: in JSON; its kind is one of `PREDICTED_KINDS`.
         gpus: of all its workers together.
     """
     teachers = await _teacher_jobs(session, [spec])

@@ -3,12 +3,11 @@
 from fastapi import APIRouter
 
 from fgd_core.errors import SpecError
-from fgd_core.spec.prediction import PredictionView
+from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
+from service.api import predictions
 from service.api.access import JobId, Reader, visible_job
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import ServicesDep
-from service.jobs.forecast.view import view
-from service.store import trainings
 
 router = APIRouter(prefix="/v1/jobs", tags=["report"])
 
@@ -23,9 +22,8 @@ async def get_prediction(services: ServicesDep, principal: Reader, job_id: JobId
     """
     async with services.database.reading() as session:
         job = await visible_job(session, principal, job_id)
-        if job.kind not in trainings.KINDS:
+        if job.kind not in PREDICTED_KINDS:
             message = f"job {job.id} is of the kind {job.kind}; only jobs of the kinds train and distill are predicted"
             raise SpecError(message, job_id=job.id)
-        run = await trainings.of_job(session, job.id)
-        earlier = await trainings.finished(session, job.project, but=job.id)
-    return await run_in_compute_thread(view, job.id, run, earlier, submitted_s=job.created_at.timestamp())
+        compute = await predictions.of_job(session, job)
+    return await run_in_compute_thread(compute)

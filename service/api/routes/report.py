@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.charts import ReportCharts
+from fgd_core.spec.prediction import PREDICTED_KINDS
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
-from service.api import responses, stored_files
+from service.api import predictions, responses, stored_files
 from service.api.access import JobId, Reader, visible_job
+from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services, ServicesDep
 from service.api.sweep_reports import Form as SweepForm
 from service.api.sweep_reports import Version
@@ -84,7 +86,7 @@ async def get_report(
             url = _dashboard_url(await attempts.of_job(session, sweep.id), services.settings)
             version = Version(sweep.id, sweep.version, sweep.last_sequence, url)
         else:
-            folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
+            folded = [await _fold(session, row, await _view(session, row, services.settings)) for row in rows]
     if sweep is not None:
         made: SweepForm = "findings" if wanted == "json" and not trials else wanted
         text = services.sweep_reports.kept(version, made)
@@ -116,10 +118,14 @@ def _dashboard_url(tried: Sequence[Attempt], settings: Settings) -> str | None:
     return links.run_page(settings.external_url, tried[-1].submission_id)
 
 
-async def _fold(session: AsyncSession, job: JobView) -> JobReport:
+async def _fold(session: AsyncSession, row: Job, job: JobView) -> JobReport:
     drawn = await curves.read(session, job.job_id, trial="", max_points=MAX_POINTS)
     stored = await events.every(session, job.job_id, KINDS)
-    return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
+    folded = await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
+    if job.kind not in PREDICTED_KINDS:
+        return folded
+    prediction = await run_in_compute_thread(await predictions.of_job(session, row))
+    return folded.model_copy(update={"prediction": prediction})
 
 
 def _check_alone(sweep: Job, jobs: Sequence[Job]) -> None:

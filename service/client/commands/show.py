@@ -19,6 +19,8 @@ from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, size
 from service.client.exits import guarded
 from service.client.live import STATE_STYLES
+from service.client.predicting import predicted
+from service.jobs.forecast.wording import in_report
 
 
 @guarded
@@ -41,11 +43,14 @@ def show(
         plan = client.plan(job.job_id) if job.kind in ("distill", "chain") and not as_json else None
         record = client.record(job.job_id) if not as_json else None
         order = client.teacher_order(job.job_id) if job.kind == "chain" and not as_json else None
+        prediction = predicted(client, job.job_id, job.kind) if not as_json else None
     if as_json:
         print_json(job)
         return
     console = output()
     console.print(_facts(job, requests, plan))
+    if prediction is not None and prediction.predictions:
+        console.print(Text(in_report(job.name, prediction) or prediction.sentence))
     # A spec that a newer server stores is a dict here.
     methods = applied_methods(job.spec, order) if not isinstance(job.spec, dict) else []
     if methods:

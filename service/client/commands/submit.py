@@ -10,14 +10,17 @@ from typer import Argument, Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.checkpoint_references import checkpoint_references
+from fgd_core.spec.event_text import duration
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, Server, output, print_answer
 from service.client.errors import UsageError
 from service.client.exits import guarded
+from service.client.predicting import predicted
 from service.client.spec_file import locate, read_spec
 
 
@@ -69,6 +72,8 @@ def submit(
             follow_to_the_end(client, [job], as_json=as_json)
         else:
             print_submitted(job, as_json=as_json)
+            if not as_json and (found := predicted(client, job.job_id, job.kind)) is not None:
+                print_prediction(found)
 
 
 def print_submitted(job: JobView, *, as_json: bool) -> None:
@@ -77,6 +82,16 @@ def print_submitted(job: JobView, *, as_json: bool) -> None:
     state = Text.assemble((job.name, "bold"), f" {job.job_id} is {job.state}{waits}")
     hint = Text(f"  follow it: fgd watch {job.job_id}", style="dim")
     print_answer(job, lambda: Group(state, hint), as_json=as_json)
+
+
+def print_prediction(found: PredictionView) -> None:
+    """Print what a job will reach and cost, as far as earlier runs say it."""
+    if found.predictions:
+        output().print(Text(f"  {found.sentence}"))
+    if found.cost is not None:
+        gpus = f", {found.cost.gpu_hours:.2g} GPU-hours" if found.cost.gpu_hours else ""
+        runs = "1 earlier run" if found.cost.runs == 1 else f"{found.cost.runs} earlier runs"
+        output().print(Text(f"  it will take {duration(found.cost.ran_s)}{gpus}, as {runs} took"))
 
 
 def with_full_ids(spec: JobSpec, client: FgdClient) -> JobSpec:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Priors:
     """Scales of AP, from 0 to 1. Each counts as much as `weight` observations of one's own."""
 
-    weight: float = 3.0
+    weight: int = 3
     level: float = 0.3
     """AP of a detector about which nothing is known."""
     level_sd: float = 0.25

@@ -3,13 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import NamedTuple
-
-from pydantic import JsonValue
+from typing import Any, NamedTuple
 
 from fgd_core.spec.seed_groups import digest, seed_group
-
-_OF_FAMILY = ("data", "input", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +50,18 @@ class Identity(NamedTuple):
     is_plain: bool
 
 
-def identity(spec: Mapping[str, JsonValue]) -> Identity:
+def identity(spec: Mapping[str, Any]) -> Identity:
     """Return which runs a training is compared with.
 
     Args:
         spec: of a job of the kind `train` or `distill`, in JSON.
     """
     is_plain = spec["kind"] == "train"
-    family = {name: spec.get(name) for name in _OF_FAMILY} | {"detector": spec["detector" if is_plain else "student"]}
-    return Identity(digest(spec.get("data")), digest(family), seed_group(spec), is_plain)
+    # A pool of images without labels belongs to the distillation.
+    data = {name: value for name, value in spec["data"].items() if name != "pool"}
+    shared = {"data": data, "input": spec.get("input"), "training": spec.get("training")}
+    detector = spec["detector" if is_plain else "student"]
+    return Identity(digest(data), digest({**shared, "detector": detector}), seed_group(spec), is_plain)
 
 
 def best_so_far(points: Iterable[tuple[int, float]], num_steps: int) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ from fgd_core.spec.prediction import (
     PredictionView,
     TrackRecord,
 )
-from service.jobs.forecast.model import Forecast, forecast
+from service.jobs.forecast.model import forecast
 from service.jobs.forecast.trainings import Training
 from service.jobs.forecast.wording import NOTHING_KNOWN, in_words
 
@@ -24,7 +24,7 @@ _MAX_CHECKED = 50
 """The newest finished runs whose predictions are checked; each check costs about a millisecond."""
 
 
-def view(job_id: str, run: Training, earlier: Sequence[Training], *, submitted_s: float) -> PredictionView:
+def view(run: Training, earlier: Sequence[Training], *, submitted_s: float) -> PredictionView:
     """Return the predictions of a job.
 
     Args:
@@ -42,7 +42,6 @@ def view(job_id: str, run: Training, earlier: Sequence[Training], *, submitted_s
         moments.append(("now", run, earlier))
     predictions = [made for moment, known, before in moments if (made := prediction(moment, known, before)) is not None]
     return PredictionView(
-        job_id=job_id,
         predictions=predictions,
         reached=run.final,
         track_record=track_record([each for each in earlier if each.data == run.data]),
@@ -92,15 +91,19 @@ def ended_before(runs: Sequence[Training], moment_s: float) -> list[Training]:
 
 
 def track_record(finished: Sequence[Training]) -> TrackRecord:
-    """Predict each of the newest finished runs at its first tenth, as was possible then, and compare with its end."""
+    """Predict each of the newest finished runs at its first tenth, as was possible then, and compare with its end.
+
+    Args:
+        finished: runs on the same data; one that started before any of them had ended is no check.
+    """
     newest = sorted(finished, key=lambda each: each.ended_s)[-_MAX_CHECKED:]
     held = []
     for run in newest:
-        known = first_tenth(run)
-        made: Forecast | None = None
-        if known is not None:
-            made = forecast(known, ended_before(finished, run.started_s))
-        if made is not None and run.final is not None:
+        known, before = first_tenth(run), ended_before(finished, run.started_s)
+        if known is None or not before or run.final is None:
+            continue
+        made = forecast(known, before)
+        if made is not None:
             held.append(made.own.low <= run.final <= made.own.high)
     return TrackRecord(predictions=len(held), held=sum(held))
 

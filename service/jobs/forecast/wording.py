@@ -2,7 +2,15 @@
 
 from collections.abc import Iterator
 
-from fgd_core.spec.prediction import LEVEL, GainVerdict, PredictedValue, PredictionBasis
+from fgd_core.spec.prediction import (
+    LEVEL,
+    GainVerdict,
+    Moment,
+    PredictedValue,
+    PredictionBasis,
+    PredictionView,
+    TrackRecord,
+)
 from service.jobs.forecast.model import Forecast
 
 NOTHING_KNOWN = "No prediction yet: no run on the same data has finished, and this run has not been evaluated."
@@ -12,6 +20,8 @@ _VERDICTS: dict[GainVerdict, str] = {
     "will_not_help": "distillation will not help here",
 }
 
+_MOMENTS: dict[Moment, str] = {"submission": "At its submission", "first_tenth": "At its first tenth", "now": "Now"}
+
 
 def in_words(made: Forecast, verdict: GainVerdict | None, basis: PredictionBasis) -> str:
     """Return a prediction as two sentences: the values, and what they are based on."""
@@ -20,6 +30,32 @@ def in_words(made: Forecast, verdict: GainVerdict | None, basis: PredictionBasis
         gain = f"{made.gain.mean:+.3f} ({made.gain.low:+.3f} to {made.gain.high:+.3f})"
         parts += [f"without distillation {_value(made.plain)}", f"gain {gain}: {_VERDICTS[verdict]}"]
     return f"{', '.join(parts)}. Intervals of {LEVEL:.0%}, from {_list(list(_sources(basis)))}."
+
+
+def in_report(name: str, view: PredictionView) -> str | None:
+    """Return what a job was predicted to reach, what it reached, and how earlier predictions held.
+
+    None if no earlier run says anything about it: from its own curve alone, the intervals are very wide.
+    """
+    known = [made for made in view.predictions if _num_runs(made.basis) > 0]
+    if not known:
+        return None
+    newest = known[-1]
+    text = f"{_MOMENTS[newest.moment]}, {name} was predicted to reach AP {_value(newest.own)}"
+    if view.reached is not None:
+        where = "inside" if newest.own.low <= view.reached <= newest.own.high else "outside"
+        text += f"; it reached {view.reached:.3f}, {where} the interval of {LEVEL:.0%}"
+    return f"{text}. {_record(view.track_record)}".rstrip()
+
+
+def _record(record: TrackRecord) -> str:
+    if record.predictions == 0:
+        return ""
+    return f"{record.held} of {record.predictions} such predictions of earlier runs on this data held."
+
+
+def _num_runs(basis: PredictionBasis) -> int:
+    return basis.same_configuration + basis.plain + basis.other_methods + basis.same_data
 
 
 def _value(value: PredictedValue) -> str:

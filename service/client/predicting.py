@@ -1,0 +1,49 @@
+"""Asks the server for the predictions of the jobs that a command follows."""
+
+import contextlib
+from collections.abc import Iterable
+
+from fgd_core.errors import FgdError
+from fgd_core.spec.event_state import JobStatus
+from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
+from service.client.client import FgdClient
+
+
+class Predictions:
+    """Updates the predictions of running jobs, each at most once after each epoch."""
+
+    def __init__(self, client: FgdClient) -> None:
+        self._client = client
+        self._asked_at: dict[str, int | None] = {}
+
+    def refresh(self, jobs: Iterable[JobStatus]) -> None:
+        """Ask for the predictions of jobs that have finished an epoch since the last time."""
+        for job in jobs:
+            epoch = job.progress.epoch
+            if job.state == "running" and job.progress.ap is not None and self._asked_at.get(job.job_id) != epoch:
+                self._asked_at[job.job_id] = epoch
+                found = predicted(self._client, job.job_id, job.kind)
+                job.prediction = found.sentence if found is not None else ""
+
+    def first(self, job: JobStatus) -> str | None:
+        """Return the prediction at a job's first tenth, once, after the evaluation that belongs to it."""
+        if job.prediction:
+            return None
+        found = predicted(self._client, job.job_id, job.kind)
+        tenth = [made for made in found.predictions if made.moment == "first_tenth"] if found is not None else []
+        if not tenth:
+            return None
+        job.prediction = tenth[0].sentence
+        return job.prediction
+
+
+def predicted(client: FgdClient, job_id: str, kind: str) -> PredictionView | None:
+    """Return the prediction of a job; None for other kinds of jobs, and if the server has none for us.
+
+    A prediction is never worth an error: an older server has no predictions.
+    """
+    if kind not in PREDICTED_KINDS:
+        return None
+    with contextlib.suppress(FgdError):
+        return client.prediction(job_id)
+    return None
