@@ -18,6 +18,7 @@ RUNNERS: Mapping[str, str] = {
     "check_data": "fgd_core.runs:execute",
     "derive_data": "fgd_core.runs:execute",
     "sweep": "workers.tuning.sweep:run",
+    "study": "workers.studying:run",
 }
 """By name: loading torch takes seconds, and the driver of a sweep does not need it."""
 
@@ -26,7 +27,8 @@ _SEVERAL_WORKERS = "workers.training.driver:run"
 
 def runs_here(spec: JobSpec) -> bool:
     """Return whether this process itself carries out the job; otherwise it is the driver of other processes."""
-    return spec.kind != "sweep" and spec.resources.workers == 1
+    # The resources of a study are those of its runs.
+    return spec.kind == "study" or (spec.kind != "sweep" and spec.resources.workers == 1)
 
 
 def runner(spec: JobSpec) -> Runner:

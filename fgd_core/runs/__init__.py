@@ -32,6 +32,7 @@ from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.export import ExportSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.teacher import Teacher, teacher_detector, with_teacher
 from fgd_core.spec.kinds.train import TrainSpec
@@ -99,6 +100,8 @@ def _run(spec: JobSpec, context: RunContext) -> RunFinished:
             return export(spec, context)
         case SweepSpec():
             raise SpecError(f"{spec.name} is a sweep, whose trials need a Ray cluster; submit it to a server")
+        case StudySpec():
+            raise SpecError(f"{spec.name} is a study, whose runs are jobs of a server; submit it to one")
 
 
 def train(spec: TrainSpec, context: RunContext) -> RunFinished:

@@ -29,6 +29,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from fgd_core.spec.base import Command, Fact
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.study_runs import EndedStudyRun
 
 ControlSignal: TypeAlias = Literal["continue", "pause", "cancel"]
 """What the control plane wants from a run. `pause` and `cancel` request the same: save a checkpoint and stop."""
@@ -47,6 +48,8 @@ class Assignment(Fact):
     keeps them on its own node and uploads to the control plane what must outlive it."""
     checkpoints: dict[str, str] = {}
     """The URI of each `job:<id>/<name>` that the spec names."""
+    study_runs: list[EndedStudyRun] = []
+    """Of a study: its runs, all of which have ended. `checkpoints` has their evidence as `job:<id>/evaluation.npz`."""
     heartbeat_s: float = 5.0
     """Seconds between two heartbeats."""
 

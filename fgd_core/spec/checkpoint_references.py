@@ -10,6 +10,7 @@ from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.export import ExportSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 
@@ -47,7 +48,7 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
             sources = [("checkpoint", spec.checkpoint)]
         case DeriveDataSpec():
             sources = [("teacher.checkpoint", spec.teacher.checkpoint)]
-        case SweepSpec():
+        case SweepSpec() | StudySpec():
             sources = [(f"base.{loc}", source) for loc, source in checkpoint_sources(spec.base)]
     return [(loc, source) for loc, source in sources if source is not None]
 

@@ -48,6 +48,7 @@ from fgd_core.spec.exports import ExportedFile
 from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.provenance import ProvenanceRecorded
 from fgd_core.spec.results import EndReason, Scores
+from fgd_core.spec.study_report import StudyReported
 from fgd_core.spec.trials import (
     BudgetRaised,
     SweepProgressed,
@@ -95,7 +96,7 @@ def describe(event: Event) -> str | None:
             | ScaleChosen()
         ):
             return _describe_preparation(event)
-        case TeachersOrdered() | StageStarted() | StageFinished():
+        case TeachersOrdered() | StageStarted() | StageFinished() | StudyReported():
             return _describe_stage(event)
         case CheckpointSaved():
             return f"checkpoint {event.name}: {event.uri}"
@@ -175,8 +176,10 @@ def _describe_trial(
     return None
 
 
-def _describe_stage(event: TeachersOrdered | StageStarted | StageFinished) -> str:
+def _describe_stage(event: TeachersOrdered | StageStarted | StageFinished | StudyReported) -> str:
     match event:
+        case StudyReported():
+            return "\n".join(event.report.sentences)
         case TeachersOrdered():
             return event.sentence()
         case StageStarted():

@@ -13,6 +13,7 @@ from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.profiles import SplitProfile
 from fgd_core.spec.provenance import ProvenanceRecorded
 from fgd_core.spec.results import EndReason, ErrorReport, RunResult, Scores
+from fgd_core.spec.study_report import StudyReported
 from fgd_core.spec.trials import SweepProgressed, TrialEnded, TrialEvent, TrialReported, TrialStarted
 
 Outcome: TypeAlias = Literal["succeeded", "failed", "stopped"]
@@ -455,6 +456,7 @@ RunEvent: TypeAlias = Annotated[
     | TrialEnded
     | TrialEvent
     | SweepProgressed
+    | StudyReported
     | RunFinished,
     Field(discriminator="kind"),
 ]

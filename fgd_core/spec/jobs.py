@@ -13,12 +13,21 @@ from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.export import ExportSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 
 SPEC_VERSION = 1
 JobSpec: TypeAlias = Annotated[
-    TrainSpec | DistillSpec | ChainSpec | EvaluateSpec | ExportSpec | CheckDataSpec | DeriveDataSpec | SweepSpec,
+    TrainSpec
+    | DistillSpec
+    | ChainSpec
+    | EvaluateSpec
+    | ExportSpec
+    | CheckDataSpec
+    | DeriveDataSpec
+    | SweepSpec
+    | StudySpec,
     Field(discriminator="kind"),
 ]
 JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
@@ -26,7 +35,7 @@ JOB_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
 def data_of(spec: JobSpec) -> tuple[str, DataSpec]:
     """Return the path of the field with the job's data, and the data."""
-    return ("base.data", spec.base.data) if isinstance(spec, SweepSpec) else ("data", spec.data)
+    return ("base.data", spec.base.data) if isinstance(spec, SweepSpec | StudySpec) else ("data", spec.data)
 
 
 def data_by_path(spec: JobSpec) -> dict[str, DataSpec]:
@@ -40,7 +49,7 @@ def with_data(spec: JobSpec, data: Mapping[str, DataSpec]) -> JobSpec:
     """Return a copy of the job with other data at all paths of `data_by_path`."""
     own = {"data": data[data_of(spec)[0]]}
     match spec:
-        case SweepSpec():
+        case SweepSpec() | StudySpec():
             return spec.model_copy(update={"base": spec.base.model_copy(update=own)})
         case EvaluateSpec():
             more = {name: data[_path_of_more(name)] for name in spec.more_data}

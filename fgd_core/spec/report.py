@@ -23,6 +23,7 @@ from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.record import JobRecord
 from fgd_core.spec.results import ErrorReport, RunResult
+from fgd_core.spec.study_report import StudyReport
 
 
 class CurvePoint(Fact):
@@ -56,7 +57,7 @@ class JobReport(Fact):
 
     job_id: str
     name: str
-    kind: Literal["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data"]
+    kind: Literal["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data", "study"]
     state: JobState
     spec: JobSpec
     created_at: datetime
@@ -92,6 +93,8 @@ class JobReport(Fact):
     """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
     prediction: PredictionView | None = None
     """What it was predicted to reach; None for other kinds than train and distill."""
+    study: StudyReport | None = None
+    """Of a study: its answer; None until all its runs have ended."""
     exports: list[ExportedFile] = []
     """The files of an export, as far as they are written."""
     artifacts: list[ArtifactSaved]

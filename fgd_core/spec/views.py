@@ -12,6 +12,7 @@ from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.base import Priority
 from fgd_core.spec.report import CurvePoint
 from fgd_core.spec.results import ErrorReport, RunResult
+from fgd_core.spec.study_runs import PartOfStudy, StudyRunView
 
 JobSort: TypeAlias = Literal[
     "created",
@@ -136,6 +137,10 @@ class JobView(JobSummary):
     """Id of the job that the spec was made from, with "submit like this one", or that a sweep forks."""
     waits_for: list[str]
     """Ids of the jobs that this job waits for."""
+    study_runs: list[StudyRunView] = []
+    """Of a study: its runs, seed by seed."""
+    part_of: PartOfStudy | None = None
+    """The study that submitted this job."""
     failures: int
     """How many of `spec.retry.failures` are used up."""
     losses: int

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import IntegrityError
@@ -10,6 +11,7 @@ from fgd_core.spec.data import Fingerprints, Registered, Resolved
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_by_path, data_of, with_data, written_detector
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
@@ -22,7 +24,8 @@ from service.jobs import admission, checkpoint_admission, named_paths
 from service.jobs.admission_facts import Facts, NamedData, NeededJob
 from service.jobs.keypoint_admission import keypoints_found
 from service.jobs.sweep_admission import EarlierSweep
-from service.store import artifacts, datasets, jobs, views
+from service.store import artifacts, datasets, jobs, study_runs, views
+from service.store.study_runs import StudyRun
 from service.store.tables import Job
 from service.store.write_session import WriteSession
 
@@ -85,8 +88,8 @@ async def _requested(
         more_named=named,
         tune_searchers=services.settings.tune_searchers,
     )
-    # The rules for a sweep take too long for the event loop and for a transaction.
-    if isinstance(spec, SweepSpec):
+    # The rules for a sweep or a study take too long for the event loop and for a transaction.
+    if isinstance(spec, SweepSpec | StudySpec):
         reasons = await run_in_compute_thread(admission.own_reasons, spec, facts)
     else:
         reasons = admission.own_reasons(spec, facts)
@@ -151,35 +154,67 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
         if earlier is not None:
             return await views.load(session, earlier)
         spec = request.spec
-        needs = [reference for _, reference in checkpoint_admission.references(spec)]
         facts = await _with_jobs(session, principal, spec, known)
         reasons = [*await _parent_reasons(session, principal, request), *await _reasons(session, request, facts)]
         admission.check(reasons)
-        job = await jobs.insert_job(
-            session,
-            job_id=secrets.token_hex(6),
-            spec=spec,
-            spec_sha256=request.spec_sha256,
-            idempotency_key=request.idempotency_key,
-            submitted_by=principal.name,
-            traceparent=request.traceparent,
-            parent_id=request.parent_id or (spec.fork if isinstance(spec, SweepSpec) else None),
-            needs=list(dict.fromkeys(needs)),
-            waits_for=checkpoint_admission.waits_for(spec, facts.jobs),
-            now=services.clock(),
-        )
-        for dataset_id in {*_dataset_ids(spec).values()}:
-            await datasets.note_use(session, job.id, dataset_id)
-            if isinstance(spec, CheckDataSpec):
-                await datasets.begin_check(session, dataset_id, job.id)
+        admitted = _Admitted(services, principal, facts, request.traceparent)
+        runs = await admitted.runs(session, spec) if isinstance(spec, StudySpec) else []
+        job = await admitted.insert(session, spec, request=request, runs=runs)
         if isinstance(spec, DeriveDataSpec):
             await _register_derived(session, spec, job)
-        dependencies = await jobs.dependencies(session, job.id) if needs else []
-        return views.job_view(job, needs=dependencies, attempts=[], artifacts=[])
+        dependencies = await jobs.dependencies(session, job.id) if job.state == "blocked" else []
+        return views.job_view(job, needs=dependencies, attempts=[], artifacts=[], runs=runs)
 
     if isinstance(request.spec, CheckDataSpec | DeriveDataSpec):
         return await services.database.write_together(store)
     return await services.database.insert_together(store)
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """Stores the jobs of an admitted request."""
+
+    services: Services
+    principal: Principal
+    facts: Facts
+    traceparent: str | None
+
+    async def runs(self, session: WriteSession, study: StudySpec) -> list[StudyRun]:
+        """Store the runs of a study."""
+        return [StudyRun(run.arm, await self.insert(session, run.spec)) for run in study.runs()]
+
+    async def insert(
+        self, session: WriteSession, spec: JobSpec, *, request: _Request | None = None, runs: Sequence[StudyRun] = ()
+    ) -> Job:
+        """Store a job, and link it with its runs and its data sets.
+
+        Args:
+            request: None for a run of a study, which nobody has requested by itself.
+        """
+        needs = [reference for _, reference in checkpoint_admission.references(spec)]
+        text = JOB_SPEC.dump_json(spec)
+        job = await jobs.insert_job(
+            session,
+            job_id=secrets.token_hex(6),
+            spec=spec,
+            spec_sha256=request.spec_sha256 if request is not None else hashlib.sha256(text).hexdigest(),
+            idempotency_key=request.idempotency_key if request is not None else None,
+            submitted_by=self.principal.name,
+            traceparent=self.traceparent,
+            parent_id=(request.parent_id if request is not None else None)
+            or (spec.fork if isinstance(spec, SweepSpec) else None),
+            needs=list(dict.fromkeys(needs)),
+            waits_for=[*checkpoint_admission.waits_for(spec, self.facts.jobs), *(run.job.id for run in runs)],
+            waits_because=f"waits for its {len(runs)} runs" if runs else "",
+            now=self.services.clock(),
+        )
+        if runs:
+            await study_runs.link(session, job.id, runs)
+        for dataset_id in {*_dataset_ids(spec).values()}:
+            await datasets.note_use(session, job.id, dataset_id)
+            if isinstance(spec, CheckDataSpec):
+                await datasets.begin_check(session, dataset_id, job.id)
+        return job
 
 
 async def _same_request(session: WriteSession, request: _Request) -> Job | None:

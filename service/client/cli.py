@@ -79,10 +79,10 @@ _STOPS = "Ctrl-C in the terminal of `fgd up` stops the server; `fgd cancel ID` s
 # Commands that users of other tools may type, and the commands of fgd that do the same.
 HINTS: Mapping[str, str] = {
     **dict.fromkeys(("status", "list", "ls", "ps", "top", "get", "info", "describe"), _LISTS),
-    **{kind: _SUBMITS.format(kind) for kind in ("train", "distill", "chain", "evaluate")},
+    **{kind: _SUBMITS.format(kind) for kind in ("train", "distill", "chain", "evaluate", "study")},
     **dict.fromkeys(("run", "create", "launch", "fit"), _SUBMITS.format("train")),
     **dict.fromkeys(("eval", "test", "score", "val"), _SUBMITS.format("evaluate")),
-    **dict.fromkeys(("tune", "search", "optimize", "study"), _SUBMITS.format("sweep")),
+    **dict.fromkeys(("tune", "search", "optimize"), _SUBMITS.format("sweep")),
     **dict.fromkeys(("ui", "web", "dashboard", "gui", "board", "docs", "ray"), _PAGES),
     **dict.fromkeys(("infer", "inference", "detect"), _PREDICTS),
     **dict.fromkeys(("start", "serve", "server", "init", "install"), _STARTS),

@@ -159,7 +159,9 @@ def _parse(text: str, source: str) -> tuple[Document, dict[str, int]]:
     except yaml.YAMLError as cause:
         raise SpecFileError(f"{source}: {cause}; the file is neither YAML nor JSON") from cause
     if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
-        raise SpecFileError(f"{source} has no job; a spec begins with `kind:` train, distill, chain, evaluate or sweep")
+        raise SpecFileError(
+            f"{source} has no job; a spec begins with `kind:` train, distill, chain, evaluate, sweep or study"
+        )
     lines: dict[str, int] = {}
     _collect_lines(root, "", lines, source)
     return document, lines
@@ -249,7 +251,7 @@ def _put_dimension(space: Document, path: str, value: JsonValue) -> None:
 
 def _make_absolute(document: Document, folder: Path) -> None:
     base = document.get("base")
-    if document.get("kind") == "sweep" and isinstance(base, dict):
+    if document.get("kind") in ("sweep", "study") and isinstance(base, dict):
         _make_absolute(base, folder)
         return
     stages = document.get("stages")

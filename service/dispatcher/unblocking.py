@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.spec.results import ErrorReport
 from service.dispatcher.context import Context
-from service.jobs.lifecycle import Reason
+from service.jobs.lifecycle import OVER, Reason
 from service.jobs.outcome import Step
 from service.store import artifacts, jobs, queue
 from service.store.tables import Job, JobDependency
@@ -37,6 +37,8 @@ async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
     dependencies = await jobs.dependencies(session, job_id)
     needed = await jobs.states(session, {dependency.needs_job_id for dependency in dependencies})
     for dependency in dependencies:
+        if dependency.arm is not None:
+            continue  # A study names the runs that failed in its report, and leaves them out.
         other = needed[dependency.needs_job_id]
         problem = await _problem(session, other, dependency)
         if problem is not None:
@@ -48,11 +50,17 @@ async def unblock(session: AsyncSession, job_id: str, now: datetime) -> None:
             step = Step(to="failed", reason=Reason.DEPENDENCY_FAILED, message=error.message, error=error)
             await jobs.move(session, job, step, now=now)
             return
-    waits_for = sorted({other.id for other in needed.values() if other.state != "succeeded"})
+    waits_for = sorted(
+        {other.id for dependency in dependencies if not _has_come(other := needed[dependency.needs_job_id], dependency)}
+    )
     if waits_for:
         await jobs.explain(session, [job.id], "blocked", f"waits for {', '.join(waits_for)}")
     else:
         await jobs.move(session, job, Step(to="queued", reason=Reason.DEPENDENCIES_MET), now=now)
+
+
+def _has_come(other: Job, dependency: JobDependency) -> bool:
+    return other.state in OVER if dependency.arm is not None else other.state == "succeeded"
 
 
 async def _problem(session: AsyncSession, other: Job, dependency: JobDependency) -> str | None:

@@ -9,11 +9,12 @@ from fgd_core.errors import AdmissionError
 from fgd_core.spec.checkpoint_references import checkpoint_sources
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
 from fgd_core.spec.refusals import bounded
 from fgd_core.spec.resources import Resources
 from fgd_core.spec.views import ProblemReason
-from service.jobs import sweep_admission, sweep_space
+from service.jobs import study_admission, sweep_admission, sweep_space
 from service.jobs.admission_facts import Facts
 from service.jobs.checkpoint_admission import checkpoint_reasons, method_reasons
 from service.jobs.data_admission import batch_reasons, data_reasons, picture_reasons
@@ -43,6 +44,8 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     ]
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec), tune_searchers=facts.tune_searchers)
+    if isinstance(spec, StudySpec):
+        found += study_admission.reasons(spec)
     return found
 
 
@@ -102,7 +105,9 @@ def _named(spec: TrialBase) -> dict[str, str]:
 
 
 def _of_each(spec: JobSpec, rule: Callable[[JobSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:
-    """List the reasons of a rule; those against a chain are the reasons against its stages, each once."""
+    """List the reasons of a rule; those against a chain or a study are those against its stages or arms, each once."""
+    if isinstance(spec, StudySpec):
+        return study_admission.of_arms(spec, rule)
     if not isinstance(spec, ChainSpec):
         return [*rule(spec)]
     found: list[ProblemReason] = []

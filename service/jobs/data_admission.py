@@ -7,6 +7,7 @@ from fgd_core.spec.data import Registered, Shapes, files_of, pictures_of
 from fgd_core.spec.jobs import JobSpec, data_by_path, data_of
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.refusals import closest
@@ -116,7 +117,7 @@ def _paths(spec: JobSpec, facts: Facts) -> Iterator[ProblemReason]:
 
 def _unfinished_pictures(spec: JobSpec, named: NamedData | None) -> ProblemReason | None:
     loc, data = data_of(spec)
-    trained = spec.base if isinstance(spec, SweepSpec) else spec
+    trained = spec.base if isinstance(spec, SweepSpec | StudySpec) else spec
     if named is None or named.made_by is None or not isinstance(trained, TrainSpec | DistillSpec):
         return None
     if not isinstance(data, Registered) or not needed_pictures(trained):

@@ -10,6 +10,7 @@ from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.export import ExportSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.pretrained import is_torchvision_name
 
@@ -28,7 +29,7 @@ class NamedPath:
 
 def paths(spec: JobSpec) -> list[NamedPath]:
     """List the files and folders that the spec names."""
-    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec | StudySpec) else ("", spec)
     found = list(
         data_paths(trained.data, f"{prefix}data", both_splits=not isinstance(trained, EvaluateSpec | ExportSpec))
     )

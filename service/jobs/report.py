@@ -24,13 +24,14 @@ from fgd_core.spec.plans import DistillationPlanned
 from fgd_core.spec.record_state import RECORD_KINDS, fold_record
 from fgd_core.spec.report import CurvePoint, JobReport
 from fgd_core.spec.results import RunResult
+from fgd_core.spec.study_report import StudyReported
 from fgd_core.spec.views import AttemptView, JobView
 from service.jobs.chain_report import split, stages
 
 KINDS = (
     *("epoch_finished", "evaluated", "data_checked", "weights_loaded", "teacher_checked", "distillation_planned"),
     *("warned", "artifact_saved", "diagnosed", "run_finished"),
-    *("teachers_ordered", "stage_started", "stage_finished", "exported"),
+    *("teachers_ordered", "stage_started", "stage_finished", "exported", "study_reported"),
     *RECORD_KINDS,
 )
 """The kinds of event that a report uses; a query may leave out the rest."""
@@ -63,6 +64,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
     plans = _of(DistillationPlanned, found)
     orders = _of(TeachersOrdered, found)
     diagnoses = _of(Diagnosed, found)
+    answers = _of(StudyReported, found)
     parts = split(found, [epochs[number] for number in sorted(epochs)], [*evaluations.values()], curves)
     if isinstance(job.spec, dict):
         raise SpecError(
@@ -85,6 +87,7 @@ def fold(job: JobView, events: Iterable[StoredEvent], curves: Mapping[str, Seque
         "stages": stages(found),
         "order": orders[-1] if orders else None,
         "diagnosis": diagnoses[-1].diagnosis if diagnoses else None,
+        "study": answers[-1].report if answers else None,
         "control_evaluations": parts.control_evaluations,
         "exports": [exports[name] for name in sorted(exports)],
         "artifacts": [artifacts[name] for name in sorted(artifacts)],

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.resources import Resources
@@ -59,6 +60,6 @@ def _no_room_for_all(asked: Resources, capacity: Capacity) -> Iterator[ProblemRe
 
 def _one_process(spec: JobSpec) -> Iterator[ProblemReason]:
     workers = spec.resources.workers
-    if workers > 1 and not isinstance(spec, TrainSpec | DistillSpec | ChainSpec | SweepSpec):
+    if workers > 1 and not isinstance(spec, TrainSpec | DistillSpec | ChainSpec | SweepSpec | StudySpec):
         message = f"a job of kind {spec.kind!r} runs in one process, but workers is {workers}; leave it out"
         yield ProblemReason(loc="resources.workers", code="one_process", message=message)

@@ -18,7 +18,9 @@ _HEADINGS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"} | {
 }
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A line of a forest plot."""
+
     label: str
     difference: Change
     detail: str
@@ -37,26 +39,26 @@ def word(finding: Finding) -> str:
 def forest_charts(comparison: Comparison) -> list[Chart]:
     """Draw the differences of all scores, of each class, and of each class relative to the AP; omit empty charts."""
     whole = [
-        _Row(heading(row.score), row.change, f"{row.first:.3f} to {row.second:.3f}")
+        Row(heading(row.score), row.change, f"{row.first:.3f} to {row.second:.3f}")
         for row in comparison.scores
         if row.change is not None
     ]
     classes = [
-        _Row(row.name, row.change, f"{row.first:.3f} to {row.second:.3f}, {row.num_boxes} boxes")
+        Row(row.name, row.change, f"{row.first:.3f} to {row.second:.3f}, {row.num_boxes} boxes")
         for row in comparison.classes
         if row.change is not None
     ]
     beyond = [
-        _Row(row.name, row.beyond_overall, f"{row.num_boxes} boxes")
+        Row(row.name, row.beyond_overall, f"{row.num_boxes} boxes")
         for row in comparison.classes
         if row.beyond_overall is not None
     ]
     confidence = f"Lines are {comparison.confidence:.0%} intervals, not adjusted for their number."
     adjusted = "Colours show p adjusted for the number of classes, so an interval without zero may still be noise."
     drawn = [
-        _forest("forest-scores", "All scores", confidence, whole, x="difference in AP"),
-        _forest("forest-classes", "Per class", f"{confidence} {adjusted}", _sorted(classes), x="difference in AP"),
-        _forest(
+        forest("forest-scores", "All scores", confidence, whole, x="difference in AP"),
+        forest("forest-classes", "Per class", f"{confidence} {adjusted}", _sorted(classes), x="difference in AP"),
+        forest(
             "forest-beyond",
             "Per class, relative to AP",
             "The difference of a class minus the difference of the AP: away from zero, the class changed differently.",
@@ -67,11 +69,12 @@ def forest_charts(comparison: Comparison) -> list[Chart]:
     return [chart for chart in drawn if chart is not None]
 
 
-def _sorted(rows: Sequence[_Row]) -> list[_Row]:
+def _sorted(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.difference.value, reverse=True)
 
 
-def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str) -> Chart | None:
+def forest(name: str, title: str, caption: str, rows: Sequence[Row], *, x: str) -> Chart | None:
+    """Draw differences with their intervals, one below the other; None if there are none."""
     if not rows:
         return None
     traces = [_trace(colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
@@ -89,7 +92,7 @@ def _forest(name: str, title: str, caption: str, rows: Sequence[_Row], *, x: str
     return Chart(name=name, title=title, caption=caption, traces=drawn, layout=axes)
 
 
-def _trace(colour: str, symbol: str, rows: Sequence[_Row], finding: Finding) -> Trace:
+def _trace(colour: str, symbol: str, rows: Sequence[Row], finding: Finding) -> Trace:
     shown = [(place, row) for place, row in enumerate(rows) if row.difference.finding == finding]
     low = [_reach(row.difference.value, row.difference.low) for _, row in shown]
     high = [_reach(row.difference.value, row.difference.high) for _, row in shown]
@@ -109,7 +112,7 @@ def _reach(value: float, end: float | None) -> float:
     return abs(end - value) if end is not None else 0.0
 
 
-def _detail(row: _Row) -> str:
+def _detail(row: Row) -> str:
     of = row.difference
     if of.low is None or of.high is None or of.p is None:
         return row.detail

@@ -7,12 +7,14 @@ from fgd_core.spec.applied_methods import AppliedMethod, applied_methods
 from fgd_core.spec.comparison import EVIDENCE
 from fgd_core.spec.diagnosis import MEANINGS
 from fgd_core.spec.report import JobReport, Report
+from service.jobs.study_tables import study_tables
 from service.reports.comparison import best_in_column, best_scores, columns_for, conclusions, role, speed_ratio
 from service.reports.diagnosis_figures import diagnosis_charts, error_rows, frequent_confusions
 from service.reports.distillation_ratios import ratio_rows
 from service.reports.drawing import colour
 from service.reports.figures import charts
 from service.reports.page import as_yaml, render_charts
+from service.reports.study_figures import study_charts
 from service.reports.worst_images import Files, gallery
 
 
@@ -24,10 +26,11 @@ def render_html(report: Report, images: Mapping[str, bytes], files: Files | None
         files: those of `wanted_files` that there are.
     """
     columns = columns_for(report.jobs)
-    curves, errors = charts(report), diagnosis_charts(report)
+    curves, errors, gains = charts(report), diagnosis_charts(report), study_charts(report)
     return render_charts(
         "report.html",
-        [*curves, *errors],
+        [*curves, *errors, *gains],
+        gains=gains,
         curves=curves,
         errors=errors,
         gallery=gallery(report, files or {}),
@@ -40,6 +43,7 @@ def render_html(report: Report, images: Mapping[str, bytes], files: Files | None
         report=report,
         columns=columns,
         best={column.heading: best_in_column(report.jobs, column) for column in columns},
+        study_tables={job.job_id: study_tables(job.study) for job in report.jobs if job.study is not None},
         roles={job.job_id: role(job, report.jobs) for job in report.jobs},
         ratios={job.job_id: speed_ratio(job, report.jobs) for job in report.jobs},
         colours={job.job_id: colour(index) for index, job in enumerate(report.jobs)},

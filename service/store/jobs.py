@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fgd_core.errors import ConflictError
@@ -15,10 +15,10 @@ from fgd_core.spec.control_events import StateChanged, Submitted
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import SPEC_VERSION, JobSpec
 from fgd_core.spec.paths import with_fields
-from fgd_core.spec.resources import RetryPolicy
+from fgd_core.spec.resources import Resources, RetryPolicy
 from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProgressView
-from service.jobs.lifecycle import STOPPING, is_over, sources
+from service.jobs.lifecycle import OVER, STOPPING, is_over, sources
 from service.jobs.outcome import Step
 from service.jobs.retry import Budgets, can_halve
 from service.store import datasets, deletion, events, webhooks
@@ -46,6 +46,7 @@ async def insert_job(
     parent_id: str | None = None,
     needs: Sequence[CheckpointReference],
     waits_for: Sequence[str],
+    waits_because: str = "",
     now: datetime,
 ) -> Job:
     """Store an admitted job and its first event.
@@ -54,7 +55,8 @@ async def insert_job(
         traceparent: of the request.
         parent_id: the job that the spec was made from.
         needs: all checkpoints that the spec refers to.
-        waits_for: ids of the jobs of those checkpoints that are not done; if empty, the job is queued at once.
+        waits_for: ids of jobs that must end first; if empty, the job is queued at once.
+        waits_because: says so in words; default: their ids.
     """
     submitted = [(now, Submitted(name=spec.name, job_kind=spec.kind))]
     row = _columns_of(spec) | {
@@ -63,7 +65,7 @@ async def insert_job(
         "idempotency_key": idempotency_key,
         "spec_sha256": spec_sha256,
         "state": "blocked" if waits_for else "queued",
-        "message": f"waits for {', '.join(waits_for)}" if waits_for else "",
+        "message": (waits_because or f"waits for {', '.join(waits_for)}") if waits_for else "",
         "created_at": now,
         "queued_at": None if waits_for else now,
         "traceparent": traceparent,
@@ -86,6 +88,8 @@ async def insert_job(
 def _columns_of(spec: JobSpec) -> JsonObject:
     """Return the columns of a job's row that come from its spec."""
     content = spec.model_dump(mode="json")
+    # The resources of a study are those of its runs, which are jobs of their own; itself it only computes the answer.
+    asked = Resources() if spec.kind == "study" else spec.resources
     return {
         "name": spec.name,
         "kind": spec.kind,
@@ -95,10 +99,10 @@ def _columns_of(spec: JobSpec) -> JsonObject:
         "spec": content,
         "spec_version": SPEC_VERSION,
         "seed_group": seed_group(content),
-        "cpus": spec.resources.cpus,
-        "gpus": spec.resources.gpus,
-        "workers": spec.resources.workers,
-        "min_workers": spec.resources.least_workers,
+        "cpus": asked.cpus,
+        "gpus": asked.gpus,
+        "workers": asked.workers,
+        "min_workers": asked.least_workers,
         "tasks": spec.concurrent_trials if spec.kind == "sweep" else 1,
     }
 
@@ -147,11 +151,14 @@ async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job
 
 
 async def waits(session: WriteSession, job_id: str) -> bool:
-    """Return whether a job that this one needs has not succeeded."""
+    """Return whether a job that this one needs has not succeeded, or a run of this study has not ended."""
+    open_run = and_(JobDependency.arm.is_not(None), Job.state.not_in(OVER))
     query = (
         select(JobDependency.needs_job_id)
         .join(Job, Job.id == JobDependency.needs_job_id)
-        .where(JobDependency.job_id == job_id, Job.state != "succeeded")
+        .where(
+            JobDependency.job_id == job_id, or_(open_run, and_(JobDependency.arm.is_(None), Job.state != "succeeded"))
+        )
     )
     return await session.scalar(query.limit(1)) is not None
 

@@ -164,11 +164,12 @@ async def wait_reasons(session: AsyncSession, job_ids: Sequence[str]) -> dict[st
 
 
 async def decidable(session: AsyncSession) -> list[str]:
-    """Return blocked jobs that can be decided: all jobs that they need have succeeded, or one of them never will."""
+    """Return blocked jobs that can be decided: all jobs that they need are over, or one of them can never be used."""
     needed = aliased(Job)
     needs = select(JobDependency).join(needed, needed.id == JobDependency.needs_job_id)
     of_job = JobDependency.job_id == Job.id
-    is_hopeless = exists(needs.where(of_job, needed.state.in_(("failed", "cancelled"))))
+    # A study also answers without the runs that failed.
+    is_hopeless = exists(needs.where(of_job, JobDependency.arm.is_(None), needed.state.in_(("failed", "cancelled"))))
     is_open = exists(needs.where(of_job, needed.state.not_in(OVER)))
     query = select(Job.id).where(Job.state == "blocked", or_(is_hopeless, ~is_open))
     return list(await session.scalars(query.order_by(Job.created_at)))

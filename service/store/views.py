@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from fgd_core.spec.study_runs import PartOfStudy
 from fgd_core.spec.views import ArtifactView, AttemptView, JobSummary, JobView
 from service import links
-from service.store import artifacts, attempts, jobs
+from service.store import artifacts, attempts, jobs, study_runs
 from service.store.attempts import ran_s
+from service.store.study_runs import StudyRun
 from service.store.tables import Artifact, Attempt, Job, JobDependency, columns
 from service.store.tables.json_values import JsonObject
 from service.store.write_session import WriteSession
@@ -28,6 +30,8 @@ async def load(session: WriteSession, job: Job) -> JobView:
         needs=await jobs.dependencies(session, job.id),
         attempts=await attempts.of_job(session, job.id),
         artifacts=await artifacts.of_job(session, job.id),
+        runs=await study_runs.of_study(session, job.id) if job.kind == "study" else [],
+        part_of=await study_runs.study_of(session, job.id),
     )
 
 
@@ -43,7 +47,13 @@ def run_page(attempt: Attempt) -> str | None:
 
 
 def job_view(
-    job: Job, *, needs: Sequence[JobDependency], attempts: Sequence[Attempt], artifacts: Sequence[Artifact]
+    job: Job,
+    *,
+    needs: Sequence[JobDependency],
+    attempts: Sequence[Attempt],
+    artifacts: Sequence[Artifact],
+    runs: Sequence[StudyRun] = (),
+    part_of: PartOfStudy | None = None,
 ) -> JobView:
     """Return the full view of a job from its rows."""
     waits_for = sorted({dependency.needs_job_id for dependency in needs}) if job.state == "blocked" else []
@@ -52,6 +62,8 @@ def job_view(
         "attempts": [_attempt(attempt) for attempt in attempts],
         "artifacts": [_artifact(artifact) for artifact in artifacts],
         "dashboard_url": run_page(attempts[-1]) if attempts else None,
+        "study_runs": [study_runs.view(run) for run in runs],
+        "part_of": part_of,
     }
     return JobView.model_validate(_summary(job, attempts) | more)
 

@@ -32,7 +32,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
     "service.store.migrate": frozenset({"migrations"}),
     "service.tracing": frozenset({"service.tracing.otlp"}),
     "workers.remote.imported": frozenset(),
-    "workers.runs": frozenset({"fgd_core.runs", "workers.training.driver", "workers.tuning.sweep"}),
+    "workers.runs": frozenset({"fgd_core.runs", "workers.studying", "workers.training.driver", "workers.tuning.sweep"}),
     "workers.tracing": frozenset({"workers.tracing.spans"}),
     "workers.training.driver": frozenset({"fgd_core.runs"}),
     "workers.training.group": frozenset({"workers.training.launch"}),

@@ -12,7 +12,9 @@ from fgd_core.methods import METHODS
 from fgd_core.spec.augments import AugmentSpec
 from fgd_core.spec.data import DataSpec
 from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.kinds.study_types import StudyType
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.studies.answers import STUDIES
 
 
 def members(union: Any) -> set[type]:
@@ -24,8 +26,14 @@ def members(union: Any) -> set[type]:
 
 @pytest.mark.parametrize(
     ("union", "table"),
-    [(DetectorSpec, DETECTORS), (MethodSpec, METHODS), (DataSpec, DATASETS), (AugmentSpec, AUGMENTS)],
-    ids=["detectors", "methods", "data", "augments"],
+    [
+        (DetectorSpec, DETECTORS),
+        (MethodSpec, METHODS),
+        (DataSpec, DATASETS),
+        (AugmentSpec, AUGMENTS),
+        (StudyType, STUDIES),
+    ],
+    ids=["detectors", "methods", "data", "augments", "studies"],
 )
 def test_the_members_of_the_spec_are_the_keys_of_the_table(union: Any, table: Mapping[type, Any]) -> None:
     assert members(union) == set(table)

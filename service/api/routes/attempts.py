@@ -12,13 +12,15 @@ from fgd_core.errors import FgdError
 from fgd_core.spec.attempts import Assignment, BatchReply, Claim, Claimed, EventBatch
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.paths import with_fields
+from fgd_core.spec.study_runs import EndedStudyRun
 from fgd_core.spec.trials import StudyLog
 from service.api import responses
 from service.api.deps import Services, ServicesDep
 from service.errors import AlreadyClaimedError, UnauthorizedError
 from service.storage import paths
-from service.store import artifacts, attempts, jobs, recording, runs, studies
+from service.store import artifacts, attempts, jobs, recording, runs, studies, study_runs
 from service.store.statements import read_consistently
+from service.store.study_runs import StudyRun
 from service.store.tables import Artifact, Attempt, Job
 from service.store.tokens import digest
 
@@ -143,8 +145,13 @@ async def _assignment(services: Services, session: AsyncSession, job: Job, attem
         spec=JOB_SPEC.validate_python(with_fields(job.spec, attempt.spec_changes or {})),
         job_uri=_job_uri(services, job),
         checkpoints=checkpoints,
+        study_runs=[_ended(run) for run in await study_runs.of_study(session, job.id)] if job.kind == "study" else [],
         heartbeat_s=services.settings.heartbeat_s,
     )
+
+
+def _ended(run: StudyRun) -> EndedStudyRun:
+    return EndedStudyRun.model_validate(dict(study_runs.view(run)) | {"result": run.job.result, "error": run.job.error})
 
 
 def _job_uri(services: Services, job: Job) -> str | None:

@@ -12,7 +12,7 @@ from service.api.access import AdminOfAll, JobId, Submitter, visible_job
 from service.api.deps import ServicesDep
 from service.housekeeping import deletion
 from service.jobs import retention
-from service.store import attempts, models
+from service.store import attempts, models, study_runs
 from service.store import deletion as marks
 from service.store import retention as store
 
@@ -45,24 +45,29 @@ async def delete_job(
 ) -> Response:
     """Delete a job that is over, with its events, metrics, logs, checkpoints and all other files.
 
-    Refused (409) while another job that is not over needs this one, and while an alias of a model, such as
-    `production`, names a file of this job. With `force`, the aliases are deleted too.
+    The runs of a study are deleted with it. Refused (409) while another job that is not over needs one of them, and
+    while an alias of a model, such as `production`, names one of their files. With `force`, the aliases are deleted
+    too.
     """
     async with services.database.writing() as session:
         job = await visible_job(session, principal, job_id, lock=True)
-        retention.check_deletable(
-            job_id,
-            job.state,
-            needed_by=await store.needed_by(session, job_id),
-            aliases=[] if force else await models.aliases_of(session, job_id),
-            is_released=await store.is_released(session, job_id),
-        )
-        await marks.mark(session, job)
+        doomed = [job, *(run.job for run in await study_runs.of_study(session, job_id, lock=True))]
+        for each in doomed:
+            retention.check_deletable(
+                each.id,
+                each.state,
+                needed_by=await store.needed_by(session, each.id),
+                aliases=[] if force else await models.aliases_of(session, each.id),
+                is_released=await store.is_released(session, each.id),
+            )
+            await marks.mark(session, each)
         audit_notes.about(project=job.project, name=job.name)
-        runs = [attempt.submission_id for attempt in await attempts.of_job(session, job_id) if attempt.dashboard_url]
+        tried = [attempt for each in doomed for attempt in await attempts.of_job(session, each.id)]
     # If Ray cannot be reached now, it will most likely have lost these jobs when it is back.
     with suppress(ClusterError):
-        for submission_id in runs:
-            await services.cluster.delete(submission_id)
-    await deletion.finish(services.database, services.storage, job_id)
+        for attempt in tried:
+            if attempt.dashboard_url:
+                await services.cluster.delete(attempt.submission_id)
+    for each in doomed:
+        await deletion.finish(services.database, services.storage, each.id)
     return Response(status_code=204)

@@ -1,12 +1,14 @@
 """Job control: cancel, pause, resume and retry a job, and change its place in the queue."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fgd_core.errors import ConflictError
 from fgd_core.spec.control_events import (
     CancelRequested,
     PauseRequested,
@@ -19,7 +21,7 @@ from service.api.access import JobId, Principal, Submitter, visible_job
 from service.api.deps import Services, ServicesDep
 from service.errors import ChangedMeanwhileError
 from service.jobs import control
-from service.store import events, jobs, views
+from service.store import events, jobs, study_runs, views
 from service.store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -41,7 +43,7 @@ class _Change:
     if_match: str | None
 
     async def apply(self, act: Act) -> JobView:
-        """Run `act` on the locked job, wake the dispatcher, and return the job.
+        """Run `act` on the locked job and on the runs of a study, wake the dispatcher, and return the job.
 
         Raises:
             ChangedMeanwhileError: `If-Match` names another version of the job.
@@ -55,6 +57,11 @@ class _Change:
                     job_id=self.job_id,
                     etag=views.etag(job.version),
                 )
+            # The runs of a study first: its own next state depends on theirs.
+            for run in await study_runs.of_study(session, job.id, lock=True) if job.kind == "study" else ():
+                # A run that has ended, or that a user has moved already, stays as it is.
+                with suppress(ConflictError):
+                    await act(session, run.job)
             await act(session, job)
             await session.refresh(job)
             view = await views.load(session, job)

@@ -30,6 +30,7 @@ from service.reports.diagnosis_figures import diagnosis_charts
 from service.reports.drawing import views
 from service.reports.figures import charts
 from service.reports.html import render_html
+from service.reports.study_figures import study_charts
 from service.reports.worst_images import wanted_files
 from service.settings import Settings
 from service.storage import threads
@@ -143,7 +144,7 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_attachment(report.jobs[0].job_id))
         case "charts":
-            drawn = views([*charts(report), *diagnosis_charts(report)])
+            drawn = views([*charts(report), *diagnosis_charts(report), *study_charts(report)])
             return Response(drawn.model_dump_json(), media_type="application/json")
     told = report.model_copy(update={"sentences": sentences(report)})
     return Response(told.model_dump_json(), media_type="application/json")

@@ -11,14 +11,7 @@ from typer import Argument, Option
 
 from fgd_core.spec.event_text import duration, number
 from fgd_core.spec.events import JobState
-from fgd_core.spec.kinds.chain import ChainSpec
-from fgd_core.spec.kinds.check_data import CheckDataSpec
-from fgd_core.spec.kinds.derive_data import DeriveDataSpec
-from fgd_core.spec.kinds.distill import DistillSpec
-from fgd_core.spec.kinds.evaluate import EvaluateSpec
-from fgd_core.spec.kinds.export import ExportSpec
-from fgd_core.spec.kinds.sweep import SweepSpec
-from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.views import JobSort, JobSummary
 from service.client.client import FgdClient
@@ -28,10 +21,7 @@ from service.client.exits import guarded
 from service.client.fitting import Column, Row, fitted
 from service.client.live import STATE_STYLES
 
-_KINDS = tuple(
-    kind.model_fields["kind"].default
-    for kind in (TrainSpec, DistillSpec, ChainSpec, EvaluateSpec, ExportSpec, CheckDataSpec, DeriveDataSpec, SweepSpec)
-)
+_KINDS = tuple(kind.model_fields["kind"].default for kind in get_args(get_args(JobSpec)[0]))
 _STATES = ", ".join(get_args(JobState))
 _COLUMNS = tuple(sort for sort in get_args(JobSort) if not sort.startswith("-"))
 

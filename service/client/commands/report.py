@@ -20,6 +20,7 @@ from service.client.errors import UsageError
 from service.client.exits import guarded
 from service.client.job_files import ReportForm
 from service.client.live import STATE_STYLES
+from service.client.study_report import print_study
 from service.client.sweep_report import print_sweep_report, write_spec
 from service.reports.comparison import (
     COLUMNS,
@@ -116,7 +117,11 @@ def _write_spec(found: Report | SweepReport, path: Path) -> None:
 def print_report(found: Report) -> None:
     """Print the comparison, AP per class and the conclusions on standard output."""
     console = output()
-    console.print(comparison_table(found, width=console.width))
+    studies = [job for job in found.jobs if job.kind == "study"]
+    for study in studies:
+        print_study(study)
+    if len(studies) < len(found.jobs):
+        console.print(comparison_table(found, width=console.width))
     if any(best_scores(job) for job in found.jobs):
         console.print()
         console.print(class_table(found))

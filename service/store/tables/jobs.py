@@ -125,14 +125,16 @@ class JobKindCount(Base):
 
 
 class JobDependency(Base):
-    """A checkpoint of one job that another job needs."""
+    """A checkpoint of one job that another job needs, or a run of a study."""
 
     __tablename__ = "job_dependencies"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     needs_job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
     artifact: Mapped[str] = mapped_column(String(200), primary_key=True)
-    """Name of the checkpoint."""
+    """Name of the checkpoint. A study waits for the end of a run, whether it left this artifact or not."""
+    arm: Mapped[str | None] = mapped_column(String(100))
+    """Of a run of the study `job_id`: its arm; else None."""
 
 
 class Attempt(Base):

@@ -16,7 +16,7 @@ const CHOICES = {
   failed: ["failed"],
   cancelled: ["cancelled"],
 };
-const KINDS = ["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data", "sweep"];
+const KINDS = ["train", "distill", "chain", "evaluate", "export", "check_data", "derive_data", "sweep", "study"];
 const BY_AGE = "-created";
 
 /**

@@ -1,0 +1,86 @@
+"""The questions that a study can answer: each plans arms of runs around one distillation, the base."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from fgd_core.spec.base import Command
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.evaluate import EvaluateSpec
+from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.paths import changed
+
+StudyRunSpec: TypeAlias = TrainSpec | DistillSpec | EvaluateSpec
+"""What a run of a study may be; each could also be submitted by itself."""
+GainArm: TypeAlias = Literal["plain", "distilled", "inherited", "both"]
+
+
+class Variant(NamedTuple):
+    """How the runs of an arm differ from the base."""
+
+    kind: Literal["train", "distill", "evaluate"]
+    """`train`: the student alone. `evaluate`: the teacher as it is; such an arm has one run."""
+    values: Mapping[str, JsonValue] = {}
+    """By field path of the base."""
+
+    def run(self, base: DistillSpec, settings: Mapping[str, JsonValue]) -> StudyRunSpec:
+        """Return a run of this arm.
+
+        Args:
+            settings: fields that the study sets for each of its runs, with `name` and `seed`.
+        Raises:
+            pydantic.ValidationError: the base does not accept the values.
+        """
+        varied = {**changed(base, self.values), **settings}
+        distilled = DistillSpec.model_validate(varied)
+        shared = {"data": varied["data"], "input": varied["input"], **settings}
+        match self.kind:
+            case "distill":
+                return distilled
+            case "train":
+                return TrainSpec.model_validate(
+                    {**shared, "detector": varied["student"], "training": varied["training"]}
+                )
+            case "evaluate":
+                teacher = distilled.teacher.model_dump(mode="json", include={"checkpoint", "detector", "classes"})
+                return EvaluateSpec.model_validate({**shared, **teacher})
+
+
+class AnyStudy(Command):
+    """The settings that all studies have."""
+
+    num_seeds: int = Field(default=5, ge=1, le=100)
+    """Runs of each arm, with the seeds `seed`, `seed + 1`, and so on. Two are needed for an interval; five find a gain
+    of about twice the standard deviation of the runs."""
+
+    def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
+        """Return the arms by name."""
+        raise NotImplementedError
+
+
+class GainStudy(AnyStudy):
+    """What do distillation and inherited weights bring, each alone and both together?"""
+
+    type: Literal["gain"] = "gain"
+    """The question."""
+    arms: tuple[GainArm, ...] | None = Field(default=None, min_length=2)
+    """`plain`: the student alone. `distilled`: with the teacher's loss, from its own initial weights. `inherited`: with
+    the teacher's weights that `base.inherit` names, without its loss. `both`. Default: all that differ; without
+    inheritance, `plain` and `distilled`."""
+    smallest_gain: float = Field(default=0.01, gt=0, le=1)
+    """The smallest difference of AP that matters to you. The report says how surely so many seeds find it."""
+
+    def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
+        """Return the arms that differ, or those that the study names."""
+        known: Mapping[GainArm, Variant] = {
+            "plain": Variant("train"),
+            "distilled": Variant("distill", {"inherit": "nothing"}),
+            "inherited": Variant("distill", {"method.scale": 0.0, "method.scale_schedule": None}),
+            "both": Variant("distill"),
+        }
+        differing: tuple[GainArm, ...] = ("plain", "distilled") if base.inherit == "nothing" else (*known,)
+        return {arm: known[arm] for arm in self.arms or differing}
+
+
+StudyType: TypeAlias = GainStudy

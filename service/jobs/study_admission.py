@@ -1,0 +1,87 @@
+"""Refuses studies whose runs cannot answer their question."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from pydantic import ValidationError
+
+from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import StudyRunSpec
+from fgd_core.spec.refusals import spec_reasons
+from fgd_core.spec.seed_groups import seed_group
+from fgd_core.spec.views import ProblemReason
+
+_LEAST_SEEDS = 2
+MAX_RUNS = 200
+"""Of a study; each is a job."""
+
+
+def reasons(spec: StudySpec) -> Iterator[ProblemReason]:
+    """Yield why the study as a whole is refused; `of_arms` yields what is wrong with its runs."""
+    if spec.study.num_seeds < _LEAST_SEEDS:
+        message = (
+            f"one run of each arm says nothing about chance, and no difference could be tested; use at least "
+            f"{_LEAST_SEEDS}, better 5"
+        )
+        yield ProblemReason(loc="study.num_seeds", code="too_few_seeds", message=message)
+    arms, invalid = _arms(spec)
+    yield from invalid
+    yield from _reference(spec)
+    yield from _equal(arms)
+    num_runs = sum(1 for _ in spec.runs()) if not invalid else 0
+    if num_runs > MAX_RUNS:
+        message = f"the study has {num_runs} runs, and the limit is {MAX_RUNS}; use fewer seeds or fewer arms"
+        yield ProblemReason(loc="study", code="too_many_runs", message=message)
+
+
+def of_arms(spec: StudySpec, rule: Callable[[StudyRunSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:
+    """List the reasons of a rule against the runs of each arm, each once, at the fields of the study."""
+    found: list[ProblemReason] = []
+    for run in _arms(spec)[0].values():
+        for reason in rule(run):
+            placed = reason.model_copy(update={"loc": spec.place(reason.loc)})
+            if placed not in found:
+                found.append(placed)
+    return found
+
+
+def _arms(spec: StudySpec) -> tuple[Mapping[str, StudyRunSpec], list[ProblemReason]]:
+    """Return the first run of each arm, and why the others are not valid."""
+    arms, invalid = {}, []
+    for name in spec.variants():
+        try:
+            arms[name] = spec.arm(name)
+        except ValidationError as error:
+            for reason in spec_reasons(error):
+                message = f"the arm {name!r} is not a valid job: {reason.message}"
+                invalid.append(reason.model_copy(update={"loc": spec.place(reason.loc), "message": message}))
+    return arms, invalid
+
+
+def _reference(spec: StudySpec) -> Iterator[ProblemReason]:
+    if "plain" not in spec.variants():
+        message = "every gain is measured against the student alone; add plain"
+        yield ProblemReason(loc="study.arms", code="no_plain", message=message)
+
+
+def _equal(arms: Mapping[str, StudyRunSpec]) -> Iterator[ProblemReason]:
+    """Yield the arms whose runs would be the same: a difference between them would be chance."""
+    seen: dict[str, str] = {}
+    for name, run in arms.items():
+        other = seen.setdefault(_content(run), name)
+        if other != name:
+            message = f"the arms {other!r} and {name!r} have the same runs; {_CURES.get(name, 'leave out one of them')}"
+            yield ProblemReason(loc="study", code="equal_arms", message=message)
+
+
+def _content(run: StudyRunSpec) -> str:
+    """Return a text that is equal for runs that train the same."""
+    if run.kind == "distill" and run.method.weighs_nothing and run.inherit == "nothing":
+        return "plain"
+    return "plain" if run.kind == "train" else seed_group(run.model_dump(mode="json"))
+
+
+_CURES = {
+    "distilled": "the method weighs nothing: give base.method a scale above 0",
+    "inherited": "set base.inherit to a part of the teacher, or leave out this arm",
+    "both": "base.inherit is nothing, or base.method weighs nothing; change it, or leave out this arm",
+}

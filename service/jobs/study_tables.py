@@ -1,0 +1,115 @@
+"""The figures of a study as tables of text, for the terminal and for the HTML page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fgd_core.spec.comparison import Change, ClassRow, ScoreRow
+from fgd_core.spec.study_findings.gain import Contrast, Gain
+from fgd_core.spec.study_report import StudyReport
+from service.jobs.metric_text import metric_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTable:
+    """A table of a study's report."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """The first cell of a row is its name."""
+    note: str = ""
+
+
+def study_tables(report: StudyReport) -> list[StudyTable]:
+    """Return the tables of a report, the most important first."""
+    return [table for table in _gain(report.findings) if table.rows]
+
+
+def _gain(found: Gain) -> Iterator[StudyTable]:
+    yield StudyTable(
+        title="Arms",
+        headings=("arm", "seeds", "AP", "interval", "AP of each seed"),
+        rows=[
+            (
+                arm.arm,
+                str(len(arm.seeds)),
+                _number(arm.mean),
+                _interval(arm.low, arm.high, "{:.3f}"),
+                " ".join(map(_number, arm.aps)),
+            )
+            for arm in found.arms
+        ],
+        note=f"Intervals are {found.confidence:.0%} intervals of the mean over seeds.",
+    )
+    yield StudyTable(
+        title="What each brings",
+        headings=("against", "AP", "interval", "p", "verdict", "seeds show", _needed(found)),
+        rows=[_contrast(each) for each in found.contrasts],
+        note="p is adjusted for the number of these comparisons. Seeds show: the smallest true gain that so many seeds "
+        "find four times in five. The last column: the seeds of each arm that find the smallest gain that matters.",
+    )
+    yield _by_contrast(
+        "Other scores", [[(metric_name(row.score), row) for row in each.scores] for each in found.contrasts], found
+    )
+    yield _by_contrast("AP per class", [[(row.name, row) for row in each.classes] for each in found.contrasts], found)
+
+
+def _contrast(each: Contrast) -> Sequence[str]:
+    change, power = each.change, each.power
+    return (
+        _pair(each),
+        _signed(change),
+        _interval(change.low, change.high) if change is not None else "–",
+        _p(change.p_adjusted) if change is not None else "–",
+        _verdict(change),
+        f"{power.shown_gain:.3f}" if power is not None else "–",
+        "–" if power is None else str(power.seeds_needed) if power.seeds_needed is not None else "more than 50",
+    )
+
+
+def _by_contrast(title: str, each: Sequence[Sequence[tuple[str, ScoreRow | ClassRow]]], found: Gain) -> StudyTable:
+    """Put the rows of all comparisons side by side."""
+    names = list(dict.fromkeys(name for rows in each for name, _ in rows))
+    cells = [{name: _cell(row) for name, row in rows} for rows in each]
+    return StudyTable(
+        title=title,
+        headings=("", *(_pair(contrast) for contrast in found.contrasts)),
+        rows=[(name, *(column.get(name, "–") for column in cells)) for name in names],
+        note="Differences, and what each is: without a word, chance explains it.",
+    )
+
+
+def _cell(row: ScoreRow | ClassRow) -> str:
+    if row.change is None:
+        return "–"
+    word = "" if row.change.finding == "noise" else f" {_verdict(row.change)}"
+    return f"{_signed(row.change)}{word}"
+
+
+def _pair(contrast: Contrast) -> str:
+    return f"{contrast.first} against {contrast.second}"
+
+
+def _needed(found: Gain) -> str:
+    smallest = next((each.power.smallest_gain for each in found.contrasts if each.power is not None), None)
+    return f"seeds for {smallest:g}" if smallest is not None else "seeds needed"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.3f}" if value is not None else "–"
+
+
+def _signed(change: Change | None) -> str:
+    return f"{change.value:+.3f}" if change is not None else "–"
+
+
+def _interval(low: float | None, high: float | None, form: str = "{:+.3f}") -> str:
+    return f"{form.format(low)} to {form.format(high)}" if low is not None and high is not None else "–"
+
+
+def _p(value: float | None) -> str:
+    return f"{value:.2g}" if value is not None else "–"
+
+
+def _verdict(change: Change | None) -> str:
+    return change.finding.replace("_", " ") if change is not None else "nothing to score"

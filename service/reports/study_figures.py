@@ -1,0 +1,42 @@
+"""Figures of a study: what each arm brings, with its interval."""
+
+from collections.abc import Iterator
+
+from fgd_core.spec.comparison import ClassRow
+from fgd_core.spec.report import Report
+from fgd_core.spec.study_findings.gain import Contrast, Gain
+from service.reports.drawing import Chart
+from service.reports.forest import Row, forest
+
+
+def study_charts(report: Report) -> list[Chart]:
+    """Draw the differences of a study between its arms, and those of the first comparison for each class."""
+    return [
+        chart
+        for job in report.jobs
+        if job.study is not None and isinstance(job.study.findings, Gain)
+        for chart in _gain(job.study.findings, name=f"study-{job.job_id}")
+    ]
+
+
+def _gain(found: Gain, *, name: str) -> Iterator[Chart]:
+    whole = [
+        Row(f"{each.first} against {each.second}", each.change, _seeds(each, found))
+        for each in found.contrasts
+        if each.change is not None
+    ]
+    caption = f"Lines are {found.confidence:.0%} intervals, not adjusted for their number; colours show adjusted p."
+    yield from filter(None, [forest(name, "What each brings", caption, whole, x="difference in AP")])
+    for place, each in enumerate(found.contrasts):
+        rows = [Row(row.name, row.change, _boxes(row)) for row in each.classes if row.change is not None]
+        title = f"AP per class, {each.first} against {each.second}"
+        yield from filter(None, [forest(f"{name}-{place}", title, caption, rows, x="difference in AP")])
+
+
+def _seeds(contrast: Contrast, found: Gain) -> str:
+    seeds = {arm.arm: len(arm.seeds) for arm in found.arms}
+    return f"{seeds[contrast.first]} and {seeds[contrast.second]} seeds"
+
+
+def _boxes(row: ClassRow) -> str:
+    return f"{row.num_boxes} boxes"
