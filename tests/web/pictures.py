@@ -4,13 +4,14 @@ python -m tests.web.pictures docs/images
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright, sync_playwright
 
 from tests.reports.browser import CHROMIUM
 from tests.web.drawn_job import EPOCHS, LOG, OUT_OF_MEMORY, STEPS, diagnosis, scores_with_classes, train, worst_images
@@ -110,6 +111,17 @@ def _save(page: Page, picture: Picture, width_px: int, path: Path) -> None:
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
+@contextmanager
+def signed_in(playwright: Playwright, server: PageServer) -> Iterator[Page]:
+    """Open a window whose user is an admin."""
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    context = browser.new_context()
+    context.set_default_timeout(60_000)
+    context.request.post(f"{server.url}/v1/session", data={"token": ADMIN_TOKEN}, headers={"Origin": server.url})
+    yield context.new_page()
+    browser.close()
+
+
 def main(folder: Path) -> None:
     """Make all pictures."""
     with TemporaryDirectory() as home, sync_playwright() as playwright:
@@ -118,14 +130,8 @@ def main(folder: Path) -> None:
         server.start()
         try:
             pictures = fill(server)
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-            context = browser.new_context()
-            context.set_default_timeout(60_000)
-            context.request.post(
-                f"{server.url}/v1/session", data={"token": ADMIN_TOKEN}, headers={"Origin": server.url}
-            )
-            take(context.new_page(), server.url, pictures, folder)
-            browser.close()
+            with signed_in(playwright, server) as page:
+                take(page, server.url, pictures, folder)
         finally:
             server.kill()
 

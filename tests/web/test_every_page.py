@@ -80,6 +80,26 @@ def test_the_keyboard_reaches_the_content_and_then_the_links(addresses: Mapping[
     assert window.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tab_key_reaches_every_control(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> None:
+    window = opened(page, addresses, open_page)
+    window.evaluate(
+        "document.addEventListener('focusin', ({ target }) => target.toggleAttribute('data-reached', true))"
+    )
+    window.evaluate("document.querySelector('main').focus()")
+    for _ in range(200):
+        window.keyboard.press("Tab")
+        if not window.evaluate("document.querySelector('main').contains(document.activeElement)"):
+            break
+    missed = window.evaluate(
+        """() => [...document.querySelectorAll("main :is(a[href], button, input, select, textarea, summary)")]
+            .filter((each) => each.tabIndex >= 0 && !each.disabled && each.type !== "radio")
+            .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.hasAttribute("data-reached"))
+            .map((each) => each.outerHTML.slice(0, 150))"""
+    )
+    assert missed == []
+
+
 def test_the_header_marks_the_page_and_whether_it_is_live(addresses: Mapping[str, str], open_page: OpenPage) -> None:
     window = opened("/jobs/{job_id}", addresses, open_page)
     expect(window.locator("nav [aria-current]")).to_have_text("Jobs")
