@@ -103,6 +103,28 @@ class TestActions:
         expect(page.get_by_role("link", name="Compare with other jobs")).to_be_visible()
 
 
+def test_a_run_shows_what_it_is_predicted_to_reach_and_how_far_it_came(server: PageServer, open_page: OpenPage) -> None:
+    def run(seed: int) -> ReportingRun:
+        run = server.started("predicted", seed=seed, data={"type": "shapes", "num_train": 41, "num_val": 10})
+        run.trains(range(10), total=40, loss=falling(range(10)))
+        run.evaluates(9, 0.1, epoch=1)
+        return run
+
+    for seed in (1, 2):
+        earlier = run(seed)
+        earlier.evaluates(39, 0.3 + seed / 100, epoch=4)
+        earlier.ends()
+    newest = run(3)
+    page = open_page(f"/jobs/{newest.job_id}")
+    predicted = page.locator("aside section", has=page.get_by_role("heading", name="Prediction"))
+    expect(predicted).to_contain_text(server.get(f"/v1/jobs/{newest.job_id}/prediction")["sentence"])
+    assert predicted.locator("tbody .interval").count() > 0
+    newest.evaluates(39, 0.31, epoch=4)
+    newest.ends()
+    reached = server.get(f"/v1/jobs/{newest.job_id}/prediction")["reached"]
+    expect(predicted.get_by_role("row", name=re.compile("AP reached"))).to_contain_text(f"{reached:.3f}")
+
+
 class TestTabs:
     def test_history_has_states_attempts_and_events(self, server: PageServer, open_page: OpenPage) -> None:
         run = server.started("with a history")

@@ -8,6 +8,7 @@ import { Editor } from "../ui/editor.js";
 import { time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { problemNotice, tried } from "../ui/parts.js";
+import { detailsOf } from "./prediction.js";
 import { SpecForm } from "./submit_form.js";
 import { startPart } from "./submit_start.js";
 
@@ -118,16 +119,17 @@ class SubmitPage {
 }
 
 /** @param {Checked} checked @param {(reason: import("../core/draft.js").Reason) => void} goTo */
-function verdictOf({ reasons, placement, spec }, goTo) {
+function verdictOf({ reasons, placement, spec, prediction }, goTo) {
   if (reasons.length > 0) {
     const link = (/** @type {import("../core/draft.js").Reason} */ reason) => h("li", {}, h("button", { type: "button", className: "link", on: { click: () => goTo(reason) } }, reason.loc || (reason.line ? `line ${reason.line}` : "text")), " ", reason.message);
     return [h("p", { className: "bad" }, reasons.length === 1 ? "One thing to correct" : `${reasons.length} things to correct`), h("ul", {}, reasons.map(link))];
   }
-  if (placement === null) return [h("p", {}, spec === null ? "" : "Ready. The cluster does not answer now; the job would wait for it.")];
+  const predicted = prediction === null ? [] : [h("details", {}, h("summary", {}, prediction.sentence), detailsOf(prediction))];
+  if (placement === null) return [...predicted, h("p", {}, spec === null ? "" : "Ready. The cluster does not answer now; the job would wait for it.")];
   const { cpus, gpus, workers, num_ahead, code, message, not_before } = placement;
   const takes = `${workers === 1 ? "" : `${workers} workers, together `}${cpus} ${cpus === 1 ? "CPU" : "CPUs"}${gpus ? ` and ${gpus} ${gpus === 1 ? "GPU" : "GPUs"}` : ""}`;
   const when = code === "starts_now" ? "It would start at once." : `It would wait: ${message}${not_before ? `; it may start at ${time(not_before)}` : ""}${num_ahead ? `; jobs ahead: ${num_ahead}` : ""}.`;
-  return [h("p", { className: "good" }, "Ready"), h("p", {}, `Takes ${takes}. ${when}`)];
+  return [h("p", { className: "good" }, "Ready"), h("p", {}, `Takes ${takes}. ${when}`), ...predicted];
 }
 
 /**
