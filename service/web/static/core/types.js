@@ -58,11 +58,15 @@
  * @property {string} url
  */
 
+/** @typedef {{ job_id: string, arm: string, seed: number, state: string }} StudyRun */
+
 /**
  * @typedef {object} JobDetails
  * @property {Record<string, unknown>} spec
  * @property {string | null} parent_id The job that the spec was made from.
  * @property {string[]} waits_for
+ * @property {StudyRun[]} study_runs The runs of a study; empty for other kinds.
+ * @property {{ job_id: string, name: string, arm: string } | null} part_of The study that the job is a run of.
  * @property {Attempt[]} attempts
  * @property {Artifact[]} artifacts
  * @property {{ code: string, message: string } | null} error

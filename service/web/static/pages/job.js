@@ -25,18 +25,18 @@ import { HeadPart } from "./job_head.js";
  * @property {() => void} [renew] Called when the stream is back: requests may have failed meanwhile.
  */
 /** @typedef {new (jobId: string, query: Query, life: AbortSignal) => Part} PartClass */
-/** @typedef {import("../ui/tabs.js").Tab & { isOfSweeps?: boolean, load: (job: Job) => PartClass | Promise<PartClass> }} JobTab */
+/** @typedef {import("../ui/tabs.js").Tab & { isOfRuns?: boolean, load: (job: Job) => PartClass | Promise<PartClass> }} JobTab */
 
 /** @type {JobTab[]} */
 const TABS = [
-  { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : (await import("./job_progress.js")).ProgressTab) },
-  { name: "results", label: "Results", isOfSweeps: false, load: async () => (await import("./job_results.js")).ResultsTab },
-  { name: "images", label: "Images", isOfSweeps: false, load: async () => (await import("./job_images.js")).ImagesTab },
+  { name: "progress", label: "Progress", load: async ({ kind }) => (kind === "sweep" ? (await import("./sweep.js")).SweepPart : kind === "study" ? (await import("./study.js")).StudyPart : (await import("./job_progress.js")).ProgressTab) },
+  { name: "results", label: "Results", isOfRuns: true, load: async () => (await import("./job_results.js")).ResultsTab },
+  { name: "images", label: "Images", isOfRuns: true, load: async () => (await import("./job_images.js")).ImagesTab },
   { name: "history", label: "History", load: async () => (await import("./job_history.js")).HistoryTab },
   { name: "files", label: "Files and spec", load: async () => (await import("./job_files.js")).FilesTab },
 ];
 const PROGRESS = ["progress", "epoch_finished", "evaluated", "sweep_progressed", "stage_started"];
-const CHANGES = ["state_changed", "priority_changed", "attempt_started", "artifact_saved", "checkpoint_saved", "run_started", "resumed", "run_finished"];
+const CHANGES = ["state_changed", "priority_changed", "attempt_started", "artifact_saved", "checkpoint_saved", "run_started", "resumed", "run_finished", "study_reported"];
 const READ_MS = 500;
 const QUEUE_MS = 5000;
 
@@ -160,5 +160,5 @@ class JobPage {
 
 /** @param {Job} job */
 function tabsOf({ kind }) {
-  return kind === "sweep" ? TABS.filter(({ isOfSweeps = true }) => isOfSweeps) : TABS;
+  return ["sweep", "study"].includes(kind) ? TABS.filter(({ isOfRuns = false }) => !isOfRuns) : TABS;
 }

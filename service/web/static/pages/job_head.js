@@ -64,8 +64,9 @@ function aboutOf(job) {
   const project = h("a", { href: `${BASE}/?project=${encodeURIComponent(job.project)}` }, job.project);
   const seeds = job.seed_group === null ? null : h("a", { href: `${BASE}/?seed_group=${job.seed_group}`, title: "all runs of this spec, whatever their seed" }, `seed ${job.seed}`);
   const parent = job.parent_id === null ? null : [" · made from ", h("a", { href: `${BASE}/jobs/${encodeURIComponent(job.parent_id)}` }, job.parent_id)];
+  const study = job.part_of === null ? null : [" · run of the study ", h("a", { href: `${BASE}/jobs/${encodeURIComponent(job.part_of.job_id)}` }, job.part_of.name), `, ${job.part_of.arm}`];
   const by = job.submitted_by ? ` by ${job.submitted_by}` : "";
-  return h("p", { className: "faint" }, `${job.kind} in project `, project, seeds && " · ", seeds, ...(parent ?? []), ` · priority ${job.priority} · submitted${by} ${time(job.created_at)} · `, h("code", {}, job.job_id));
+  return h("p", { className: "faint" }, `${job.kind} in project `, project, seeds && " · ", seeds, ...(parent ?? []), ...(study ?? []), ` · priority ${job.priority} · submitted${by} ${time(job.created_at)} · `, h("code", {}, job.job_id));
 }
 
 /** @param {Job} job @param {QueuedJob | null} wait */

@@ -64,8 +64,8 @@ export class ResultsTab {
   }
 }
 
-/** @param {ChartView} chart @param {Record<string, string>} labels */
-function figureOf({ title, caption, alt, is_wide, figure }, labels) {
+/** A chart of the report. @param {ChartView} chart @param {Record<string, string>} labels */
+export function figureOf({ title, caption, alt, is_wide, figure }, labels) {
   const element = new FigureElement();
   element.setAttribute("alt", alt || title);
   element.show(figure, labels);

@@ -1,0 +1,26 @@
+"""The page of a study: its question, its runs while they run, and its answer."""
+
+from drawn_study import answer, end_runs, started_study
+from page_server import OpenPage, PageServer
+from playwright.sync_api import expect
+from test_every_page import axe_findings
+
+
+def test_a_study_shows_its_runs_and_then_the_answer(server: PageServer, open_page: OpenPage) -> None:
+    study = started_study(server, "does it help")
+    page = open_page(f"/jobs/{study}")
+    expect(page.get_by_role("heading", name="What do distilling, inheriting and both bring?")).to_be_visible()
+    expect(page.get_by_text("0 of 6 so far")).to_be_visible()
+    table = page.get_by_role("region", name="Runs by arm and seed")
+    expect(table.get_by_role("row")).to_have_count(3)
+    end_runs(server, study)
+    expect(page.get_by_text("6 of 6 so far").or_(page.locator(".headline"))).to_be_visible()
+    answer(server, study)
+    sentences = server.get(f"/v1/jobs/{study}/report", format="json")["jobs"][0]["study"]["sentences"]
+    expect(page.locator(".headline")).to_have_text(sentences[0])
+    brings = page.get_by_role("region", name="What each arm brings over another")
+    expect(brings.get_by_role("row", name="distilled − plain")).to_contain_text("+0.039")
+    assert axe_findings(page) == []
+
+    table.get_by_role("link", name="distilled, seed 1: 0.351").click()
+    expect(page.get_by_role("link", name="does it help")).to_have_attribute("href", f"/jobs/{study}")
