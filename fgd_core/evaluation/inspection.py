@@ -9,13 +9,14 @@ from pydantic import JsonValue
 from fgd_core.data import inspect_dataset
 from fgd_core.data.keypoints import names_of_keypoints
 from fgd_core.data.pictures import picture_folder
+from fgd_core.data.pool import Pool
 from fgd_core.data.profiling import in_both_splits, profile
 from fgd_core.data.samples import DetectionDataset, Split, check_same_categories
 from fgd_core.data.training_examples import TrainingExamples
 from fgd_core.errors import DataError
 from fgd_core.evaluation.samples import draw_annotations, draw_augmented
 from fgd_core.spec.data import FileData, Fingerprint, InputSpec
-from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, RunEvent
+from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, Finding, PoolChecked, RunEvent
 from fgd_core.storage import write_atomically
 
 
@@ -68,7 +69,8 @@ def inspect(
     if opened:
         profiles = [profile(split, dataset) for split, dataset in opened.items()]
         pictures = _pictures(data, opened, refusals)
-        emit(DataSetChecked(splits=checked, profiles=profiles, pictures=pictures))
+        pool = _pool(data, opened, refusals)
+        emit(DataSetChecked(splits=checked, profiles=profiles, pictures=pictures, pool=pool))
     if len(opened) == len(get_args(Split)):
         try:
             check_same_categories(opened["train"], opened["val"])
@@ -94,6 +96,17 @@ def _pictures(
             except DataError as error:
                 refusals.append(error)
     return found
+
+
+def _pool(data: FileData, opened: Mapping[Split, DetectionDataset], refusals: list[DataError]) -> PoolChecked | None:
+    """Return what is in the pool; adds to `refusals` what is wrong with it. It is compared with both splits."""
+    if data.pool is None or len(opened) < len(get_args(Split)):
+        return None
+    try:
+        return Pool(data.pool, opened["train"], opened["val"]).event
+    except DataError as error:
+        refusals.append(error)
+        return None
 
 
 def _with_masks_and_keypoints(

@@ -25,6 +25,7 @@ Document: TypeAlias = dict[str, JsonValue]
 _PATHS = (
     *(f"data.{split}.{kind}" for split in ("train", "val") for kind in ("images", "annotations")),
     *("folder", "data.folder", "data.data_yaml", "data.root", "data.pictures.*.train", "data.pictures.*.val"),
+    "data.pool.images",
     *("checkpoint", "teacher.checkpoint", "more_teachers.*.checkpoint", "detector.weights", "student.weights"),
 )
 _RECIPE = "recipe:"

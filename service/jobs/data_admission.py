@@ -6,7 +6,7 @@ from pathlib import PurePath
 from fgd_core.spec.data import Registered, Shapes, files_of, pictures_of
 from fgd_core.spec.jobs import JobSpec, data_by_path, data_of
 from fgd_core.spec.kinds.check_data import CheckDataSpec
-from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures
+from fgd_core.spec.kinds.distill import DistillSpec, needed_pictures, pool_faults
 from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
@@ -69,6 +69,14 @@ def picture_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
                 f"set data.pictures.{name}.val, or set teacher.gate to keys"
             )
             yield ProblemReason(loc=f"{prefix}data.pictures.{name}.val", code="missing_picture", message=message)
+
+
+def pool_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
+    """Yield why a distillation cannot use the pool of its data."""
+    prefix, distilled = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
+    if isinstance(distilled, DistillSpec):
+        for fault in pool_faults(distilled):
+            yield ProblemReason(loc=f"{prefix}data.pool", code="unsuited_pool", message=fault)
 
 
 def batch_reasons(spec: JobSpec) -> Iterator[ProblemReason]:

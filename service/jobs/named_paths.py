@@ -66,6 +66,8 @@ def data_paths(data: DataSpec, loc: str, *, both_splits: bool = True) -> Iterato
             yield NamedPath(f"{loc}.data_yaml", data.data_yaml, "file")
             if data.root is not None:
                 yield NamedPath(f"{loc}.root", data.root, "folder")
+    if data.pool is not None and both_splits:
+        yield NamedPath(f"{loc}.pool.images", data.pool.images, "folder")
     for name, folders in data.pictures.items():
         for of_split, folder in (("train", folders.train), ("val", folders.val)):
             if folder is not None and (both_splits or of_split == "val"):

@@ -185,7 +185,8 @@ async def begin_check(session: WriteSession, dataset_id: str, job_id: str) -> No
 async def record(session: WriteSession, job_id: str, checked: DataSetChecked, now: datetime) -> None:
     """Store the result of a data set's newest check; results of older checks are ignored."""
     of_splits: dict[str, str] = {each.split: each.fingerprint for each in checked.splits}
-    fingerprints = {**of_splits, "pictures": checked.pictures}
+    pool = {"pool": checked.pool.fingerprint} if checked.pool is not None else {}
+    fingerprints = {**of_splits, "pictures": checked.pictures, **pool}
     await session.execute(
         update(Dataset)
         .where(Dataset.check_job_id == job_id)

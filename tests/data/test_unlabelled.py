@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgd_core.data import open_dataset
+from fgd_core.data import open_dataset, pool_change_since_check
 from fgd_core.data.loading import Batch, ShownPool, TrainLoader
 from fgd_core.data.pool import Pool
 from fgd_core.errors import DataError
 from fgd_core.spec.augments import Mosaic
-from fgd_core.spec.data import Coco, InputSpec
+from fgd_core.spec.data import Coco, Fingerprints, InputSpec, Registered, Resolved
 from fgd_core.spec.pool import PoolFolder
 from tests.library import write_pool, write_squares
 
@@ -91,6 +91,15 @@ class TestPool:
         before = opened(data, tmp_path / "pool").fingerprint
         (tmp_path / "pool/pool_0.png").unlink()
         assert opened(data, tmp_path / "pool").fingerprint != before
+
+    @pytest.mark.parametrize("checked", ["same", "f" * 64, None])
+    def test_that_changed_since_its_check_is_noticed(self, data: Coco, tmp_path: Path, checked: str | None) -> None:
+        write_pool(tmp_path / "pool")
+        pool = opened(data, tmp_path / "pool")
+        prints = Fingerprints(train="a" * 64, val="b" * 64, pool=pool.fingerprint if checked == "same" else checked)
+        named = Registered(name="cells", resolved=Resolved(dataset_id="1", data=data, fingerprints=prints))
+        change = pool_change_since_check(named, pool)
+        assert (change is not None) == (checked == "f" * 64)
 
 
 class TestBatches:

@@ -18,7 +18,7 @@ from fgd_core.spec.event_text import describe
 from fgd_core.spec.events import ArtifactSaved, DataChecked, DataSetChecked, RunFinished, Warned
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.profiles import Bin
-from tests.library import RecordingContext, train_spec, with_data, write_squares
+from tests.library import RecordingContext, train_spec, with_data, write_pool, write_squares
 
 Document: TypeAlias = dict[str, Any]
 """The `data` of a spec."""
@@ -94,6 +94,19 @@ class TestValidDataSet:
     @pytest.mark.parametrize("shapes", [{"type": "shapes", "num_train": 4, "num_val": 2, "image_size_px": 64}])
     def test_synthetic_data_can_be_checked(self, tmp_path: Path, shapes: Document) -> None:
         assert check(tmp_path, shapes)[1].outcome == "succeeded"
+
+
+class TestPool:
+    def test_is_counted_and_gets_a_fingerprint(self, tmp_path: Path, data: Document) -> None:
+        context, end = check(tmp_path, data | {"pool": write_pool(tmp_path / "pool")})
+        (event,) = context.of(DataSetChecked)
+        assert end.outcome == "succeeded" and event.pool is not None
+        assert (event.pool.num_images, len(event.pool.fingerprint)) == (6, 64)
+
+    def test_that_a_training_would_refuse_fails_the_check(self, tmp_path: Path, data: Document) -> None:
+        context, end = check(tmp_path, data | {"pool": {"images": data["val"]["images"]}})
+        assert end.error is not None and "pool_image_in_val" in end.error.message
+        assert context.of(DataSetChecked)[0].pool is None
 
 
 class TestBadData:

@@ -266,6 +266,36 @@ class TestPictures:
             JOB_SPEC.validate_python(train_spec(data=self.pictured(image={"train": "/d"})))
 
 
+class TestPool:
+    SHAPES: ClassVar = {"type": "shapes", "num_train": 40, "num_val": 8, "pool": {"images": "/pool"}}
+
+    def test_is_a_folder_that_must_exist_for_a_training_only(self) -> None:
+        spec = JOB_SPEC.validate_python(train_spec(data=self.SHAPES))
+        assert [(item.loc, item.path, item.kind) for item in paths(spec)] == [("data.pool.images", "/pool", "folder")]
+        evaluation = JOB_SPEC.validate_python(evaluate_spec("/c.pt", data=self.SHAPES))
+        assert [item.loc for item in paths(evaluation)] == ["checkpoint"]
+
+    def test_does_not_suit_a_student_that_learns_masks(self) -> None:
+        spec = distill_spec(checkpoint="/t.pt") | {"data": self.SHAPES}
+        masked = spec | {"student": {"type": "mask_rcnn"}}
+        assert refused(spec) == {}
+        assert refused(masked)["data.pool"] == (
+            "unsuited_pool",
+            "the distillation learns masks (mask_rcnn), and the images of data.pool have none; change that, or set "
+            "pool.weight to 0",
+        )
+        assert refused(masked | {"pool": {"weight": 0}}) == {}
+
+    def test_of_a_chain_and_of_a_sweep_is_checked_too(self) -> None:
+        student = {"student": {"type": "mask_rcnn"}, "data": self.SHAPES}
+        teachers = [{"checkpoint": "/a.pt"}, {"checkpoint": "/b.pt"}]
+        assert refused(chain_spec(*teachers, **student))["data.pool"][0] == "unsuited_pool"
+        base = distill_spec(checkpoint="/t.pt") | student
+        del base["name"]
+        sweep = {"kind": "sweep", "name": "s", "base": base, "space": "fgd-scale"}
+        assert refused(sweep)["base.data.pool"][0] == "unsuited_pool"
+
+
 class TestSeveralTeachers:
     def spec(self, **second: Any) -> dict[str, Any]:
         return distill_spec(checkpoint="/a.pt") | {"more_teachers": [second]}

@@ -26,6 +26,8 @@ COCO = {
 NAMED = {"type": "registered", "name": "blood"}
 TRAIN, VAL = "a" * 64, "b" * 64
 
+PRINTS: dict[str, Any] = {"train": TRAIN, "val": VAL, "pictures": {}, "pool": None}
+
 
 def counted(*, train: str = TRAIN, findings: Any = ()) -> dict[str, Any]:
     """Return the event with the counts of a check."""
@@ -208,7 +210,7 @@ class TestChecking:
         assert ((await shown(plane))["state"], (await shown(plane))["check_job_id"]) == ("checking", job_id)
         await run.reports(counted(), {"kind": "run_finished", "outcome": "succeeded"})
         view = await shown(plane)
-        assert (view["state"], view["fingerprints"]) == ("checked", {"train": TRAIN, "val": VAL, "pictures": {}})
+        assert (view["state"], view["fingerprints"]) == ("checked", PRINTS)
         assert (view["num_images"], view["num_categories"]) == ({"train": 40, "val": 40}, 1)
         assert view["num_boxes"] == {"train": 90, "val": 90}
         assert view["outcome"]["profiles"][0]["num_medium"] == 50
@@ -249,7 +251,7 @@ class TestChecking:
         _, run = await begin_check(plane)
         await run.fails("storage")
         view = await shown(plane)
-        assert (view["state"], view["fingerprints"]) == ("failed", {"train": TRAIN, "val": VAL, "pictures": {}})
+        assert (view["state"], view["fingerprints"]) == ("failed", PRINTS)
         await checked(plane, train="c" * 64)
         view = await shown(plane)
         assert (view["state"], view["error"], view["fingerprints"]["train"]) == ("checked", None, "c" * 64)
@@ -264,6 +266,13 @@ class TestChecking:
         assert answer.status_code == 204, answer.text
         view = await shown(plane)
         assert (view["state"], view["check_job_id"]) == ("checked", None)
+
+    async def test_a_pool_has_its_own_fingerprint(self, plane: ControlPlane) -> None:
+        await add(plane)
+        _, run = await begin_check(plane)
+        pool = {"kind": "pool_checked", "num_images": 3, "fingerprint": "d" * 64}
+        await run.reports(counted() | {"pool": pool}, {"kind": "run_finished", "outcome": "succeeded"})
+        assert (await shown(plane))["fingerprints"]["pool"] == "d" * 64
 
 
 class TestPage:
@@ -317,7 +326,7 @@ class TestReferences:
         made = await add(plane)
         await checked(plane)
         job_id, run = await plane.started_job(train_spec(data=NAMED))
-        resolved = {"dataset_id": made["dataset_id"], "fingerprints": {"train": TRAIN, "val": VAL, "pictures": {}}}
+        resolved = {"dataset_id": made["dataset_id"], "fingerprints": PRINTS}
         data = (await plane.job(job_id))["spec"]["data"]
         assert data["resolved"] | {"data": None} == resolved | {"data": None}
         assert data["resolved"]["data"]["num_train"] == 40
