@@ -48,7 +48,8 @@ class _FocalLosses(torch.autograd.Function):
         """Compute the losses (N, A) of logits (N, A, K)."""
         exact = torch.promote_types(logits.dtype, torch.float32)
         losses = torch.empty(classes.shape, dtype=exact, device=logits.device)
-        gradient = torch.empty_like(logits)
+        # Contiguous, so that a block is a view.
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         is_counted = (classes != IGNORED).to(exact)[..., None]
         for values, own, counted, into in _blocks([logits, losses[..., None], is_counted, gradient]):
             of_background = _of_background(values.to(exact))
@@ -105,10 +106,12 @@ Tensors: TypeAlias = Sequence[Tensor]
 
 
 def _blocks(tensors: Tensors) -> Iterator[Tensors]:
-    """Yield blocks of some locations of tensors (N, A, K or 1), as views; on other devices than a CPU, one block."""
+    """Yield blocks (n, K or 1) of some locations of tensors (N, A, K or 1), as views if they are contiguous.
+
+    On other devices than a CPU, the only block is the tensors themselves.
+    """
     if tensors[0].device.type != "cpu":
         yield tensors
         return
     step = max(1, _BLOCK_VALUES // tensors[0].shape[2])
-    for images in zip(*tensors, strict=True):
-        yield from zip(*(torch.split(each, step) for each in images), strict=True)
+    yield from zip(*(torch.split(each.flatten(0, 1), step) for each in tensors), strict=True)

@@ -21,8 +21,9 @@ Block: TypeAlias = tuple[Tensors, Tensors, Tensors]
 def blocks_of(maps: Tensors, columns: Tensors, rows: Tensors = ()) -> Iterable[Block]:
     """Return blocks of maps (N, C, K), with their parts of columns (N, C, 1) and of rows (N, 1, K), as views.
 
-    A block holds some channels of an image, which lie one after another in memory. The only block is the whole batch on
-    other devices than a CPU, for maps in another layout, and in compiled code, whose compiler makes its own blocks.
+    A block holds some channels of an image, or several whole images if they are small; both lie one after another in
+    memory. The only block is the whole batch on other devices than a CPU, for maps in another layout, and in compiled
+    code, whose compiler makes its own blocks.
     """
     is_whole = maps[0].device.type != "cpu" or torch.compiler.is_compiling()
     if is_whole or not all(each.is_contiguous() for each in maps):
@@ -32,9 +33,12 @@ def blocks_of(maps: Tensors, columns: Tensors, rows: Tensors = ()) -> Iterable[B
 
 def _in_cache(maps: Tensors, columns: Tensors, rows: Tensors) -> Iterator[Block]:
     """Yield the blocks of `blocks_of`."""
-    num_images, _, num_cells = maps[0].shape
-    step = max(1, _BLOCK_VALUES // num_cells)
-    for image in range(num_images):
-        own = [each[image : image + 1] for each in rows]
-        for parts in zip(*(torch.split(each[image : image + 1], step, 1) for each in (*maps, *columns)), strict=True):
+    num_images, num_channels, num_cells = maps[0].shape
+    # Small levels and regions would otherwise cost more in Python than in arithmetic.
+    images = max(1, _BLOCK_VALUES // (num_channels * num_cells))
+    channels = max(1, _BLOCK_VALUES // num_cells)
+    for first in range(0, num_images, images):
+        of_images = [each[first : first + images] for each in (*maps, *columns)]
+        own = [each[first : first + images] for each in rows]
+        for parts in zip(*(torch.split(each, channels, 1) for each in of_images), strict=True):
             yield parts[: len(maps)], parts[len(maps) :], own
