@@ -19,7 +19,7 @@ def run(spec: JobSpec, context: HttpContext) -> RunFinished:
     """Report the answer of a study.
 
     Raises:
-        SpecError: no run of an arm succeeded, so that there is nothing to compare.
+        SpecError: no run of an arm that the answer needs has succeeded.
     """
     assert isinstance(spec, StudySpec)
     ended = context.assignment.study_runs
@@ -28,8 +28,8 @@ def run(spec: JobSpec, context: HttpContext) -> RunFinished:
         arms.setdefault(each.arm, [])
         if each.result is not None:
             arms[each.arm].append(_studied(each, context))
-    _check(arms, ended)
-    findings = STUDIES[type(spec.study)](spec.study, arms)
+    _check(spec, arms, ended)
+    findings = STUDIES[type(spec.study)](spec, arms)
     left_out = [_left_out(each) for each in ended if each.result is None]
     context.emit(
         StudyReported(
@@ -61,13 +61,13 @@ def _studied(run: EndedStudyRun, context: HttpContext) -> StudyRun:
     return StudyRun(seed=run.seed, scores=run.result.scores, evidence=found)
 
 
-def _check(arms: Mapping[str, Sequence[StudyRun]], ended: Sequence[EndedStudyRun]) -> None:
-    empty = [arm for arm, runs in arms.items() if not runs]
+def _check(spec: StudySpec, arms: Mapping[str, Sequence[StudyRun]], ended: Sequence[EndedStudyRun]) -> None:
+    empty = sorted(arm for arm in spec.study.needed_arms if not arms.get(arm))
     if empty:
-        why = next(_left_out(each) for each in ended if each.arm == empty[0])
+        why = "; ".join(f"job {each.job_id}: {_left_out(each).why}" for each in ended if each.arm == empty[0])
         raise SpecError(
-            f"no run of {', '.join(empty)} succeeded, so nothing can be compared; job {why.job_id}: {why.why}. Retry "
-            "the failed runs, or correct the cause and submit the study again; then retry the study",
+            f"no run of {', '.join(empty)} succeeded, so nothing can be compared ({why}); repair the cause, then retry "
+            "the study, which retries its failed runs",
             arms=[*empty],
         )
 

@@ -4,8 +4,9 @@ from typing import Literal, TypeAlias
 
 from fgd_core.spec.base import Fact
 from fgd_core.spec.study_findings.gain import Gain
+from fgd_core.spec.study_findings.left_over import LeftOver
 
-Findings: TypeAlias = Gain
+Findings: TypeAlias = Gain | LeftOver
 """The figures of a study, by its type."""
 
 

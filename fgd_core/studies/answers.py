@@ -3,21 +3,50 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from fgd_core.spec.kinds import study_types as spec
+from fgd_core.spec.kinds import study_types
+from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.paths import field
 from fgd_core.spec.study_report import Findings
+from fgd_core.studies.fairness import Group
 from fgd_core.studies.gain import gain
+from fgd_core.studies.left_over import left_over
 from fgd_core.studies.runs import StudyRun
 
 Arms: TypeAlias = Mapping[str, Sequence[StudyRun]]
 """The runs of each arm; an arm has none if all its runs failed."""
-Answer: TypeAlias = Callable[[spec.AnyStudy, Arms], Findings]
+Answer: TypeAlias = Callable[[StudySpec, Arms], Findings]
 
 
-def _gain(study: spec.AnyStudy, arms: Arms) -> Findings:
-    assert isinstance(study, spec.GainStudy)
-    return gain(arms, smallest_gain=study.smallest_gain)
+def _gain(spec: StudySpec, arms: Arms) -> Findings:
+    assert isinstance(spec.study, study_types.GainStudy)
+    return gain(arms, smallest_gain=spec.study.smallest_gain)
 
 
-STUDIES: Mapping[type[spec.AnyStudy], Answer] = {
-    spec.GainStudy: _gain,
+def _left_over(spec: StudySpec, arms: Arms) -> Findings:
+    study = spec.study
+    assert isinstance(study, study_types.LeftOverStudy)
+    levels = {level: runs for level in study.levels if (runs := arms.get(study.level_arm(level)))}
+    own = field(spec.base.model_dump(mode="json"), study.over)
+    if levels and isinstance(own, int | float):
+        levels[own] = arms["distilled"]
+    return left_over(
+        arms["plain"],
+        arms["distilled"],
+        arms["teacher"],
+        groups={name: {each: _group(of) for each, of in groups.items()} for name, groups in study.groups.items()},
+        levels=levels,
+        over=study.over,
+    )
+
+
+def _group(group: study_types.StudiedGroup) -> Group:
+    return Group(
+        classes=frozenset(group.classes) if group.classes is not None else None,
+        image_ids=frozenset(group.image_ids) if group.image_ids is not None else None,
+    )
+
+
+STUDIES: Mapping[type[study_types.AnyStudy], Answer] = {
+    study_types.GainStudy: _gain,
+    study_types.LeftOverStudy: _left_over,
 }

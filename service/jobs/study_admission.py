@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.study_types import StudyRunSpec
-from fgd_core.spec.refusals import spec_reasons
+from fgd_core.spec.refusals import spec_reason
 from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProblemReason
 
@@ -26,6 +26,7 @@ def reasons(spec: StudySpec) -> Iterator[ProblemReason]:
     arms, invalid = _arms(spec)
     yield from invalid
     yield from _reference(spec)
+    yield from _teacher(spec)
     yield from _equal(arms)
     num_runs = sum(1 for _ in spec.runs()) if not invalid else 0
     if num_runs > MAX_RUNS:
@@ -37,7 +38,8 @@ def of_arms(spec: StudySpec, rule: Callable[[StudyRunSpec], Iterable[ProblemReas
     """List the reasons of a rule against the runs of each arm, each once, at the fields of the study."""
     found: list[ProblemReason] = []
     for run in _arms(spec)[0].values():
-        for reason in rule(run):
+        # The rules against a distillation already check its teacher.
+        for reason in rule(run) if run.kind != "evaluate" else ():
             placed = reason.model_copy(update={"loc": spec.place(reason.loc)})
             if placed not in found:
                 found.append(placed)
@@ -50,8 +52,12 @@ def _arms(spec: StudySpec) -> tuple[Mapping[str, StudyRunSpec], list[ProblemReas
     for name in spec.variants():
         try:
             arms[name] = spec.arm(name)
+        except KeyError as error:
+            message = f"the arm {name!r} sets a field that the base does not have: {error.args[0]}"
+            invalid.append(ProblemReason(loc="study", code="unknown_field", message=message))
         except ValidationError as error:
-            for reason in spec_reasons(error):
+            for fault in error.errors(include_url=False):
+                reason = spec_reason({**fault, "loc": (spec.variants()[name].kind, *fault["loc"])})
                 message = f"the arm {name!r} is not a valid job: {reason.message}"
                 invalid.append(reason.model_copy(update={"loc": spec.place(reason.loc), "message": message}))
     return arms, invalid
@@ -61,6 +67,17 @@ def _reference(spec: StudySpec) -> Iterator[ProblemReason]:
     if "plain" not in spec.variants():
         message = "every gain is measured against the student alone; add plain"
         yield ProblemReason(loc="study.arms", code="no_plain", message=message)
+
+
+def _teacher(spec: StudySpec) -> Iterator[ProblemReason]:
+    """Yield why the teacher cannot be scored as a run of its own."""
+    teacher = spec.base.teacher
+    if "teacher" in spec.study.needed_arms and (teacher.input_scale != 1 or teacher.picture is not None):
+        message = (
+            f"a study of type {spec.study.type} scores the teacher on the student's images, and this teacher sees "
+            "others; leave out input_scale and picture, or use a study of type gain"
+        )
+        yield ProblemReason(loc="base.teacher", code="other_images", message=message)
 
 
 def _equal(arms: Mapping[str, StudyRunSpec]) -> Iterator[ProblemReason]:

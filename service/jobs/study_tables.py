@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fgd_core.spec.comparison import Change, ClassRow, ScoreRow
 from fgd_core.spec.study_findings.gain import Contrast, Gain
+from fgd_core.spec.study_findings.left_over import LeftOver, Rate
 from fgd_core.spec.study_report import StudyReport
 from service.jobs.metric_text import metric_name
 
@@ -22,7 +23,8 @@ class StudyTable:
 
 def study_tables(report: StudyReport) -> list[StudyTable]:
     """Return the tables of a report, the most important first."""
-    return [table for table in _gain(report.findings) if table.rows]
+    found = report.findings
+    return [table for table in (_gain(found) if isinstance(found, Gain) else _left_over(found)) if table.rows]
 
 
 def _gain(found: Gain) -> Iterator[StudyTable]:
@@ -52,6 +54,69 @@ def _gain(found: Gain) -> Iterator[StudyTable]:
         "Other scores", [[(metric_name(row.score), row) for row in each.scores] for each in found.contrasts], found
     )
     yield _by_contrast("AP per class", [[(row.name, row) for row in each.classes] for each in found.contrasts], found)
+
+
+def _left_over(found: LeftOver) -> Iterator[StudyTable]:
+    yield StudyTable(
+        title="AP per class",
+        headings=("class", "boxes", "plain", "distilled", "teacher", "gain", "interval", "p", "verdict"),
+        rows=[
+            (
+                row.name,
+                str(row.num_boxes),
+                *map(_number, (row.second, row.first, row.teacher)),
+                _signed(row.change),
+                _interval(row.change.low, row.change.high) if row.change is not None else "–",
+                _p(row.change.p_adjusted) if row.change is not None else "–",
+                _verdict(row.change),
+            )
+            for row in found.classes
+        ],
+        note=f"p is adjusted for the number of classes: of those called gained or lost, at most "
+        f"{found.false_discovery_rate:.0%} are expected to be false alarms. Classes with fewer than "
+        f"{found.min_boxes} boxes are not tested.",
+    )
+    yield StudyTable(
+        title="Groups",
+        headings=("group", "boxes", "recall plain", "distilled", "teacher", "change", "verdict"),
+        rows=[
+            (f"{each.name}: {row.name}", str(row.num_boxes), *_rate(row.recall))
+            for each in found.group_sets
+            for row in each.groups
+        ],
+        note="Recall at IoU 0.5, at each class's score with the best F1. All groups are judged together.",
+    )
+    yield StudyTable(
+        title="Fairness",
+        headings=("difference between groups", "plain", "distilled", "teacher", "change", "verdict"),
+        rows=[
+            (f"{each.name}: {name}", *_rate(rate))
+            for each in found.group_sets
+            for name, rate in (("demographic parity", each.parity), ("equalised odds", each.odds))
+            if rate is not None
+        ],
+        note="0 treats all groups alike; `gained` means a larger difference.",
+    )
+    yield StudyTable(
+        title="Disagreement",
+        headings=("runs", "objects they differ about"),
+        rows=[(f"{each.first} and {each.second}", f"{each.share:.1%}") for each in found.disagreements],
+        note="Two runs of one arm show how much of this is chance.",
+    )
+    yield StudyTable(
+        title="Trends",
+        headings=("of", "over", "for each doubling", "interval", "p"),
+        rows=[
+            (each.of, each.over, f"{each.per_doubling:+.3f}", _interval(each.low, each.high), _p(each.p))
+            for each in found.trends
+        ],
+        note="A line over the logarithm; a curve that rises and falls may have no slope.",
+    )
+
+
+def _rate(rate: Rate) -> Sequence[str]:
+    means = map(_number, (rate.plain, rate.distilled, rate.teacher))
+    return (*means, _signed(rate.change), _verdict(rate.change))
 
 
 def _contrast(each: Contrast) -> Sequence[str]:

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from fgd_core.spec.comparison import ClassRow
 from fgd_core.spec.report import Report
 from fgd_core.spec.study_findings.gain import Contrast, Gain
+from fgd_core.spec.study_report import Findings
 from service.reports.drawing import Chart
 from service.reports.forest import Row, forest
+
+_X = "difference in AP"
 
 
 def study_charts(report: Report) -> list[Chart]:
@@ -14,9 +17,18 @@ def study_charts(report: Report) -> list[Chart]:
     return [
         chart
         for job in report.jobs
-        if job.study is not None and isinstance(job.study.findings, Gain)
-        for chart in _gain(job.study.findings, name=f"study-{job.job_id}")
+        if job.study is not None
+        for chart in _charts(job.study.findings, name=f"study-{job.job_id}")
     ]
+
+
+def _charts(found: Findings, *, name: str) -> Iterator[Chart]:
+    if isinstance(found, Gain):
+        yield from _gain(found, name=name)
+    else:
+        rows = [Row(row.name, row.change, _boxes(row)) for row in found.classes if row.change is not None]
+        caption = "Lines are 95 % intervals, not adjusted for their number; colours show adjusted p."
+        yield from filter(None, [forest(name, "AP per class, distilled against plain", caption, rows, x=_X)])
 
 
 def _gain(found: Gain, *, name: str) -> Iterator[Chart]:
@@ -26,11 +38,11 @@ def _gain(found: Gain, *, name: str) -> Iterator[Chart]:
         if each.change is not None
     ]
     caption = f"Lines are {found.confidence:.0%} intervals, not adjusted for their number; colours show adjusted p."
-    yield from filter(None, [forest(name, "What each brings", caption, whole, x="difference in AP")])
+    yield from filter(None, [forest(name, "What each brings", caption, whole, x=_X)])
     for place, each in enumerate(found.contrasts):
         rows = [Row(row.name, row.change, _boxes(row)) for row in each.classes if row.change is not None]
         title = f"AP per class, {each.first} against {each.second}"
-        yield from filter(None, [forest(f"{name}-{place}", title, caption, rows, x="difference in AP")])
+        yield from filter(None, [forest(f"{name}-{place}", title, caption, rows, x=_X)])
 
 
 def _seeds(contrast: Contrast, found: Gain) -> str:

@@ -89,6 +89,26 @@ class TestAdmission:
     def test_a_sound_study_is_accepted(self) -> None:
         assert refused(gain_spec()) == {}
 
+    @pytest.mark.parametrize(
+        ("study", "base", "refusal"),
+        [
+            ({"levels": [1.0, 4.0]}, {"method": {"type": "fgd", "temperature": 4}}, {"study": "equal_arms"}),
+            ({"over": "method.heat", "levels": [4.0]}, {}, {"base.method.heat": "extra_forbidden"}),
+            ({"over": "heat.method", "levels": [4.0]}, {}, {"study": "unknown_field"}),
+            ({"levels": [4.0]}, {"method": {"type": "fgfi"}}, {"base.method.temperature": "extra_forbidden"}),
+            ({"over": "training.batch_size", "levels": [41]}, {}, {"base.training.batch_size": "batch_too_large"}),
+            ({"over": "training.batch_size", "levels": [0.5]}, {}, {"base.training.batch_size": "int_from_float"}),
+            ({}, {"teacher": {"checkpoint": "job:abc/best", "input_scale": 2}}, {"base.teacher": "other_images"}),
+        ],
+    )
+    def test_a_study_of_what_is_left_over_is_refused_where_it_cannot_run(
+        self, study: dict[str, Any], base: dict[str, Any], refusal: dict[str, str]
+    ) -> None:
+        spec = gain_spec()
+        spec["base"] |= base
+        spec["study"] = {"type": "left_over", "num_seeds": 2} | study
+        assert refused(spec) == refusal
+
     def test_what_the_study_decides_is_not_in_its_base(self) -> None:
         with pytest.raises(ValueError, match="set priority, seed on the study"):
             study(seed=3, priority=1)

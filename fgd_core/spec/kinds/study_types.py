@@ -1,9 +1,9 @@
 """The questions that a study can answer: each plans arms of runs around one distillation, the base."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.kinds.distill import DistillSpec
@@ -44,11 +44,16 @@ class Variant(NamedTuple):
                 )
             case "evaluate":
                 teacher = distilled.teacher.model_dump(mode="json", include={"checkpoint", "detector", "classes"})
-                return EvaluateSpec.model_validate({**shared, **teacher})
+                # An evaluation runs in one process.
+                resources = {**varied["resources"], "workers": 1, "min_workers": None}
+                return EvaluateSpec.model_validate({**shared, **teacher, "resources": resources})
 
 
 class AnyStudy(Command):
     """The settings that all studies have."""
+
+    needed_arms: ClassVar[frozenset[str]] = frozenset({"plain"})
+    """Without a run of each of these arms there is no answer."""
 
     num_seeds: int = Field(default=5, ge=1, le=100)
     """Runs of each arm, with the seeds `seed`, `seed + 1`, and so on. Two are needed for an interval; five find a gain
@@ -83,4 +88,50 @@ class GainStudy(AnyStudy):
         return {arm: known[arm] for arm in self.arms or differing}
 
 
-StudyType: TypeAlias = GainStudy
+class StudiedGroup(Command):
+    """A slice of the validation split: the objects of some classes, or those in some images, or both."""
+
+    classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of classes. None: all."""
+    image_ids: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Ids of images, as in COCO annotations: for example those taken at night. None: all."""
+
+    @model_validator(mode="after")
+    def _selects_something(self) -> Self:
+        if self.classes is None and self.image_ids is None:
+            raise ValueError("a group of all objects cannot be compared; set classes or image_ids")
+        return self
+
+
+GroupName: TypeAlias = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class LeftOverStudy(AnyStudy):
+    """Whom does distilling hurt: which classes lose AP, which groups are treated less alike, and what of the teacher's
+    strengths and weaknesses is left in the student?
+
+    Source: arXiv:2410.08407.
+    """
+
+    needed_arms: ClassVar[frozenset[str]] = frozenset({"plain", "distilled", "teacher"})
+
+    type: Literal["left_over"] = "left_over"
+    groups: dict[GroupName, dict[GroupName, StudiedGroup]] = Field(default={}, max_length=10)
+    """Sets of groups that should be treated alike, in addition to the sizes, which are always compared: for example
+    `{light: {day: {image_ids: [1, 2]}, night: {image_ids: [3, 4]}}}`."""
+    over: str = Field(default="method.temperature", max_length=100)
+    """The field of the base that `levels` changes."""
+    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), max_length=10)
+    """Further values of that field. Each is an arm of its own; with the value in the base, they show the trend."""
+
+    def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
+        """Return the plain and the distilled student, the teacher, and an arm for each level."""
+        arms = {"plain": Variant("train"), "distilled": Variant("distill"), "teacher": Variant("evaluate")}
+        return arms | {self.level_arm(level): Variant("distill", {self.over: level}) for level in self.levels}
+
+    def level_arm(self, level: float) -> str:
+        """Return the name of the arm with a level."""
+        return f"{self.over.rpartition('.')[2]} {level:g}"
+
+
+StudyType: TypeAlias = Annotated[GainStudy | LeftOverStudy, Field(discriminator="type")]

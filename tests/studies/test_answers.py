@@ -1,0 +1,126 @@
+"""A study's own run: it answers from the runs that succeeded, and names the others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgd_core.errors import SpecError, WeightsError
+from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.data import Shapes
+from fgd_core.spec.detectors import RetinaNet
+from fgd_core.spec.events import Warned
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import GainStudy, LeftOverStudy
+from fgd_core.spec.kinds.teacher import Teacher
+from fgd_core.spec.methods import Fgd
+from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
+from fgd_core.spec.study_findings.left_over import LeftOver
+from fgd_core.spec.study_report import StudyReport, StudyReported
+from fgd_core.spec.study_runs import EndedStudyRun
+from service.jobs.study_tables import study_tables
+from tests.library import RecordingContext
+from workers.studying import run as answered
+
+# AP of a run by its arm; the seeds differ by a hundredth.
+APS = {"plain": 0.3, "distilled": 0.4, "teacher": 0.5, "temperature 4": 0.42}
+
+
+class Context(RecordingContext):
+    def __init__(self, job_dir: Path, spec: StudySpec, runs: Sequence[EndedStudyRun]) -> None:
+        super().__init__(job_dir)
+        self.assignment = Assignment(
+            attempt_id="s-1", number=1, job_id="s", spec=spec, job_uri=None, study_runs=list(runs)
+        )
+
+    def resolve_checkpoint(self, source: str) -> Path:
+        raise WeightsError("there is no such file", source=source)
+
+
+def study(question: Any) -> StudySpec:
+    base = DistillSpec(
+        name="base",
+        student=RetinaNet(),
+        teacher=Teacher(checkpoint="job:t/best"),
+        method=Fgd(scale=1.0, temperature=1.0),
+        inherit="nothing",
+        data=Shapes(),
+    )
+    return StudySpec(name="a study", base=base, study=question)
+
+
+def result(ap: float) -> RunResult:
+    whole = dict.fromkeys(Scores.model_fields, None) | {"ap": ap, "ap50": ap + 0.1, "per_class": {}}
+    classes = {name: ClassScore(ap=ap + more, ap50=ap, num_boxes=50) for name, more in (("cat", 0.02), ("dog", -0.02))}
+    scores = Scores.model_validate(whole | {"per_class": classes})
+    return RunResult(scores=scores, num_parameters=1, images_per_s=1.0, num_images=10, device="cpu")
+
+
+def ended(spec: StudySpec, *, failing: Sequence[tuple[str, int]] = ()) -> list[EndedStudyRun]:
+    """The runs of a study, those of `failing` without a result."""
+    found = []
+    for place, (arm, job) in enumerate(spec.runs()):
+        fails = (arm, job.seed) in failing
+        outcome = {
+            "state": "failed" if fails else "succeeded",
+            "result": None if fails else result(APS[arm] + job.seed / 100),
+        }
+        error = ErrorReport(code="data", message="the disk is full") if fails else None
+        found.append(EndedStudyRun(job_id=f"run{place}", arm=arm, seed=job.seed, error=error, **outcome))
+    return found
+
+
+def answer(folder: Path, spec: StudySpec, runs: Sequence[EndedStudyRun]) -> StudyReport:
+    context = Context(folder, spec, runs)
+    assert answered(spec, context).outcome == "succeeded"
+    # Scores count without the file of the detections, and the report says that it is missing.
+    assert len(context.of(Warned)) == sum(each.result is not None for each in runs)
+    (event,) = context.of(StudyReported)
+    # As a reader gets it.
+    return StudyReported.model_validate_json(event.model_dump_json()).report
+
+
+def test_a_failed_run_is_left_out_and_named(tmp_path: Path) -> None:
+    spec = study(GainStudy(num_seeds=3))
+    found = answer(tmp_path, spec, ended(spec, failing=[("distilled", 1)]))
+    assert "it helps" in found.sentences[0]
+    assert [(each.arm, each.seed, each.why) for each in found.left_out] == [("distilled", 1, "the disk is full")]
+    assert "distilled seed 1 (run3: the disk is full)" in found.sentences[-1]
+    assert [len(arm.seeds) for arm in found.findings.arms] == [3, 2]
+
+
+def test_a_study_without_a_plain_run_fails_with_the_reason(tmp_path: Path) -> None:
+    spec = study(GainStudy(num_seeds=2))
+    runs = ended(spec, failing=[("plain", 0), ("plain", 1)])
+    with pytest.raises(SpecError, match=r"no run of plain succeeded.*run0: the disk is full; job run2"):
+        answered(spec, Context(tmp_path, spec, runs))
+
+
+def test_left_over_compares_with_the_teacher_and_shows_the_trend_over_levels(tmp_path: Path) -> None:
+    spec = study(LeftOverStudy(num_seeds=2, levels=(4.0,)))
+    runs = ended(spec)
+    assert [each.arm for each in runs] == [
+        "plain",
+        "distilled",
+        "teacher",
+        "temperature 4",
+        *("plain", "distilled"),
+        "temperature 4",
+    ]
+    findings = answer(tmp_path, spec, runs).findings
+    assert isinstance(findings, LeftOver)
+    assert findings.num_seeds == {"plain": 2, "distilled": 2, "teacher": 1}
+    trend = next(each for each in findings.trends if each.of == "AP")
+    assert [(level.value, level.num_runs) for level in trend.levels] == [(1.0, 2), (4.0, 2)]
+    assert trend.per_doubling == pytest.approx(0.01)
+
+
+def test_every_row_of_a_table_has_a_cell_for_each_heading(tmp_path: Path) -> None:
+    for question in (GainStudy(num_seeds=2), LeftOverStudy(num_seeds=2, levels=(4.0,))):
+        spec = study(question)
+        tables = study_tables(answer(tmp_path, spec, ended(spec)))
+        assert tables
+        for table in tables:
+            assert {len(row) for row in table.rows} == {len(table.headings)}, table.title
