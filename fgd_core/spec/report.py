@@ -92,7 +92,8 @@ class JobReport(Fact):
     diagnosis: Diagnosis | None = None
     """Where the detector errs; None until the run has evaluated its best checkpoint, and in jobs of older versions."""
     prediction: PredictionView | None = None
-    """What it was predicted to reach; None for other kinds than train and distill."""
+    """What the report's first job was predicted to reach; None for the other jobs, and for other kinds than train and
+    distill."""
     study: StudyReport | None = None
     """Of a study: its answer; None until all its runs have ended."""
     exports: list[ExportedFile] = []

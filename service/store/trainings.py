@@ -16,6 +16,8 @@ from service.store.tables.json_values import JsonObject
 
 _MAX_RUNS = 200
 """The newest finished trainings that count."""
+_EXAMINED = 1000
+"""The newest jobs of a project that are examined for them."""
 _FIRST_EVENTS = 100
 """The teacher is checked before the first step; a run has fewer events until then."""
 _AP = "val/ap"
@@ -47,11 +49,13 @@ async def finished(session: AsyncSession, project: str, *, but: str = "") -> lis
     Args:
         but: id of a job to leave out.
     """
+    newest = (Job.created_at.desc(), Job.id.desc())
+    of_project = select(Job.id).where(Job.project == project, Job.state == "succeeded").order_by(*newest)
     query = (
         select(*_COLUMNS)
-        .where(Job.project == project, Job.state == "succeeded", Job.kind.in_(PREDICTED_KINDS))
-        .where(Job.best_ap.is_not(None), Job.id != but)
-        .order_by(Job.created_at.desc(), Job.id.desc())
+        .where(Job.id.in_(select(of_project.limit(_EXAMINED).subquery().c.id)))
+        .where(Job.kind.in_(PREDICTED_KINDS), Job.best_ap.is_not(None), Job.id != but)
+        .order_by(*newest)
         .limit(_MAX_RUNS)
     )
     return await _trainings(session, [_Row(**row._mapping) for row in await session.execute(query)])

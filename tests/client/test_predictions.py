@@ -1,5 +1,6 @@
 """The command line shows what a job will reach: at its submission, while it runs, and in its report."""
 
+from fgd_core.spec.base import Fact
 from fgd_core.spec.events import EpochFinished, Evaluated, RunFinished
 from fgd_core.spec.results import RunResult
 from service.client.client import FgdClient
@@ -14,13 +15,14 @@ def trained(server: LiveServer, job_id: str, final: float) -> None:
     """Report a whole training whose AP grows in a straight line."""
     run = server.run_of(job_id)
     run.start()
+    events: list[Fact] = []
     for epoch in range(1, EPOCHS + 1):
         at = {"epoch": epoch, "step": 5 * epoch}
         speed = {"images_per_s": 8.0, "eta_s": 3.0, "learning_rate": 0.1, "values": {}}
         ended = EpochFinished.model_validate({**at, **speed, "epochs": EPOCHS, "steps": 5 * EPOCHS})
-        run.report(ended, Evaluated.model_validate({**at, "scores": scores(final * epoch / EPOCHS)}))
+        events += [ended, Evaluated.model_validate({**at, "scores": scores(final * epoch / EPOCHS)})]
     result = RunResult(scores=scores(final), num_parameters=1, images_per_s=1.0, num_images=10, device="cpu")
-    run.report(RunFinished(outcome="succeeded", result=result))
+    run.report(*events, RunFinished(outcome="succeeded", result=result))
 
 
 def test_a_prediction_is_shown_before_while_and_after_a_job_runs(

@@ -74,7 +74,7 @@ def paths(jobs: Filled) -> list[str]:
         f"/v1/webhooks/{WEBHOOK_ID}/deliveries",
         "/readyz",
     ]
-    of_a_job = ["", "/events", "/metrics", "/metrics?name=loss", "/report", "/report?format=html"]
+    of_a_job = ["", "/events", "/metrics", "/metrics?name=loss", "/report", "/report?format=html", "/prediction"]
     return [*lists, *(f"/v1/jobs/{jobs.ended}{rest}" for rest in of_a_job), f"/v1/jobs/{jobs.queued}"]
 
 

@@ -87,7 +87,9 @@ async def get_report(
             url = _dashboard_url(await attempts.of_job(session, sweep.id), services.settings)
             version = Version(sweep.id, sweep.version, sweep.last_sequence, url)
         else:
-            folded = [await _fold(session, row, await _view(session, row, services.settings)) for row in rows]
+            folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
+            # Not of all jobs: each prediction takes a tenth of a second in a project with many runs.
+            folded[0] = await _with_prediction(session, rows[0], folded[0])
     if sweep is not None:
         made: SweepForm = "findings" if wanted == "json" and not trials else wanted
         text = services.sweep_reports.kept(version, made)
@@ -119,14 +121,17 @@ def _dashboard_url(tried: Sequence[Attempt], settings: Settings) -> str | None:
     return links.run_page(settings.external_url, tried[-1].submission_id)
 
 
-async def _fold(session: AsyncSession, row: Job, job: JobView) -> JobReport:
+async def _fold(session: AsyncSession, job: JobView) -> JobReport:
     drawn = await curves.read(session, job.job_id, trial="", max_points=MAX_POINTS)
     stored = await events.every(session, job.job_id, KINDS)
-    folded = await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
+    return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
+
+
+async def _with_prediction(session: AsyncSession, job: Job, folded: JobReport) -> JobReport:
     if job.kind not in PREDICTED_KINDS:
         return folded
-    prediction = await run_in_compute_thread(await predictions.of_job(session, row))
-    return folded.model_copy(update={"prediction": prediction})
+    compute = await predictions.of_job(session, job)
+    return folded.model_copy(update={"prediction": await run_in_compute_thread(compute)})
 
 
 def _check_alone(sweep: Job, jobs: Sequence[Job]) -> None:
