@@ -7,7 +7,7 @@ MLFLOW := build/mlflow
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-sweep test suite lint api bench bench-inheritance bench-sweeps chaos chaos-sweep bench-control-plane bench-growth bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
+.PHONY: help install demo demo-sweep test test-all suite lint api bench bench-inheritance bench-sweeps chaos chaos-sweep bench-control-plane bench-growth bench-dispatching bench-detectors bench-shared-teacher bench-autoscaling requirements clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -33,12 +33,17 @@ demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve tri
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 + len(os.sched_getaffinity(0))))')
 
 # The checks use the cores that the first tests leave free while they start their processes.
-test: $(READY)  ## Run all checks and tests; they need no network after the installation
+test: $(READY)  ## Run all checks, and a test of everything; needs no network once installed
 	$(MAKE) --no-print-directory --jobs 2 lint suite
+
+test-all: $(READY)  ## Run all checks and all tests, with the slow variants too
+	$(MAKE) --no-print-directory --jobs 2 lint suite TIER=
+
+TIER ?= -m "not slow"
 
 # A thread of PyTorch that waits for the others must not keep a core busy, which other tests could use.
 suite: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -rs --processes $(PROCESSES)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -rs --processes $(PROCESSES) $(TIER)
 
 lint: $(READY)  ## Run ruff and mypy, and check the import rules
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import torch
 
 from tests import parallel, schedule
 from tests import postgres as postgresql
+from tests.tiers import COLLECTED
 
 # Several test processes share a few cores, so more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -42,6 +43,10 @@ SHARED = Path(os.environ.get("FGD_SHARED", REPOSITORY.parent / "shared"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--processes", type=int, default=1, help="number of processes that run the tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = {item.nodeid: item.get_closest_marker("slow") for item in items}
 
 
 @pytest.hookimpl(tryfirst=True)

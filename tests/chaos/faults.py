@@ -18,7 +18,7 @@ from tests.chaos.environment import Environment
 Kind = Literal["control plane", "run", "node", "database", "network"]
 
 FULL: Mapping[Kind, int] = {"control plane": 10, "run": 10, "node": 3, "database": 3, "network": 2}
-SHORT: Mapping[Kind, int] = {"control plane": 2, "run": 2, "node": 1, "database": 1, "network": 1}
+SHORT: Mapping[Kind, int] = {"control plane": 1, "run": 1, "node": 1, "database": 1, "network": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from fgd_core.errors import ClusterError
 from service.dispatcher.cluster import RayCluster, Submission
 from tests.chaos.ray_nodes import RayNodes
 from tests.cluster.runs import eventually
+from tests.tiers import slow
 
 pytestmark = pytest.mark.ray
 
@@ -28,6 +29,7 @@ def ray() -> Iterator[RayNodes]:
         shutil.rmtree(folder)
 
 
+@slow("tests/chaos/test_chaos.py")
 async def test_a_run_whose_node_dies_fails_and_its_log_is_lost(ray: RayNodes) -> None:
     submission = Submission(
         submission_id="fgd-test",

@@ -30,9 +30,11 @@ from service.jobs.report import fold
 from tests.client.live_server import LiveServer, eventually
 from tests.client.terminal import Terminal
 from tests.reports.recorded_jobs import STUDENT, demo_jobs, report_on, stored, train_spec, view
+from tests.tiers import slow
 
 WIDTHS = (72, 80, 100, 160)
 NOW = datetime.now(UTC)
+KEPT = slow("tests/client/test_narrow_terminal.py::test_a_real_terminal")
 LONG_REASON = (
     "no node of the cluster has 99 CPUs and 8 GPUs free at once; the largest has 2 CPUs; ask for less with "
     "resources.cpus, or add a node that is larger than this one, and then wait until the node is there"
@@ -214,7 +216,7 @@ class TestLongReason:
         assert "not shown" in text.splitlines()[-1]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [72, 160, *(pytest.param(each, marks=KEPT) for each in (80, 100))])
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_a_real_terminal_keeps_the_columns_of_a_job_with_a_long_reason(
     client: FgdClient, server: LiveServer, width: int, with_ids: bool

@@ -15,10 +15,12 @@ from fgd_core.runs import execute
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from service.client.client import FgdClient
 from tests.library import RecordingContext
+from tests.tiers import slow
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 
+@slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_a_chain_that_lost_its_node")
 def test_a_chain_that_is_killed_in_its_second_stage_ends_as_an_undisturbed_one(
     client: FgdClient, teacher: str, tmp_path: Path
 ) -> None:

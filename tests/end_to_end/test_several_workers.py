@@ -28,6 +28,7 @@ from fgd_core.spec.resources import Resources
 from service.client.client import FgdClient
 from tests.library import RecordingContext
 from tests.ranks.processes import on_ranks
+from tests.tiers import slow
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
@@ -43,6 +44,7 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@slow("tests/end_to_end/test_several_workers.py::test_workers_end_with_their_killed_driver")
 def test_a_chain_goes_on_after_a_worker_died_and_ends_as_the_same_ranks_do_without_ray(
     client: FgdClient, teacher: str, tmp_path: Path
 ) -> None:

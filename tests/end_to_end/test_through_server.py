@@ -23,6 +23,7 @@ from fgd_core.spec.resources import Resources
 from fgd_core.spec.search import Budget, Grid, RunAll
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
+from tests.tiers import slow
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
@@ -127,6 +128,7 @@ class TestThroughServer:
         names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt")}
         assert names == {"best.pt", "stages/1/best.pt", "stages/2/best.pt", "stages/control/best.pt"}
 
+    @slow("tests/end_to_end/test_several_workers.py::test_workers_end_with_their_killed_driver")
     def test_each_trial_of_a_sweep_trains_in_two_processes(self, client: FgdClient, apart_teacher: str) -> None:
         spec = SweepSpec(
             name="by two",
@@ -148,6 +150,7 @@ class TestThroughServer:
 
 
 class TestBucket:
+    @slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_jobs_of_every_kind")
     def test_runs_need_no_credentials_of_the_bucket(self, tmp_path: Path) -> None:
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()

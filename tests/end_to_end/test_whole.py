@@ -19,6 +19,7 @@ from service.client.client import FgdClient
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
 from service.jobs.cluster import Capacity
+from tests.tiers import slow
 
 pytestmark = pytest.mark.ray
 
@@ -132,6 +133,7 @@ class TestWhole:
             assert time.monotonic() < deadline, "a cancelled job still holds its CPU"
             time.sleep(0.2)
 
+    @slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_a_run_that_lost_its_node")
     def test_a_killed_run_restarts_from_its_checkpoint(self, client: FgdClient) -> None:
         job_id = client.submit(endless()).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]

@@ -10,6 +10,7 @@ from fgd_core.methods.embedding import EmbeddingLoss, cosine_distance, pooled
 from fgd_core.spec.methods import Embedding
 from tests.methods.dots import keypoint_errors
 from tests.methods.waves import PAIR, golden_maps, lesson
+from tests.tiers import slow
 
 
 def distance_by_hand(student: list[float], teacher: list[float]) -> float:
@@ -62,7 +63,14 @@ def test_the_settings_reach_the_loss() -> None:
     assert terms.total.item() == pytest.approx(3 * cosine_distance(pooled(student), pooled(teacher)).item(), abs=1e-12)
 
 
-def test_on_textured_dots_a_depth_teacher_lowers_the_keypoint_error_of_three_seeds() -> None:
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param((2,), id="one seed"),
+        pytest.param((0, 1, 2), id="three", marks=slow("tests/methods/test_embedding.py::test_on_textured_dots")),
+    ],
+)
+def test_on_textured_dots_a_depth_teacher_lowers_the_keypoint_error(seeds: tuple[int, ...]) -> None:
     # Over 12 seeds: 1.169 px alone and 1.024 px distilled, lower in 9 of them; the labels are off by 3 px in deviation.
-    alone, distilled = zip(*(keypoint_errors(seed, Embedding().weight) for seed in range(3)), strict=True)
+    alone, distilled = zip(*(keypoint_errors(seed, Embedding().weight) for seed in seeds), strict=True)
     assert sum(distilled) < 0.95 * sum(alone)

@@ -33,12 +33,20 @@ from tests.ranks.scenes import (
     squares,
     training,
 )
+from tests.tiers import slow
 
 CASES = [
-    ("retinanet", "fgd", (2, 4)),
-    ("retinanet", "crosskd", (2,)),
-    ("faster_rcnn_drawing", "fgd", (2,)),
-    ("faster_rcnn_drawing", "defeat", (2, 4)),
+    ("retinanet", "fgd", 2),
+    ("faster_rcnn_drawing", "defeat", 2),
+    *(
+        pytest.param(*case, marks=slow("tests/ranks/test_runs.py::test_ranks_train_as_one_process[retinanet-fgd-2]"))
+        for case in (
+            ("retinanet", "fgd", 4),
+            ("retinanet", "crosskd", 2),
+            ("faster_rcnn_drawing", "fgd", 2),
+            ("faster_rcnn_drawing", "defeat", 4),
+        )
+    ),
 ]
 LARGEST_DIFFERENCE = 1e-12
 """Of a loss of one process, relative, in float64. Found: 4e-15; `benchmarks/results/ranks.md` has 50 steps."""
@@ -97,21 +105,18 @@ def test_every_step_of_these_runs_has_an_image_without_boxes(scene: Scene) -> No
             assert min(map(len, batch.boxes)) == 0
 
 
-@pytest.mark.parametrize(("detector", "method", "sizes"), CASES)
-def test_two_and_four_ranks_train_as_one_process(
-    detector: str, method: str, sizes: tuple[int, ...], scene: Scene, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("detector", "method", "size"), CASES)
+def test_ranks_train_as_one_process(detector: str, method: str, size: int, scene: Scene, tmp_path: Path) -> None:
     spec = scene.spec(detector, method, training=training(2))
     alone = run_in_float64(spec, tmp_path / "1")
     assert alone.finished.outcome == "succeeded" and len(alone.values()) == 6
-    for size in sizes:
-        first, *others = on_ranks(size, run_in_float64, spec, tmp_path / str(size))
-        assert first.finished.outcome == "succeeded", first.finished.error
-        assert first.values() == pytest.approx(alone.values(), rel=LARGEST_DIFFERENCE)
-        assert [each.step for each in of(first, Evaluated)] == [each.step for each in of(alone, Evaluated)]
-        assert all(each.finished == first.finished for each in others)
-        assert all(each.events == [] for each in others)
-        assert not [*(tmp_path / str(size)).rglob("of rank */checkpoints/*")]
+    first, *others = on_ranks(size, run_in_float64, spec, tmp_path / "ranks")
+    assert first.finished.outcome == "succeeded", first.finished.error
+    assert first.values() == pytest.approx(alone.values(), rel=LARGEST_DIFFERENCE)
+    assert [each.step for each in of(first, Evaluated)] == [each.step for each in of(alone, Evaluated)]
+    assert all(each.finished == first.finished for each in others)
+    assert all(each.events == [] for each in others)
+    assert not [*(tmp_path / "ranks").rglob("of rank */checkpoints/*")]
 
 
 def test_the_curves_of_float32_differ_by_its_rounding_only(scene: Scene, tmp_path: Path) -> None:
@@ -175,12 +180,16 @@ class Kill(NamedTuple):
 
 
 KILLS = [
-    Kill(2, "faster_rcnn", SAMPLED, "defeat", (1,)),
-    Kill(4, "retinanet", TINY_DETECTOR, "fgd", (0, 1, 2, 3)),
+    pytest.param(Kill(2, "faster_rcnn", SAMPLED, "defeat", (1,)), id="one of two"),
+    pytest.param(
+        Kill(4, "retinanet", TINY_DETECTOR, "fgd", (0, 1, 2, 3)),
+        id="all of four",
+        marks=slow("tests/ranks/test_runs.py::test_killed_and_resumed_ranks"),
+    ),
 ]
 
 
-@pytest.mark.parametrize("kill", KILLS, ids=["one of two", "all of four"])
+@pytest.mark.parametrize("kill", KILLS)
 def test_killed_and_resumed_ranks_train_to_the_bit_as_if_left_in_peace(
     kill: Kill, scene: Scene, tmp_path: Path
 ) -> None:

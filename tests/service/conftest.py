@@ -20,6 +20,7 @@ from service.store import migrate
 from tests import databases
 from tests.postgres import PostgresServer
 from tests.shared_routes import with_shared_routes
+from tests.tiers import leave_repetitions
 
 ENGINES = ("sqlite", "postgresql")
 STORAGES = ("folder", "s3")
@@ -91,11 +92,12 @@ def bucket(s3_service: str) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests with PostgreSQL that show nothing that the same tests with SQLite do not."""
+    """Deselect tests with PostgreSQL that show nothing that the same tests with SQLite do not; mark repetitions."""
     repetitions = [item for item in items if _repeats_sqlite(item)]
     if repetitions:
         config.hook.pytest_deselected(items=repetitions)
         items[:] = [item for item in items if not _repeats_sqlite(item)]
+    leave_repetitions([item for item in items if item.path.parent == Path(__file__).parent])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -14,6 +14,8 @@ from service.store import all_events, events
 from service.store.all_events import BEGINNING, EVERYTHING, Filter
 from service.store.session import Database
 
+pytestmark = pytest.mark.every_database
+
 JSON = {"Accept": "application/json"}
 
 

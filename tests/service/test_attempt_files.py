@@ -284,7 +284,8 @@ class TestOverSocket:
     @pytest.mark.one_database
     async def test_a_large_file_needs_little_memory(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
-        block, num_blocks = os.urandom(1 << 20), 200
+        is_folder = plane.storage.folder is not None
+        block, num_blocks = os.urandom(1 << 20), 200 if is_folder else 20
         sha = hashlib.sha256()
         for _ in range(num_blocks):
             sha.update(block)
@@ -295,7 +296,6 @@ class TestOverSocket:
                 yield block
 
         headers = run.headers | {"Content-Length": str(num_blocks << 20), "Repr-Digest": sent_digest}
-        is_folder = plane.storage.folder is not None
         async with served_by(plane) as served:
             if is_folder:
                 # The S3 service of the tests runs in this process and keeps all content in memory.

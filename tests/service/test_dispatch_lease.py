@@ -18,6 +18,8 @@ from service.store.leases import StaleLeaseError
 from service.store.shared_clock import SharedClock
 from service.store.tables import Lease
 
+pytestmark = pytest.mark.every_database
+
 
 class TestLease:
     async def test_only_the_holder_starts_jobs(self, plane: ControlPlane, other: ControlPlane) -> None:

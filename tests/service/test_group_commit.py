@@ -18,6 +18,8 @@ from service.store import attempts, events, jobs
 from service.store.session import Database
 from service.store.tables import Event, MetricPoint
 
+pytestmark = pytest.mark.every_database
+
 NUM_RUNS = 6
 
 

@@ -42,7 +42,7 @@ from service.store.session import Database
 from service.store.tokens import digest
 
 SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
-EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "3"))
 ROOT = "an-admin-token-for-tests-of-enough-length"
 SHORT_LIVED = {"sse": StreamSettings(lifetime_s=0.05, keep_alive_s=0.05, poll_s=0.02), "log_poll_s": 0.02}
 CHECKS = [
@@ -179,5 +179,5 @@ async def test_with_a_token_every_answer_is_described(settings: Settings, plane:
     guarded = settings.model_copy(update=SHORT_LIVED | {"auth": "tokens", "admin_token": SecretStr(ROOT)})
     with target_of(guarded, prepared) as target:
         failures = await asyncio.to_thread(_fuzz, target, {"Authorization": f"Bearer {ROOT}"})
-        failures += await asyncio.to_thread(_fuzz, target, {}, examples=2)
+        failures += await asyncio.to_thread(_fuzz, target, {}, examples=1)
     assert failures == [], "\n\n".join(failures)

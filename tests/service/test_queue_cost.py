@@ -14,6 +14,8 @@ from sqlalchemy import event, func, insert, select
 from service.store import all_events, bounded_lists, job_counts, queue, seed_groups
 from service.store.tables import Event, Job, columns
 
+pytestmark = pytest.mark.every_database
+
 
 async def submit_alike(plane: ControlPlane, project: str, number: int) -> list[str]:
     return [await plane.submit(train_spec(project=project)) for _ in range(number)]

@@ -16,6 +16,8 @@ from migrations.rebuilding import altering
 from service.errors import SchemaTooNewError
 from service.store import migrate
 
+pytestmark = pytest.mark.every_database
+
 
 def tables(url: str) -> set[str]:
     async def names() -> set[str]:

@@ -1,11 +1,14 @@
 import asyncio
 
+import pytest
 from control_plane import ControlPlane, train_spec
 
 from fgd_core.spec.control_events import CancelRequested
 from service.clock import utc_now
 from service.store import events, jobs
 from service.store.session import Database
+
+pytestmark = pytest.mark.every_database
 
 
 async def test_two_processes_that_append_leave_no_gaps_and_no_duplicates(plane: ControlPlane) -> None:

@@ -21,7 +21,11 @@ from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import Fgd
 from tests.library import RecordingContext
+from tests.tiers import slow
 from workers import runs
+
+OTHERS = slow("tests/workers/test_entry_point.py::TestEntryPoint::test_a_cancel_stops_every_phase")
+PHASES = ["opening", "evaluation", *(pytest.param(each, marks=OTHERS) for each in ("gate", "evaluate", "check_data"))]
 
 
 def start(
@@ -140,7 +144,7 @@ class TestEntryPoint:
         assert control_plane.sequences == list(range(1, len(control_plane.events) + 1))
         assert "checkpoint_saved" in control_plane.kinds
 
-    @pytest.mark.parametrize("phase", ["opening", "gate", "evaluation", "evaluate", "check_data"])
+    @pytest.mark.parametrize("phase", PHASES)
     def test_a_cancel_stops_every_phase_of_a_run(
         self, phase: str, control_plane: SmallControlPlane, assignment: Assignment, tmp_path: Path
     ) -> None:
