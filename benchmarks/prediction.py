@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from scipy.stats import spearmanr
 
 from benchmarks.evidence.recording import RESULTS, Recording, recorded
 from fgd_core.spec.prediction import LEVEL, SMALLEST_GAIN
@@ -69,8 +70,9 @@ def true_gains(runs: Sequence[Training]) -> Mapping[str, float]:
     }
 
 
-def report(runs: Sequence[Training]) -> str:
+def report(recordings: Sequence[Recording]) -> str:
     """Return the page with the results."""
+    runs = trainings(recordings)
     lines = [
         "# Predicted and reached AP",
         "",
@@ -95,6 +97,13 @@ def report(runs: Sequence[Training]) -> str:
         "## What the recordings say about trainings in general",
         "",
         *_table(("", "recorded", "constant of the model"), _recorded_scales(runs)),
+        "",
+        "## A probe that is not used",
+        "",
+        "Distillation over task loss in the first epoch, against the gain over the mean of plain training: Spearman's "
+        "rank correlation over the distilled runs of a data set, whose teacher is the same.",
+        "",
+        *_table(("data", "runs", "correlation", "p"), _loss_ratios(recordings)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -105,8 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()
     names = sorted(path.stem for path in options.evidence.glob("*.jsonl"))
-    runs = trainings([each for name in names for each in recorded(name, options.evidence)])
-    text = report(runs)
+    text = report([each for name in names for each in recorded(name, options.evidence)])
     (options.out / "prediction.md").write_text(text)
     Console(width=120).print(text, markup=False)
 
@@ -171,6 +179,18 @@ def _recorded_scales(runs: Sequence[Training]) -> Iterator[tuple[str, str, str]]
                 _spread(ratios),
                 f"{ratio} ± {ratio * deviation:.2f}",
             )
+
+
+def _loss_ratios(recordings: Sequence[Recording]) -> Iterator[tuple[str, ...]]:
+    for data in sorted({each.data for each in recordings}):
+        runs = [each for each in recordings if each.data == data]
+        plain = statistics.fmean(each.scores.ap or 0.0 for each in runs if each.arm == "plain")
+        distilled = [each for each in runs if "distill/total" in each.values]
+        gains = [(each.scores.ap or 0.0) - plain for each in distilled]
+        firsts = [(each.values["distill/total"][0], each.values["loss"][0]) for each in distilled]
+        if len(distilled) > 3:
+            found = spearmanr([ours / (loss - ours) for ours, loss in firsts], gains)
+            yield data, str(len(distilled)), f"{found.statistic:+.2f}", f"{found.pvalue:.2f}"
 
 
 def _spread(values: Sequence[float]) -> str:
