@@ -87,6 +87,9 @@ class Calibration(Fact):
     error: float | None
     """The expected calibration error: |score - precision|, averaged over the detections, in ten bins; None without
     detections. Source: arXiv:1706.04599 §3."""
+    brier: float | None = None
+    """The Brier score: the mean of (score - 1)² over right detections and of score² over wrong ones; None without
+    detections, and in results of older versions."""
     bins: list[CalibrationBin]
 
 

@@ -115,34 +115,48 @@ class RunAll(Command):
     type: Literal["none"] = "none"
 
 
-class Median(Command):
+def third_of(epochs: int, *, every: int = 1) -> int:
+    """Return the first evaluated epoch at or after a third of a training.
+
+    Args:
+        every: epochs between two evaluations.
+    """
+    third = -(-epochs // 3)
+    return min(-(-third // every) * every, epochs)
+
+
+class _WithGrace(Command):
+    grace_epochs: int | None = Field(default=None, ge=1)
+    """Epochs that every trial trains before the scheduler first decides; by default a third of the training. Earlier,
+    the order of trials says little about their end: strong distillation starts slower."""
+
+    def first_rung(self, epochs: int, *, every: int = 1) -> int:
+        """Return the epoch of the first decision about a training of `epochs`; `every` as for `third_of`."""
+        return self.grace_epochs or third_of(epochs, every=every)
+
+
+class Median(_WithGrace):
     """Median rule: stops a trial whose best value so far is below the median of the other trials' running means at the
     same epoch."""
 
     type: Literal["median"] = "median"
-    grace_epochs: int = Field(default=1, ge=1)
-    """Epochs that every trial trains at least."""
     min_trials: int = Field(default=3, ge=1)
     """No trial is stopped before this number of other trials has reached the same epoch."""
 
 
-class Asha(Command):
+class Asha(_WithGrace):
     """Asynchronous successive halving (arXiv:1810.05934): at each rung only the best fraction of trials continues."""
 
     type: Literal["asha"] = "asha"
-    grace_epochs: int = Field(default=1, ge=1)
-    """Epoch of the first rung."""
     reduction: int = Field(default=3, ge=2)
     """At each rung one in `reduction` trials continues, and the next rung is at `reduction` times the epoch."""
 
 
-class HyperBand(Command):
+class HyperBand(_WithGrace):
     """HyperBand (arXiv:1603.06560): successive halving with several first rungs. Trials pause at a rung until all
     trials of the bracket have reached it."""
 
     type: Literal["hyperband"] = "hyperband"
-    grace_epochs: int = Field(default=1, ge=1)
-    """Epoch of the earliest first rung."""
     reduction: int = Field(default=3, ge=2)
     """As in `asha`: at each rung one in `reduction` trials continues."""
 

@@ -190,9 +190,21 @@ class Rung(Fact):
     """The worst value of a trial that continued."""
     best_stopped: float | None
     """The best value of a trial that was stopped."""
-    correlation: float | None
-    """Kendall's tau-b between the values at this rung and the final best values, over the trials that continued. None
-    for fewer than 3 trials and at the last epoch."""
+
+
+class EarlyOrder(Fact):
+    """Whether the order of the trials at an early epoch is their final order."""
+
+    epoch: int
+    tau: float | None
+    """Kendall's tau-b between the best values until this epoch and the final best values, over all trials that trained
+    to the end, baselines included: 1 if both orders are equal, 0 if they are unrelated. None for fewer than 3 trials
+    and if all values are equal."""
+    low: float | None
+    """Lower end of the 95 % interval of `tau`. `low` and `high` are None for fewer than 5 trials."""
+    high: float | None
+    num_trials: int
+    """Trials that trained to the end."""
 
 
 class DoubtfulStop(Fact):
@@ -323,6 +335,8 @@ class SweepReport(Fact):
     """None if fewer than 4 trials are comparable."""
     stopping: Stopping | None
     """None if the sweep has no scheduler that stops trials."""
+    early_orders: list[EarlyOrder] = Field(default=[])
+    """At each rung of the scheduler before the last epoch; without rungs, after a third of the epochs."""
     failures: list[Failure]
     spent: Spent
     best_so_far: list[CostPoint]

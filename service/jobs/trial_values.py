@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from fgd_core.spec.study_state import Direction
-from fgd_core.spec.sweep_report import TrialView
+from fgd_core.spec.sweep_report import Standing, TrialView
 
 MIN_COMPARED = 4
 """Fewer trials say nothing about what matters."""
@@ -13,6 +13,11 @@ MIN_COMPARED = 4
 def is_judged(trial: TrialView) -> bool:
     """Whether the scheduler judges the trial: baselines and repeats always run to their end."""
     return trial.origin not in ("plain", "published") and trial.repeats is None
+
+
+def reached_the_end(of: Standing, trials: Sequence[TrialView]) -> bool:
+    """Whether a run of the configuration trained to its end."""
+    return any(trial.trial in of.trials and trial.state == "completed" for trial in trials)
 
 
 def best_until(trial: TrialView, epoch: int, direction: Direction) -> float | None:

@@ -367,6 +367,7 @@ class TestSchedulers:
     def test_rungs_need_trials_of_equal_length(self) -> None:
         space = {"training.epochs": integers(1, 3)}
         assert of_space(space)["space.training.epochs"][0] == "lengths_differ"
+        assert of_space(space, scheduler={"type": "median"})["space.training.epochs"][0] == "lengths_differ"
         assert of_space(space, scheduler={"type": "none"}) == {}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -20,8 +21,10 @@ from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.study_state import fold_trials
 from fgd_core.spec.sweep_report import TrialView
 from fgd_core.spec.views import AttemptView
+from fgd_core.statistics.kendall import interval, kendall
 from fgd_core.statistics.welch import t_quantile, two_sided_p
 from service.compare.sweeps.cost import best_so_far, failures, spent
+from service.compare.sweeps.early_orders import early_orders
 from service.compare.sweeps.importance import importance
 from service.compare.sweeps.ped_anova import p_value, shares
 from service.compare.sweeps.standings import gains, pareto_front, runner_up, standings
@@ -86,6 +89,16 @@ class TestStandings:
 
     def test_the_lowest_value_wins_if_the_objective_is_minimised(self) -> None:
         assert [each.trial for each in standings(with_seeds(searcher=[0.3], searcher_=[0.2]), ("minimize",))] == [1, 0]
+
+    def test_a_part_of_a_training_does_not_win_against_a_whole_one(self) -> None:
+        study = Study(epochs=3)
+        study.run(0, [0.1, 0.1, 0.1], {}, origin="plain")
+        study.run(1, [0.1, 0.2, 0.3], {"method.alpha": 1.0})
+        study.start(2, {"method.alpha": 2.0})
+        study.report(2, 1, 0.5)
+        study.end(2, "stopped", 1)
+        ranked = standings(folded(study), UP)
+        assert [(each.trial, each.is_comparable) for each in ranked] == [(1, True), (0, True), (2, False)]
 
     def test_a_failed_trial_cannot_win(self) -> None:
         study = Study(epochs=2)
@@ -306,38 +319,73 @@ class TestStopping:
         study.end(0, "stopped", 1, by_user=True)
         assert stopping(folded(study), "maximize", winner=None).num_stopped == 0
 
-    def test_a_rung_that_predicts_the_final_ranking_correlates_with_it(self) -> None:
+
+class TestEarlyOrders:
+    def trained(self, pairs: Sequence[tuple[float, float]], *, rung: int | None = 0) -> list[TrialView]:
+        """Complete trials with a value after each of two epochs."""
         study = Study(epochs=2)
-        for trial, (early, final) in enumerate([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5), (0.4, 0.45)]):
-            study.start(trial)
-            study.report(trial, 1, early, rung=0)
+        for trial, (early, final) in enumerate(pairs):
+            study.start(trial, {})
+            study.report(trial, 1, early, rung=rung)
             study.report(trial, 2, final)
             study.end(trial, "completed", 2)
-        (rung,) = stopping(folded(study), "maximize", winner=2).rungs
-        assert rung.correlation == pytest.approx(4 / 6)
+        return folded(study)
 
-    def test_the_correlation_equals_that_of_scipy_also_with_ties(self) -> None:
+    def test_an_order_that_nearly_lasts_has_a_high_tau(self) -> None:
+        trials = self.trained([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5), (0.4, 0.45)])
+        (order,) = early_orders(trials, "maximize")
+        assert (order.epoch, order.tau, order.low, order.num_trials) == (1, pytest.approx(4 / 6), None, 4)
+
+    def test_tau_equals_that_of_scipy_also_with_ties(self) -> None:
         dice = random.Random(5)
         for size in (3, 10, 200):
-            study, pairs = Study(epochs=2), []
-            for trial in range(size):
-                first, last = (dice.randrange(8) / 10 for _ in range(2))
-                study.start(trial, {})
-                study.report(trial, 1, first, rung=0)
-                study.report(trial, 2, last)
-                study.end(trial, "completed", 2)
-                pairs.append((first, max(first, last)))
-            (rung,) = stopping(folded(study), "maximize", winner=None).rungs
-            assert rung.correlation == pytest.approx(float(stats.kendalltau(*zip(*pairs, strict=True)).statistic))
+            pairs = [(dice.randrange(8) / 10, dice.randrange(8) / 10) for _ in range(size)]
+            (order,) = early_orders(self.trained(pairs), "maximize")
+            ends = [(first, max(first, last)) for first, last in pairs]
+            assert order.tau == pytest.approx(float(stats.kendalltau(*zip(*ends, strict=True)).statistic))
 
-    def test_a_rung_at_the_last_epoch_has_no_correlation(self) -> None:
+    def test_without_a_scheduler_the_order_after_a_third_is_examined(self) -> None:
+        trials = self.trained([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5)], rung=None)
+        assert [(order.epoch, order.num_trials) for order in early_orders(trials, "maximize")] == [(1, 3)]
+
+    def test_a_stopped_trial_and_a_repeat_do_not_count(self) -> None:
+        study = Study(epochs=2)
+        for trial in range(4):
+            study.start(trial, {}, **({"repeats": 0, "seed": 1} if trial == 3 else {}))
+            study.report(trial, 1, 0.1 + 0.1 * trial, rung=0)
+            if trial == 2:
+                study.end(trial, "stopped", 1)
+                continue
+            study.report(trial, 2, 0.3 + 0.1 * trial)
+            study.end(trial, "completed", 2)
+        (order,) = early_orders(folded(study), "maximize")
+        assert (order.num_trials, order.tau) == (2, None)
+
+    def test_the_last_epoch_is_not_early(self) -> None:
         study = Study(epochs=1)
         for trial in range(4):
             study.start(trial)
             study.report(trial, 1, 0.1 * trial, rung=0)
             study.end(trial, "completed", 1)
-        (rung,) = stopping(folded(study), "maximize", winner=3).rungs
-        assert (rung.went_on, rung.correlation) == (4, None)
+        assert early_orders(folded(study), "maximize") == []
+
+    @pytest.mark.parametrize(("size", "relation"), [(5, 0.0), (8, 0.0), (8, 0.7), (20, 0.9)])
+    def test_the_interval_contains_the_true_tau_as_often_as_stated(self, size: int, relation: float) -> None:
+        dice = np.random.default_rng(size)
+        true, inside, above = 2 / np.pi * np.arcsin(relation), 0, 0
+        for _ in range(500):
+            first, other = dice.normal(size=(2, size))
+            pairs = list(zip(first, relation * first + np.sqrt(1 - relation**2) * other, strict=True))
+            tau = kendall(pairs)
+            assert tau is not None
+            low, high = interval(tau, size) or (0.0, 0.0)
+            inside += low <= true <= high
+            above += low > 0
+        print(f"{size} trials, true tau {true:.2f}: {inside / 500:.1%} inside, {above / 500:.1%} above zero")
+        # 95 % of 500 is 475, with a standard deviation of 4.9.
+        assert inside >= 475 - 2 * 4.9
+        # Without any relation at most 2.5 % are called better than chance: 12.5 of 500, with a deviation of 3.5.
+        assert relation or above <= 12.5 + 2 * 3.5
 
 
 class TestImportance:

@@ -269,7 +269,7 @@ class Driver:
         return elapsed_s / (done + parts) * max(self._study.planned - done - parts, 0.0)
 
     def _finish(self) -> RunFinished:
-        best = self._study.best()
+        best = self._study.best_complete() or self._study.best()
         if best is None:
             failed = [trial for trial in self._study.trials.values() if trial.end == "failed"]
             message = f"no trial has a result, and {len(failed)} failed; see the errors of the trials"

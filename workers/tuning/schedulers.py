@@ -90,7 +90,7 @@ class _Asha(_RunAll):
 
     def __init__(self, spec: Asha, space: Space, epochs: int, seed: int) -> None:
         self._reduction, self._epochs = spec.reduction, epochs
-        self._rungs = rungs(min(spec.grace_epochs, epochs), spec.reduction, epochs)
+        self._rungs = rungs(min(spec.first_rung(epochs), epochs), spec.reduction, epochs)
         self._values: list[dict[int, float]] = [{} for _ in self._rungs]
         """By rung, the value of each trial that has reached it."""
 
@@ -118,14 +118,14 @@ class _Median(_RunAll):
     """Stops a trial whose best value is below the median of the others' means up to the same epoch."""
 
     def __init__(self, spec: Median, space: Space, epochs: int, seed: int) -> None:
-        self._spec, self._epochs = spec, epochs
+        self._spec, self._epochs, self._grace_epochs = spec, epochs, spec.first_rung(epochs)
         self._values: dict[int, dict[int, float]] = {}
         """By trial, the value at each epoch."""
 
     def report(self, trial: int, epoch: int, value: float) -> Verdict:
         own = self._values.setdefault(trial, {})
         own[epoch] = value
-        if epoch < self._spec.grace_epochs:
+        if epoch < self._grace_epochs:
             return "continue"
         others = [values for number, values in self._values.items() if number != trial and max(values) >= epoch]
         means = [mean for values in others if math.isfinite(mean := self._mean(values, epoch))]
@@ -134,7 +134,7 @@ class _Median(_RunAll):
 
     def _mean(self, values: Mapping[int, float], epoch: int) -> float:
         """Return the mean from the end of the grace period to an epoch; NaN if there is no value."""
-        found = [value for at, value in values.items() if self._spec.grace_epochs <= at <= epoch]
+        found = [value for at, value in values.items() if self._grace_epochs <= at <= epoch]
         return float(np.mean(found)) if found else math.nan
 
 
@@ -216,7 +216,7 @@ class _HyperBand:
     def _new_bracket(self) -> _Bracket:
         # Li et al. 2018: at most R epochs, the first rung at R reduction^-s, for s from the largest down to 0.
         reduction = self._spec.reduction
-        largest = int(math.log(max(self._epochs / self._spec.grace_epochs, 1), reduction) + 1e-9)
+        largest = int(math.log(max(self._epochs / self._spec.first_rung(self._epochs), 1), reduction) + 1e-9)
         halvings = largest - len(self._brackets) % (largest + 1)
         size = math.ceil((largest + 1) / (halvings + 1) * reduction**halvings)
         first = max(1, round(self._epochs / reduction**halvings))

@@ -56,7 +56,9 @@ class Study:
         self.trials: dict[int, TrialState] = {}
         self._space = Space(spec.dimensions(), spec.base.model_dump(mode="json"))
         self._searcher = build_searcher(spec.searcher, self._space, spec.objectives, spec.seed)
-        self._scheduler = build_scheduler(spec.scheduler, self._space, epochs=spec.base.training.epochs, seed=spec.seed)
+        self._scheduler = build_scheduler(
+            spec.scheduler_with_rung(), self._space, epochs=spec.base.training.epochs, seed=spec.seed
+        )
         self._budget = StudyBudget(spec.budget)
         self._is_exhausted = False
         """True once the searcher has no more values."""
@@ -241,6 +243,11 @@ class Study:
         found = self._ranked([trial for trial in self.trials.values() if trial.origin != "finalist"])
         return found[0] if found else None
 
+    def best_complete(self) -> TrialState | None:
+        """Return the best trial that trained to its end; None if none did."""
+        complete = [trial for trial in self.trials.values() if trial.end == "completed" and trial.origin != "finalist"]
+        return next(iter(self._ranked(complete)), None)
+
     # -- which intent is next ----------------------------------------------------------------------------------------
 
     def _next_intent(self) -> Intent | None:
@@ -262,15 +269,18 @@ class Study:
 
     def _next_repeat(self) -> RepeatTrial | None:
         is_searching = any(trial.origin in SEARCHED for trial in self.running)
-        if self.spec.seeds == 1 or is_searching or self._intents.first(PromoteTrial) is not None:
+        if is_searching or self._intents.first(PromoteTrial) is not None:
             return None
         if any(trial.end == "paused" for trial in self.trials.values()):
             return None
         complete = [trial for trial in self.trials.values() if trial.end == "completed"]
         searched = self._ranked([trial for trial in complete if trial.origin in (*SEARCHED, "fork")])
         baselines = [trial for trial in complete if trial.origin in ("plain", "published")]
-        for extra in range(1, self.spec.seeds):
-            for trial in (*baselines, *searched[: self.spec.finalists]):
+        # If the search ended before any trial did, the best one is still trained to its end, with a fresh seed.
+        unchecked = [] if searched else self._stopped()[:1]
+        for extra in range(1, max(self.spec.seeds, 1 + len(unchecked))):
+            to_repeat = (*baselines, *searched[: self.spec.finalists]) if extra < self.spec.seeds else ()
+            for trial in (*to_repeat, *unchecked):
                 seed = self.spec.seed + extra
                 if seed == trial.seed:
                     # A forked trial: a repeat of the very run that selected it gives no new information.
@@ -278,6 +288,12 @@ class Study:
                 if not any(each.repeats == trial.number and each.seed == seed for each in self.trials.values()):
                     return RepeatTrial(trial.number, seed)
         return None
+
+    def _stopped(self) -> list[TrialState]:
+        """Trials of the search that the scheduler or the budget stopped, best first."""
+        trials = self.trials.values()
+        ended = [trial for trial in trials if trial.origin in SEARCHED and trial.end == "stopped"]
+        return self._ranked([trial for trial in ended if trial.number not in self._to_stop])
 
     @property
     def _num_searched(self) -> int:

@@ -14,7 +14,7 @@ from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import METHOD_TYPES, preset_space
 from fgd_core.spec.paths import changed
-from fgd_core.spec.search import SweepSettings
+from fgd_core.spec.search import Asha, HyperBand, Median, SchedulerSpec, SweepSettings
 
 _OF_THE_SWEEP = ("project", "priority", "preemptible", "resources", "retry", "seed")
 TrialBase: TypeAlias = Annotated[TrainSpec | DistillSpec, Field(discriminator="kind")]
@@ -53,6 +53,14 @@ class SweepSpec(AnyJob, SweepSettings):
                 f"set {', '.join(given)} on the sweep and not in its base; the sweep's value holds for every trial"
             )
         return self
+
+    def scheduler_with_rung(self) -> SchedulerSpec:
+        """Return the scheduler with the epoch of its first rung as a number."""
+        scheduler, training = self.scheduler, self.base.training
+        if not isinstance(scheduler, Median | Asha | HyperBand):
+            return scheduler
+        first = scheduler.first_rung(training.epochs, every=training.evaluate_every)
+        return scheduler.model_copy(update={"grace_epochs": first})
 
     def dimensions(self) -> dict[str, Dimension]:
         """Return the searched dimensions by field of the base; for a preset, its dimensions.

@@ -71,6 +71,7 @@ def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over
         if trial.state not in ("failed", "lost") and trial.objectives[0] is not None:
             groups.setdefault(_root(trial, by_number), []).append(trial)
     epoch = _common_epoch([group[0] for group in groups.values()], is_over=is_over)
+    any_complete = any(trial.state == "completed" for group in groups.values() for trial in group)
     found = []
     for root, group in sorted(groups.items()):
         # A repeat that still trains would pull the mean down to its present epoch.
@@ -86,7 +87,9 @@ def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over
                 trials=usable,
                 objectives=at,
                 at_epoch=until,
-                is_comparable=reached and (is_over or epoch is not None or usable[0].state == "completed"),
+                # A part of a training does not compete with whole ones: nobody knows how it would have ended.
+                is_comparable=reached
+                and (epoch is not None or usable[0].state == "completed" or (is_over and not any_complete)),
             )
         )
     return found

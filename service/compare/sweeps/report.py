@@ -11,12 +11,14 @@ from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, Tr
 from fgd_core.spec.views import JobView
 from service.compare.sweeps.alternatives import alternatives
 from service.compare.sweeps.cost import best_so_far, failures, spent
+from service.compare.sweeps.early_orders import early_orders
 from service.compare.sweeps.importance import importance
 from service.compare.sweeps.speeds import speed_warning
 from service.compare.sweeps.standings import gains, runner_up, standings
 from service.compare.sweeps.stopping import stopping
 from service.compare.sweeps.verdict import verdict
 from service.jobs.lifecycle import OVER
+from service.jobs.trial_values import reached_the_end
 
 _MAX_NAME = 80
 _OF_JOB = {"job_id", "name", "state", "created_at", "started_at", "ended_at", "dashboard_url", "error"}
@@ -57,6 +59,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
         alternatives=alternatives(spec, trials, ranked, is_over=is_over),
         importance=importance(trials, dimensions, directions[0]),
         stopping=stops,
+        early_orders=early_orders(trials, directions[0]),
         failures=failures(trials),
         spent=spent(trials, job.attempts, gpus=spec.resources.all_gpus, now=now),
         best_so_far=best_so_far(trials, directions[0]),
@@ -75,6 +78,8 @@ def _recommendation(spec: SweepSpec, winner: Standing | None, trials: Sequence[T
         return None
     segments = next(len(trial.segments) for trial in trials if trial.trial == winner.trial)
     caution = None
+    if not reached_the_end(winner, trials):
+        caution = "It was not trained to the end, and may end otherwise. Run this spec before you rely on it."
     if isinstance(spec.scheduler, PopulationBased) and segments > 1:
         caution = (
             "Its values changed while it trained, and it may have started from another trial's checkpoint. A training "

@@ -1,9 +1,6 @@
 """What the scheduler stopped, what that saved, and which stops are doubtful."""
 
-import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from fgd_core.spec.study_state import Direction, better
 from fgd_core.spec.sweep_report import DoubtfulStop, Rung, Stopping, TrialView
@@ -38,9 +35,6 @@ def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Directi
     came = judged_at(trials, rung, epoch, direction)
     on = [(trial, value) for trial, value in came if continued_after(trial, epoch)]
     off = [value for trial, value in came if trial.state == "stopped" and trial.epoch == epoch]
-    # At the last epoch of a training the value is the final one, and would correlate with itself.
-    judged = [(value, trial.objectives[0]) for trial, value in on if epoch < trial.epochs]
-    ends = [(value, end) for value, end in judged if end is not None]
     worst, best = (min, max) if direction == "maximize" else (max, min)
     return Rung(
         rung=rung,
@@ -49,25 +43,7 @@ def _rung(trials: Sequence[TrialView], rung: int, epoch: int, direction: Directi
         went_on=len(on),
         cutoff=worst((value for _, value in on), default=None),
         best_stopped=best(off, default=None),
-        correlation=_kendall(ends),
     )
-
-
-def _kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Kendall's tau-b; None for fewer than three pairs, and if one side does not vary.
-
-    Without `scipy.stats`, whose import takes a third of the CPU time of a whole report; a test compares the two.
-    """
-    if len(pairs) < 3:
-        return None
-    first, second = np.array(pairs).T
-    agreement = num_first = num_second = 0.0
-    for at in range(len(pairs) - 1):
-        one, other = (np.sign(values[at + 1 :] - values[at]) for values in (first, second))
-        agreement += one @ other
-        num_first += np.count_nonzero(one)
-        num_second += np.count_nonzero(other)
-    return float(agreement / math.sqrt(num_first * num_second)) if num_first and num_second else None
 
 
 def _doubtful(stopped: Sequence[TrialView], winner: TrialView, direction: Direction) -> list[DoubtfulStop]:

@@ -5,10 +5,11 @@ from typing import Literal
 
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.search import Asha, HyperBand, Median, Objective
-from fgd_core.spec.sweep_report import Failure, Margin, Standing, Stopping, SweepReport
+from fgd_core.spec.sweep_report import EarlyOrder, Failure, Margin, Standing, Stopping, SweepReport
 from service.compare.sweeps.configurations import BASELINES
 from service.compare.sweeps.margins import MOST_SEEDS
 from service.jobs.metric_text import metric_name, metric_value, standing_text, values_text
+from service.jobs.trial_values import reached_the_end
 
 ENOUGH_SEEDS = 3
 """One seed chooses a configuration, and two fresh ones are the fewest that show noise."""
@@ -31,6 +32,7 @@ def verdict(report: SweepReport, speed_warning: str | None = None) -> list[str]:
             said.append(_front(report.standings, report.spec.objectives))
     if report.stopping is not None and (report.stopping.num_stopped or (report.is_over and report.standings)):
         said.append(_stopped(report.stopping, report))
+    said += [_early(order, report) for order in report.early_orders[:1] if report.is_over]
     if speed_warning is not None:
         said.append(speed_warning)
     said += [_failed(failure) for failure in report.failures]
@@ -50,6 +52,8 @@ def _what_to_use(report: SweepReport) -> str:
     else:
         text = f"Use the values of trial {winner.trial} ({values_text(winner.values)}): {reached}."
     text = text if report.is_over else f"So far: {text}"
+    if report.is_over and not reached_the_end(winner, report.trials):
+        text += " It was not trained to the end and may end otherwise: run it before you rely on it."
     if winner.interval is None:
         text += f" One seed says nothing about noise: {_more_seeds(report)}."
     return text
@@ -173,7 +177,7 @@ def _stopped(stopping: Stopping, report: SweepReport) -> str:
 def _stopped_none(stopping: Stopping, report: SweepReport) -> str:
     scheduler = report.spec.scheduler
     text = f"The scheduler ({scheduler.type}) stopped no trial and saved nothing"
-    grace = getattr(scheduler, "grace_epochs", 1)
+    grace = getattr(report.spec.scheduler_with_rung(), "grace_epochs", 1)
     epochs = report.spec.base.training.epochs
     if grace >= epochs:
         return f"{text}: it never stops within the first {_count(grace, 'epoch')}, and a trial has {epochs}."
@@ -185,6 +189,23 @@ def _stopped_none(stopping: Stopping, report: SweepReport) -> str:
     reduction = scheduler.reduction if isinstance(scheduler, Asha | HyperBand) else 0
     best = f"among the best 1 in {reduction} of those that had reached the rung before"
     return f"{text}: of the trials at its rungs ({', '.join(judged)}) each was {best}."
+
+
+def _early(order: EarlyOrder, report: SweepReport) -> str:
+    """Whether the earliest judgement agrees with the end."""
+    when = f"after {_count(order.epoch, 'epoch')}"
+    if order.tau is None or order.low is None or order.high is None:
+        few = f"{_count(order.num_trials, 'trial')} trained to the end, too few"
+        return f"{few} to know whether the order {when} is the final order."
+    text = (
+        f"The order of the trials {when} agrees with the final order by Kendall's τ = {order.tau:.2f} (95 % interval "
+        f"{order.low:.2f} to {order.high:.2f}, {order.num_trials} trials that trained to the end)"
+    )
+    stops = report.stopping is not None
+    if order.low > 0:
+        return f"{text}: {'judging so early' if stops else 'a scheduler that judges there'} is better than chance."
+    cure = "use a later grace_epochs, or scheduler none" if stops else "a scheduler that judges there may stop the best"
+    return f"{text}: it is not shown that this early order says anything about the end; {cure}."
 
 
 def _failed(failure: Failure) -> str:
