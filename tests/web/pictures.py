@@ -14,9 +14,11 @@ from PIL import Image
 from playwright.sync_api import Page, Playwright, sync_playwright
 
 from tests.reports.browser import CHROMIUM
+from tests.web.drawn_comparison import finished
 from tests.web.drawn_job import EPOCHS, LOG, OUT_OF_MEMORY, STEPS, diagnosis, scores_with_classes, train, worst_images
+from tests.web.drawn_study import answer, end_runs, started_study
 from tests.web.drawn_sweep import report_trials, started_sweep
-from tests.web.page_server import ADMIN_TOKEN, PageServer, distill_spec
+from tests.web.page_server import ADMIN_TOKEN, PageServer, distill_spec, train_spec
 from tests.web.registered import dataset, model
 
 WIDTH_PX, PHONE_PX = 1280, 390
@@ -33,11 +35,18 @@ class Picture(NamedTuple):
     """Only what is on the screen is drawn."""
     has_phone: bool = False
     """Whether a picture shows it on a phone, too."""
+    scroll_to: str = ""
+    """What is on the screen; by default the top of the page."""
 
 
 def fill(server: PageServer) -> list[Picture]:
     """Submit jobs in several states, and return the pages that show them. A page of its own is a row here."""
     (server.home / "output.log").write_text(LOG)
+    # Runs that end come first: later ones hold the cluster.
+    sides = [finished(server, name, seed) for name, seed in (("good", 1), ("poor", 2))]
+    study = started_study(server, "does FGD help")
+    end_runs(server, study)
+    answer(server, study)
     street = dataset(server, "street")
     dataset(server, "street-at-night", is_checked=False)
     teacher = server.started("resnet50 teacher")
@@ -67,6 +76,7 @@ def fill(server: PageServer) -> list[Picture]:
     server.request("POST", f"/v1/jobs/{cancelled}/cancel")
     for seed in (3, 4):
         server.submit(f"no distillation seed {seed}", project="baselines", seed=seed)
+    made_from = server.request("POST", f"/v1/jobs?parent={sides[0]}", json=train_spec("good 1, other rate", seed=1))
     job = f"/jobs/{shown.job_id}"
     return [
         Picture("jobs", "/", "tbody a", 600, has_phone=True),
@@ -76,7 +86,10 @@ def fill(server: PageServer) -> list[Picture]:
         Picture("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
         Picture("job-history", f"{job}?tab=history", ".events li", 700),
         Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1100, has_phone=True),
-        Picture("compare", f"/compare?jobs={shown.job_id},{other.job_id}", "main table a", 1100),
+        Picture("compare", f"/compare?jobs={','.join(sides)}", ".headline", 1100),
+        Picture("compare-images", f"/compare?jobs={','.join(sides)}", ".headline", 900, scroll_to=".gallery section"),
+        Picture("lineage", f"/jobs/{made_from['job_id']}?tab=files", ".lineage li", 500),
+        Picture("study", f"/jobs/{study}", ".headline", 900, has_phone=True),
         Picture("submit", f"/submit?like={failed.job_id}", ".verdict .good", 900, has_phone=True),
         Picture("submit-start", "/submit", ".card", 700),
         Picture("data", "/data", "tbody a", 400),
@@ -105,6 +118,9 @@ def take(page: Page, url: str, pictures: Sequence[Picture], folder: Path) -> Non
 def _save(page: Page, picture: Picture, width_px: int, path: Path) -> None:
     page.set_viewport_size({"width": width_px, "height": picture.height_px})
     page.locator(picture.ready).first.wait_for()
+    if picture.scroll_to:
+        page.get_by_role("heading", name="Images where they disagree").scroll_into_view_if_needed()
+        page.locator(picture.scroll_to).first.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)
     page.screenshot(path=path)
     # A palette of 64 colours looks the same, and has a third of the size.

@@ -46,7 +46,7 @@ class ComparePage {
     const images = new ImagesPart(life);
     life.addEventListener("abort", () => this.#following.abort());
     const [table, fields] = [h("div"), h("section")];
-    const body = h("div", { hidden: true }, this.#scores.element, this.#charts.element, fields, images.element);
+    const body = h("div", { hidden: true }, this.#scores.element, fields, this.#charts.element, images.element);
     const empty = h("p", { className: "notice" }, "Nothing is pinned yet. Select jobs in the table of jobs, or trials of a sweep, and press Compare; or add them here by name or id.");
     this.element = h("article", { className: "compare" }, h("h1", {}, "Compare"), addForm((reference) => this.#add(reference), life), this.#trouble, table, empty, body);
     const show = () => {
