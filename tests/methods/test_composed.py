@@ -5,14 +5,20 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from pydantic import JsonValue
 
 from fgd_core.methods.composed import ComposedLoss
 from fgd_core.methods.cwd import cwd_loss
 from fgd_core.methods.fgd import EagerFGDLoss
 from fgd_core.methods.fitnet import imitation_loss
 from fgd_core.methods.pkd import pkd_loss
-from fgd_core.spec.methods import Composed
+from fgd_core.spec.detectors import Fcos, RetinaNet
+from fgd_core.spec.dimensions import Choice
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.sweep import with_values
+from fgd_core.spec.methods import Composed, preset_space
 from fgd_core.spec.methods.composed import Attention, Cells, Distance, Transform
+from tests.library import distill_spec
 from tests.methods.waves import PAIR, boxes, golden_maps, lesson
 
 ALL_CELLS: dict[str, Any] = {
@@ -136,3 +142,28 @@ def test_equal_maps_have_no_loss(names: tuple[str, ...]) -> None:
 def test_the_context_of_logits_is_refused() -> None:
     with pytest.raises(ValueError, match="set of to maps"):
         Composed(of="logits", transform="context")
+
+
+class TestSearchedForm:
+    def choices(self, teacher: RetinaNet | Fcos | None, field: str) -> tuple[JsonValue, ...]:
+        dimension = preset_space("composed-form", Composed(), RetinaNet(), teacher).get(f"method.{field}")
+        assert dimension is None or isinstance(dimension, Choice)
+        return () if dimension is None else dimension.values
+
+    def test_has_class_scores_only_if_the_pair_is_known_to_have_them(self) -> None:
+        assert self.choices(RetinaNet(), "of") == ("maps", "logits")
+        assert "confidence" in self.choices(Fcos(), "cells")
+        # Heads of two kinds cannot be compared, and a checkpoint may hold any detector.
+        assert self.choices(Fcos(), "of") == self.choices(None, "of") == ()
+        assert "confidence" not in self.choices(None, "cells")
+
+    def test_searches_a_temperature_only_where_distributions_are_compared(self) -> None:
+        when = preset_space("composed-form", Composed(), RetinaNet(), None)["method.temperature"].when
+        assert when is not None and when.is_in == ("kl_over_cells", "kl_over_channels")
+
+    @pytest.mark.parametrize("schedule", [None, {"decay": "linear"}])
+    def test_takes_every_schedule(self, schedule: JsonValue) -> None:
+        assert schedule in self.choices(None, "scale_schedule")
+        trial = with_values(distill_spec("t.pt", method={"type": "composed"}), {"method.scale_schedule": schedule})
+        decay = DistillSpec.model_validate(trial).method.scale_schedule
+        assert (decay and decay.decay) == (schedule and "linear")

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
-from fgd_core.spec.detectors import AnyDetector, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 from fgd_core.spec.methods.composed import Composed
@@ -63,7 +63,24 @@ def preset_space(
             if each.pictures.keys() <= set(pictures) and not any(each.unmet(student, teacher))
         ]
         return {"method.type": Choice(values=tuple(suited)), "method.scale": LogUniform(low=0.03, high=10)}
-    return dict(type(method).spaces(method.published(student, teacher))[preset])
+    published = method.published(student, teacher)
+    space = type(method).spaces(published)[preset]
+    # Of a teacher that only its checkpoint describes, nothing is known: it may have no class scores at a location.
+    left = {path: _suited(each, path, published, student, teacher or FasterRcnn()) for path, each in space.items()}
+    return {path: each for path, each in left.items() if not isinstance(each, Choice) or len(each.values) > 1}
+
+
+def _suited(
+    dimension: Dimension, path: str, method: AnyMethod, student: AnyDetector, teacher: AnyDetector
+) -> Dimension:
+    """Leave out the choices that need something that the pair has not got; keep them if none would be left."""
+    field = path.removeprefix("method.")
+    if not isinstance(dimension, Choice) or field not in type(method).model_fields:
+        return dimension
+    left = tuple(
+        value for value in dimension.values if not any(method.model_copy(update={field: value}).unmet(student, teacher))
+    )
+    return dimension.model_copy(update={"values": left or dimension.values})
 
 
 def shown_spaces() -> Mapping[str, Space]:

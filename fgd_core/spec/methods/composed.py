@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from fgd_core.spec.detectors import AnyDetector
-from fgd_core.spec.dimensions import Choice
+from fgd_core.spec.dimensions import Choice, Condition, LogUniform
 from fgd_core.spec.methods.base import Space, SumsOverCells, Unmet
 from fgd_core.spec.methods.same_head import differences
 
@@ -20,13 +20,18 @@ Transform: TypeAlias = Literal[
 ]
 Distance: TypeAlias = Literal["l1", "l2", "kl_over_cells", "kl_over_channels", "relation"]
 
-_FORM: Mapping[str, tuple[str, ...]] = {
-    "cells": ("all", "objects", "gaussian", "object_areas", "each_object"),
-    "attention": ("none", "cells", "channels", "both"),
-    "transform": ("none", "channels", "cells", "map"),
-    "distance": ("l1", "l2", "kl_over_cells", "kl_over_channels", "relation"),
+_DIVERGENCES = Condition(field="method.distance", is_in=("kl_over_cells", "kl_over_channels"))
+_FORM: Space = {
+    "method.of": Choice(values=("maps", "logits")),
+    "method.cells": Choice(values=("all", "objects", "gaussian", "object_areas", "confidence", "each_object")),
+    "method.attention": Choice(values=("none", "cells", "channels", "both")),
+    "method.transform": Choice(values=("none", "channels", "cells", "map")),
+    "method.distance": Choice(values=("l1", "l2", "kl_over_cells", "kl_over_channels", "relation")),
+    "method.temperature": LogUniform(low=0.5, high=8, when=_DIVERGENCES),
+    "method.scale_schedule": Choice(values=(None, {"decay": "linear"})),
 }
-"""The searched form: every combination suits every pair of detectors, without parameters beyond the adapter."""
+"""The searched form: every combination is a loss without parameters beyond the adapter. `preset_space` leaves out what
+a pair has not got."""
 
 
 class Composed(SumsOverCells):
@@ -83,8 +88,7 @@ class Composed(SumsOverCells):
     @classmethod
     def spaces(cls, published: Self) -> Mapping[str, Space]:
         """Return the presets: the scale, or the form of the loss."""
-        form: Space = {f"method.{field}": Choice(values=values) for field, values in _FORM.items()}
-        return {**super().spaces(published), "composed-form": form}
+        return {**super().spaces(published), "composed-form": _FORM}
 
     @model_validator(mode="after")
     def _has_channels_for_the_context(self) -> Self:
