@@ -263,6 +263,24 @@ class TestJobs:
         run.report(TeachersOrdered(by="adaptation_cost", order=[1, 0], teachers=["a", "b"], costs=[[0, 1], [1, 0]]))
         assert stages() == [["1", "pkd"], ["2", "fitnet"]]
 
+    def test_a_study_shows_its_runs_and_a_run_its_study(self, fgd: Fgd, server: LiveServer, tmp_path: Path) -> None:
+        path = tmp_path / "study.yaml"
+        base = distill_spec("base", "nobody").model_dump(mode="json", exclude={"name", "seed"})
+        teacher = {"checkpoint": "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"}
+        question = {"type": "gain", "num_seeds": 2, "arms": ["plain", "both"]}
+        path.write_text(
+            yaml.safe_dump({"kind": "study", "name": "helps", "base": base | {"teacher": teacher}, "study": question})
+        )
+        said = fgd("submit", path, "--server", server.url).out
+        assert "is blocked, waits for its 4 runs" in said
+        study_id = re.findall(r"helps (\w+)", said)[0]
+        shown = fgd("show", study_id, "--server", server.url).out
+        runs = re.findall(r"(plain|both), seed ([01]): queued (\w+)", shown)
+        assert [run[:2] for run in runs] == [("plain", "0"), ("both", "0"), ("plain", "1"), ("both", "1")]
+        assert f"study helps {study_id}, arm both" in fgd("show", runs[1][2], "--server", server.url).out
+        report = fgd("report", study_id, "--server", server.url).out
+        assert "helps is blocked: it answers once all its runs have ended" in report
+
     def test_the_cause_of_a_failure_is_shown_once_per_job_and_attempt(
         self, fgd: Fgd, server: LiveServer, spec_path: Path
     ) -> None:

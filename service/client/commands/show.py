@@ -132,7 +132,12 @@ def _facts(job: JobView, requests: Sequence[StoredEvent], plan: DistillationPlan
     add("state", Text(job.state, style=STATE_STYLES.get(job.state, "")))
     # The reason of a failed job is its error, which has a separate line.
     add("why", job.reason if job.error is None or job.reason != job.error.message else None)
-    add("waits for", ", ".join(job.waits_for))
+    add("waits for", ", ".join(job.waits_for) if not job.study_runs else None)
+    if job.part_of is not None:
+        add("part of", f"study {job.part_of.name} {job.part_of.job_id}, arm {job.part_of.arm}")
+    for run in job.study_runs:
+        state = Text.assemble(f"{run.arm}, seed {run.seed}: ", (run.state, STATE_STYLES.get(run.state, "")))
+        add("run", state.append(f" {run.job_id}", style="dim"))
     by = f" by {job.submitted_by}" if job.submitted_by else ""
     add("submitted", f"{_moment(job.created_at)}{by}")
     for request in requests:

@@ -78,7 +78,8 @@ def submit(
 
 def print_submitted(job: JobView, *, as_json: bool) -> None:
     """Print the state of a job that the server has just queued, and how to follow it."""
-    waits = f", waits for {', '.join(job.waits_for)}" if job.waits_for else ""
+    waited = f"its {len(job.study_runs)} runs" if job.study_runs else ", ".join(job.waits_for)
+    waits = f", waits for {waited}" if waited else ""
     state = Text.assemble((job.name, "bold"), f" {job.job_id} is {job.state}{waits}")
     hint = Text(f"  follow it: fgd watch {job.job_id}", style="dim")
     print_answer(job, lambda: Group(state, hint), as_json=as_json)
