@@ -325,6 +325,9 @@ class SweepReport(Fact):
     """The conclusions in words."""
     recommendation: Recommendation | None
     standings: list[Standing]
+    """By rank; as many as the request asked for."""
+    ranking: list[list[int]] = Field(default=[])
+    """The trials of all configurations by rank, each configuration's first trial first."""
     runner_up: Margin | None
     gains: dict[Literal["plain", "published"], Margin]
     """The winner compared with each baseline that has a value, unless that baseline is the winner. `plain` is no

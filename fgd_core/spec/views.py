@@ -271,6 +271,8 @@ class AllEventsPage(Fact):
 
     items: list[StoredEvent]
     next_cursor: str
+    has_more: bool
+    """Whether events after the cursor can be read at once."""
 
 
 class LogPiece(Fact):

@@ -25,7 +25,7 @@ from service.web.paths import SESSION_PATH
 
 OPEN = frozenset(
     {"/livez", "/readyz", "/openapi.json", "/docs", "/redoc"}
-    | {f"/docs/{file}" for file in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css")}
+    | {f"/docs/{file}" for file in ("swagger-ui-bundle.js", "swagger-ui.css")}
 )
 """Paths that need no token."""
 _SIGN_IN_REQUESTS = frozenset(

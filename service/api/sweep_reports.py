@@ -31,6 +31,14 @@ _MAX_TEXTS = 16
 """Of up to 10 MB."""
 
 
+class Text(NamedTuple):
+    """What a request asks for."""
+
+    form: Form
+    most_standings: int | None = None
+    """In JSON; None for all."""
+
+
 class Version(NamedTuple):
     """Identifies a report: with the same values it has the same content, except for its time."""
 
@@ -48,7 +56,7 @@ class SweepReports:
         self._studies = studies
         self._clock = clock
         self._reports: OrderedDict[Version, SweepReport] = OrderedDict()
-        self._texts: OrderedDict[tuple[Version, Form], str] = OrderedDict()
+        self._texts: OrderedDict[tuple[Version, Text], str] = OrderedDict()
         self._turn = asyncio.Lock()
 
     async def request(self, session: AsyncSession, job: Job, view: JobView) -> SweepReportRequest:
@@ -65,11 +73,11 @@ class SweepReports:
         trials = await self._studies.trials(session, job, view.spec)
         return SweepReportRequest(job=view, trials=trials, now=self._clock())
 
-    def kept(self, version: Version, form: Form) -> str | None:
+    def kept(self, version: Version, wanted: Text) -> str | None:
         """Return a rendered report; None if it has to be made."""
-        return _used(self._texts, (version, form))
+        return _used(self._texts, (version, wanted))
 
-    async def make(self, version: Version, form: Form, read: Callable[[], Awaitable[SweepReportRequest]]) -> str:
+    async def make(self, version: Version, wanted: Text, read: Callable[[], Awaitable[SweepReportRequest]]) -> str:
         """Render a report, which is made only once for all forms.
 
         Args:
@@ -81,8 +89,8 @@ class SweepReports:
         async with self._turn:
             report = _used(self._reports, version) or await self._statistics.sweep_report(read)
             _keep(self._reports, version, report, most=_MAX_REPORTS)
-        text = await asyncio.to_thread(_rendered, report, form)
-        _keep(self._texts, (version, form), text, most=_MAX_TEXTS)
+        text = await asyncio.to_thread(_rendered, report, wanted)
+        _keep(self._texts, (version, wanted), text, most=_MAX_TEXTS)
         return text
 
 
@@ -98,14 +106,15 @@ def _keep(kept: OrderedDict[Key, Value], key: Key, value: Value, *, most: int) -
         kept.popitem(last=False)
 
 
-def _rendered(report: SweepReport, form: Form) -> str:
-    match form:
+def _rendered(report: SweepReport, wanted: Text) -> str:
+    match wanted.form:
         case "html":
             return render_sweep_html(report)
         case "csv":
             return render_sweep_csv(report)
-        case "findings":
-            return report.model_dump_json(exclude={"trials"})
         case "charts":
             return sweep_chart_views(report).model_dump_json()
-    return responses.as_json(report, "trials")
+    shown = report.model_copy(update={"standings": report.standings[: wanted.most_standings]})
+    if wanted.form == "findings":
+        return shown.model_dump_json(exclude={"trials"})
+    return responses.as_json(shown, "trials")

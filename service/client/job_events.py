@@ -164,6 +164,6 @@ class JobEvents(JobRequests):
         while True:
             page = self._read(AllEventsPage, "GET", "/v1/events", params=query, headers=_JSON)
             found += page.items
-            if len(page.items) < _MOST_EVENTS:
+            if not page.has_more:
                 return found
             query = {**query, "after": page.next_cursor}

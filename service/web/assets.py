@@ -57,7 +57,7 @@ def needed(page: str) -> list[str]:
     Args:
         page: the page's own module, which the start module imports only when the page opens.
     """
-    return sorted({*_modules(_APP), *_modules(page), *(name for name in assets() if name.endswith(".css"))})
+    return sorted({*_modules(_APP), *_modules(page), *(name for name in assets() if name.startswith("style/"))})
 
 
 @cache

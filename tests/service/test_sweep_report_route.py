@@ -115,3 +115,13 @@ async def test_findings_leave_the_trials_out(plane: ControlPlane, sweep: tuple[s
     report = SweepReport.model_validate_json(answer.text)
     assert (report.trials, report.standings[0].trial) == ([], 0)
     assert report.dimensions[RATE].type == "log_uniform"
+    assert report.ranking == [each.trials for each in report.standings] and len(report.ranking) > 1
+
+
+async def test_a_request_limits_the_standings_and_learns_the_whole_ranking(
+    plane: ControlPlane, sweep: tuple[str, Run]
+) -> None:
+    path = f"/v1/jobs/{sweep[0]}/report"
+    every = SweepReport.model_validate_json((await plane.http.get(path)).text)
+    few = SweepReport.model_validate_json((await plane.http.get(path, params={"standings": 1})).text)
+    assert (few.standings, few.ranking, few.trials) == (every.standings[:1], every.ranking, every.trials)

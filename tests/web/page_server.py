@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,6 +86,14 @@ class PageServer:
         return self.request("GET", path, token=token, params=query)
 
     def request(self, method: str, path: str, *, token: str = ADMIN_TOKEN, **options: Any) -> Any:
+        return self._answer(method, path, token=token, **options).json()
+
+    def num_streams(self) -> int:
+        """Return how many clients follow the events of all jobs now."""
+        text = self._answer("GET", "/metrics", token=ADMIN_TOKEN).text
+        return int(re.findall(r'^fgd_\w*readers{\w+="all"} (\d+)', text, re.MULTILINE)[0])
+
+    def _answer(self, method: str, path: str, *, token: str, **options: Any) -> httpx.Response:
         answer = httpx.request(
             method,
             f"{self.url}{path}",
@@ -93,7 +102,7 @@ class PageServer:
             **options,
         )
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer
 
     def token(self, role: str) -> str:
         made = self.request("POST", "/v1/tokens", json={"name": role, "role": role})
@@ -135,13 +144,7 @@ class ReportingRun:
 
     def trains(self, steps: Iterable[int], *, total: int, epochs: int = 4, **curves: Sequence[float]) -> None:
         """Report points of curves, and the progress at the last of them."""
-        numbers = list(steps)
-        at = {"step": numbers[-1], "steps": total, "epoch": 1 + numbers[-1] * epochs // total, "epochs": epochs}
-        speed = {"images_per_s": 41.2, "eta_s": (total - numbers[-1]) / 5, "learning_rate": 0.01}
-        self.report(
-            {"kind": "metrics_logged", "steps": numbers, "values": {name: list(of) for name, of in curves.items()}},
-            {"kind": "progress", "values": {name: of[-1] for name, of in curves.items()}} | at | speed,
-        )
+        self.report(*training_events(steps, curves, total=total, epochs=epochs))
 
     def evaluates(self, step: int, ap: float, *, epoch: int = 1) -> None:
         scores = dict.fromkeys(SCORES) | {"ap": ap, "ap50": ap + 0.15, "ar_large": None}
@@ -172,3 +175,16 @@ class ReportingRun:
     def _numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self._sequence += 1
         return {"sequence": self._sequence, "at": datetime.now(UTC).isoformat(), "event": event}
+
+
+def training_events(
+    steps: Iterable[int], curves: Mapping[str, Sequence[float]], *, total: int, epochs: int = 4
+) -> list[Mapping[str, Any]]:
+    """Return the events with points of curves, and with the progress at the last of them."""
+    numbers = list(steps)
+    at = {"step": numbers[-1], "steps": total, "epoch": 1 + numbers[-1] * epochs // total, "epochs": epochs}
+    speed = {"images_per_s": 41.2, "eta_s": (total - numbers[-1]) / 5, "learning_rate": 0.01}
+    return [
+        {"kind": "metrics_logged", "steps": numbers, "values": {name: list(of) for name, of in curves.items()}},
+        {"kind": "progress", "values": {name: of[-1] for name, of in curves.items()}} | at | speed,
+    ]

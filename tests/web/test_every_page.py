@@ -116,6 +116,21 @@ def test_the_header_marks_the_page_and_whether_it_is_live(addresses: Mapping[str
     expect(window.locator("nav [aria-current]")).to_have_text("Compare")
 
 
+def test_the_documentation_of_the_api_has_the_colours_of_the_page(
+    addresses: Mapping[str, str], open_page: OpenPage
+) -> None:
+    window = opened("/", addresses, open_page)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    for colours in ("light", "dark"):
+        window.evaluate("(colours) => localStorage.setItem('fgd-theme', colours)", colours)
+        window.goto(window.url.split("?")[0])
+        wanted = window.evaluate(paper)
+        window.goto(f"{window.url}docs")
+        expect(window.locator("html.dark-mode")).to_have_count(1 if colours == "dark" else 0)
+        assert window.evaluate(paper.replace("body", "documentElement")) == wanted
+        window.go_back()
+
+
 def test_a_page_that_cannot_be_loaded_says_so_and_loads_again(
     addresses: Mapping[str, str], open_page: OpenPage
 ) -> None:

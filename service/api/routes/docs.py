@@ -7,33 +7,31 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from service.web import assets
+from service.web.paths import FILES
+
 router = APIRouter(include_in_schema=False)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_FOLDER = Path(__file__).parent
+_PAGE = Path(__file__).parent / "docs.html"
 _CACHED_FOR_A_DAY = {"Cache-Control": "public, max-age=86400"}
 
 
 @router.get("/docs")
 async def docs() -> Response:
     """Return the page."""
-    return HTMLResponse((_FOLDER / "docs.html").read_text("utf-8"), headers={"Content-Security-Policy": POLICY})
+    # Relative, because a proxy may serve us below a path.
+    html = _PAGE.read_text("utf-8").format(files=f"{FILES[1:]}/{assets.version()}")
+    return HTMLResponse(html, headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/redoc")
 async def redoc() -> Response:
     """Redirect from the address of FastAPI's other page."""
-    # A relative address, because a proxy may serve us below a path.
     return RedirectResponse("docs", 308)
-
-
-@router.get("/docs/start.js")
-async def start() -> Response:
-    """Return the script that starts Swagger UI; the page's policy forbids inline scripts."""
-    return Response((_FOLDER / "docs.js").read_bytes(), media_type="text/javascript", headers=_CACHED_FOR_A_DAY)
 
 
 @router.get("/docs/swagger-ui-bundle.js")

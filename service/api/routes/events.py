@@ -106,7 +106,8 @@ async def stream_events(
         begin = position or await all_events.now(session)
         found = await all_events.since(session, begin, wanted, limit=limit)
     next_cursor = cursors.encode_position(found.end)
-    page = AllEventsPage(items=[placed.event for placed in found.events], next_cursor=next_cursor)
+    items = [placed.event for placed in found.events]
+    page = AllEventsPage(items=items, next_cursor=next_cursor, has_more=found.has_more)
     return JSONResponse(page.model_dump(mode="json"))
 
 

@@ -20,7 +20,7 @@ from service.api.access import JobId, Reader, visible_job
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services, ServicesDep
 from service.api.sweep_reports import Form as SweepForm
-from service.api.sweep_reports import Version
+from service.api.sweep_reports import Text, Version
 from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
@@ -70,6 +70,9 @@ async def get_report(
     form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`")] = None,
     accept: Annotated[str, Header(description="Without `format`, the first known media type decides")] = "*/*",
     trials: Annotated[bool, Query(description="False: JSON of a sweep has its findings and not its trials")] = True,
+    standings: Annotated[
+        int | None, Query(ge=1, le=10_000, description="JSON of a sweep has at most this many standings; default all")
+    ] = None,
 ) -> Response:
     """Return the report of a job, and of the jobs named by `with`, as JSON, as one HTML file or as CSV.
 
@@ -92,9 +95,10 @@ async def get_report(
             folded[0] = await _with_prediction(session, rows[0], folded[0])
     if sweep is not None:
         made: SweepForm = "findings" if wanted == "json" and not trials else wanted
-        text = services.sweep_reports.kept(version, made)
+        asked = Text(made, standings if wanted == "json" else None)
+        text = services.sweep_reports.kept(version, asked)
         if text is None:
-            text = await services.sweep_reports.make(version, made, partial(_read_sweep, services, sweep.id))
+            text = await services.sweep_reports.make(version, asked, partial(_read_sweep, services, sweep.id))
         return _sweep_response(text, sweep.id, wanted)
     check_comparable(folded)
     report = Report(generated_at=services.clock(), jobs=folded)

@@ -16,8 +16,9 @@ router = APIRouter(include_in_schema=False)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # No text of a user can become markup or code: the browser refuses innerHTML and its like.
-    "require-trusted-types-for 'script'; trusted-types 'none'"
+    # No text of a user can become markup or code: the browser refuses innerHTML and its like. The one policy that may
+    # be created turns every text into the address of the page's worker.
+    "require-trusted-types-for 'script'; trusted-types fgd-worker"
 )
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -51,6 +52,8 @@ async def get_file(version: str, name: str, request: Request) -> Response:
         raise NotFoundError(f"the page has no file {name[:200]!r}; reload the page")
     is_ours = version == assets.version()
     headers = {"Cache-Control": _FOR_EVER if is_ours else "no-store", "Vary": "Accept-Encoding"}
+    # A worker runs under the policy of its own file.
+    headers |= {"Content-Security-Policy": POLICY}
     if "gzip" not in request.headers.get("Accept-Encoding", ""):
         return Response(asset.content, media_type=asset.media_type, headers=headers)
     return Response(asset.packed, media_type=asset.media_type, headers=headers | {"Content-Encoding": "gzip"})

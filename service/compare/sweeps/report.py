@@ -54,6 +54,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
         verdict=[],
         recommendation=_recommendation(spec, winner, trials),
         standings=ranked,
+        ranking=[each.trials for each in ranked],
         runner_up=runner_up(ranked, directions[0], is_over=is_over),
         gains=gains(ranked, directions[0], is_over=is_over),
         alternatives=alternatives(spec, trials, ranked, is_over=is_over),

@@ -1,8 +1,8 @@
 // @ts-check
 // Requests to the API. The session's cookie goes with each of them; no script can read it.
 
-/** The path below which browsers find this server; empty for the root. */
-export const BASE = document.documentElement.dataset.base ?? "";
+/** The path below which browsers find this server; empty for the root. This file is at `BASE/web/VERSION/core/api.js`. */
+export const BASE = new URL("../../..", import.meta.url).pathname.replace(/\/$/, "");
 
 /** Dispatched on `window` when the server answers that the session is missing or over. */
 export const SIGNED_OUT = "fgd-signed-out";
@@ -80,7 +80,7 @@ async function send(url, init) {
   });
   if (answer.ok) return answer;
   // A sign-in with a wrong token answers 401 as well, and its form shows that itself.
-  if (answer.status === 401 && !url.endsWith("/v1/session")) window.dispatchEvent(new Event(SIGNED_OUT));
+  if (answer.status === 401 && !url.endsWith("/v1/session")) dispatchEvent(new Event(SIGNED_OUT));
   throw await problemOf(answer);
 }
 

@@ -2,6 +2,9 @@
 /** @typedef {import("./types.js").JobSummary} JobSummary */
 /** @typedef {import("./types.js").Event} Event */
 
+/** Kinds of events that say something about the data, the weights or the run. */
+export const FACTS = ["data_checked", "weights_loaded", "teacher_checked", "scale_chosen", "warned", "mean_evaluated", "ended_early", "diagnosed"];
+
 /**
  * Return the job after the event, by the rules of the server's own progress.
  * @param {JobSummary} job

@@ -1,5 +1,5 @@
 // @ts-check
-import { Follower, position } from "./follow.js";
+import { follow } from "./follow.js";
 import { coalesced } from "./timing.js";
 
 const READ_MS = 1000;
@@ -12,12 +12,10 @@ const READ_MS = 1000;
  */
 export function live({ kinds, read }, life) {
   const again = coalesced(read, READ_MS, life);
-  const follow = async () => {
-    const after = await position(life);
-    if (life.aborted) return;
+  const begin = async () => {
+    await follow({ kinds, take: again, reconnected: again, lost: begin }, life);
     again();
-    new Follower({ after, kinds, take: again, reconnected: again, lost: follow }, life);
   };
-  follow();
+  begin();
   return again;
 }

@@ -47,7 +47,8 @@ import { coalesced } from "./timing.js";
  * @property {Record<string, Dimension>} dimensions
  * @property {string[]} verdict
  * @property {{ trial: number, spec: Record<string, unknown>, caution: string | null } | null} recommendation
- * @property {Standing[]} standings
+ * @property {Standing[]} standings The best ones.
+ * @property {number[][]} ranking Trials of all configurations, best first.
  * @property {{ shares: Record<string, number>, warning: string | null } | null} importance
  * @property {{ epochs_saved: number, num_stopped: number } | null} stopping
  * @property {{ code: string, message: string, trials: number[] }[]} failures
@@ -59,6 +60,8 @@ const FINDINGS_MS = 3000;
 /** The server needs up to seconds for the findings of a large sweep; it shall do so for this part of the time at most. */
 const LARGEST_SHARE = 0.2;
 const MOST_BY_NUMBER = 50;
+/** As many as the page shows; those of thousands of trials have megabytes. */
+const NUM_STANDINGS = 6;
 
 /** Kinds of events after which a trial, or what follows from the trials, has changed. */
 export const SWEEP_KINDS = ["trial_started", "trial_reported", "trial_ended", "sweep_progressed", "budget_raised", "trial_asked"];
@@ -141,7 +144,7 @@ export class Sweep {
 
   async #updateFindings() {
     /** @type {Findings} */
-    const findings = await get(`${this.#path}/report`, { query: { trials: false }, life: this.#life });
+    const findings = await get(`${this.#path}/report`, { query: { trials: false, standings: NUM_STANDINGS }, life: this.#life });
     this.findings = findings;
     this.question = { objectives: findings.spec.objectives, dimensions: findings.dimensions };
     this.changes.set(this.changes.value + 1);

@@ -1,6 +1,6 @@
 // @ts-check
 import { partsOf, readCurves, readRun, sides } from "../core/compared.js";
-import { Follower, position } from "../core/follow.js";
+import { follow } from "../core/follow.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
@@ -97,7 +97,7 @@ class ComparePage {
     this.#query.write({ a: members("a"), b: members("b") });
   }
 
-  /** Follow the runs of the address: the position first, then what they have reported so far. */
+  /** Follow the runs of the address: first their events, then what they have reported so far. */
   async #follow() {
     const references = this.#references();
     if (references.join() === this.#followed) return;
@@ -105,14 +105,14 @@ class ComparePage {
     this.#following.abort();
     const following = new AbortController();
     this.#following = following;
-    const after = await position(following.signal);
-    if (following.signal.aborted || references.length === 0) return;
-    this.#due = new Set(references);
-    this.#read();
-    new Follower({
-      after, kinds: KINDS, jobs: [...new Set(references.map((each) => partsOf(each).jobId))], take: (event) => this.#take(event),
+    if (references.length === 0) return;
+    await follow({
+      kinds: KINDS, jobs: [...new Set(references.map((each) => partsOf(each).jobId))], take: (event) => this.#take(event),
       reconnected: () => this.#read(), lost: () => { this.#followed = ""; this.#follow(); },
     }, following.signal);
+    if (following.signal.aborted) return;
+    this.#due = new Set(references);
+    this.#read();
   }
 
   /** @param {import("../core/types.js").Event} event */

@@ -1,23 +1,20 @@
 // @ts-check
-import { Chart } from "../ui/chart.js";
+import { ChartGrid, lookChoices, lookOf } from "../ui/chart_grid.js";
 import { fill, h } from "../ui/html.js";
 
 /** @typedef {import("../core/compared.js").Run} Run */
 /** @typedef {import("../core/types.js").Series} Series */
 
-const SMOOTHING = { none: 0, some: 0.6, much: 0.95 };
 const FIRST = ["val/ap", "val/ap50", "loss"];
 /** A distillation reports some 30 curves; those that few people compare are a click away. */
 const MOST_OPEN = 6;
 
 /** The curves of all runs over each other, one chart for each name. Runs keep their colours. */
 export class CurvesPart {
-  /** @type {Map<string, Chart>} */
-  #charts = new Map();
-  #grid = h("div", { className: "charts" });
+  #grid = new ChartGrid("None of the runs has reported points yet.");
   #restTitle = h("summary");
-  #rest = h("div", { className: "charts" });
-  #more = h("details", {}, this.#restTitle, this.#rest);
+  #rest = new ChartGrid("");
+  #more = h("details", {}, this.#restTitle, this.#rest.element);
   /** In steps; all charts zoom together. @type {import("../ui/scale.js").Range | null} */
   #zoom = null;
   /** @type {[Run[], Map<string, Series[]>]} */
@@ -26,7 +23,8 @@ export class CurvesPart {
   /** @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(query, life) {
     this.#query = query;
-    this.element = h("section", {}, h("h2", {}, "Curves"), this.#controls(life), this.#grid, this.#more);
+    const controls = h("div", { className: "bar" }, lookChoices(query, life), h("small", { className: "faint" }, "Drag to zoom; double-click shows everything."));
+    this.element = h("section", {}, h("h2", {}, "Curves"), controls, this.#grid.element, this.#more);
     this.element.addEventListener("zoom", (event) => { this.#zoom = /** @type {CustomEvent} */ (event).detail; this.show(...this.#shown); });
   }
 
@@ -40,36 +38,13 @@ export class CurvesPart {
     const names = [...new Set(all)].sort((a, b) => rank(a) - rank(b) || numRuns(b) - numRuns(a) || (a < b ? -1 : 1));
     this.#more.hidden = names.length <= MOST_OPEN;
     fill(this.#restTitle, `${names.length - MOST_OPEN} more curves`);
-    if (names.length === 0) { fill(this.#grid, h("p", { className: "faint" }, "None of the runs has reported points yet.")); return; }
-    const smoothing = SMOOTHING[/** @type {keyof SMOOTHING} */ (this.#query.get("smooth"))] ?? 0;
-    for (const name of names) {
-      const lines = runs.map((run) => lineOf(run, curves.get(run.reference)?.find((each) => each.name === name)));
-      this.#chart(name).show({ lines, smoothing, isLog: this.#query.get("y") === "log", zoom: this.#zoom });
+    for (const [grid, shown] of /** @type {const} */ ([[this.#grid, names.slice(0, MOST_OPEN)], [this.#rest, names.slice(MOST_OPEN)]])) {
+      for (const name of shown) {
+        const lines = runs.map((run) => lineOf(run, curves.get(run.reference)?.find((each) => each.name === name)));
+        grid.chart(name, name).show({ ...lookOf(this.#query), lines, zoom: this.#zoom });
+      }
+      grid.arrange(shown);
     }
-    const frames = names.map((name) => /** @type {HTMLElement} */ (this.#chart(name).parentElement));
-    place(this.#grid, frames.slice(0, MOST_OPEN));
-    place(this.#rest, frames.slice(MOST_OPEN));
-  }
-
-  /** @param {string} name */
-  #chart(name) {
-    const known = this.#charts.get(name);
-    if (known) return known;
-    const chart = new Chart();
-    chart.setAttribute("label", name);
-    this.#charts.set(name, chart);
-    h("figure", {}, h("figcaption", {}, name), chart);
-    return chart;
-  }
-
-  /** @param {AbortSignal} life */
-  #controls(life) {
-    const choice = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string[]} */ values) => {
-      const select = h("select", { "aria-label": label, on: { change: () => this.#query.write({ [name]: select.value }, { replace: true }) } }, values.map((value, index) => h("option", { value: index === 0 ? "" : value }, `${label}: ${value}`)));
-      this.#query.watch(() => { select.value = this.#query.get(name); }, life);
-      return select;
-    };
-    return h("div", { className: "bar" }, choice("y", "scale", ["linear", "log"]), choice("smooth", "smoothing", Object.keys(SMOOTHING)), h("small", { className: "faint" }, "Drag to zoom; double-click shows everything."));
   }
 }
 
@@ -77,11 +52,6 @@ export class CurvesPart {
 function lineOf({ name, trial }, series) {
   const points = series?.points ?? [];
   return { name: trial === null ? name : `trial ${trial}`, xs: points.map(({ step }) => step), ys: points.map(({ value }) => value) };
-}
-
-/** Charts that stay keep their place, and so their zoom. @param {HTMLElement} grid @param {HTMLElement[]} frames */
-function place(grid, frames) {
-  if (frames.length !== grid.childElementCount || frames.some((frame, index) => grid.children[index] !== frame)) fill(grid, frames);
 }
 
 /** @param {string} name */

@@ -1,15 +1,14 @@
 // @ts-check
 import { pathOf } from "../core/actions.js";
 import { get } from "../core/api.js";
-import { Follower, position } from "../core/follow.js";
-import { changed } from "../core/changes.js";
+import { follow } from "../core/follow.js";
+import { changed, FACTS } from "../core/changes.js";
 import { Store } from "../core/store.js";
 import { SWEEP_KINDS } from "../core/sweep.js";
 import { coalesced } from "../core/timing.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
 import { openTab, tabList } from "../ui/tabs.js";
-import { FACTS } from "./job_facts.js";
 import { HeadPart } from "./job_head.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
@@ -86,15 +85,13 @@ class JobPage {
   #read;
   #readQueue;
 
-  /** Read the position first and the job second: events in between are replayed. */
+  /** Follow events first and read the job second, so that none is missed in between. */
   async #follow() {
-    const after = await position(this.#life);
-    if (this.#life.aborted) return;
-    this.#read();
-    new Follower({
-      after, jobs: [this.#jobId], kinds: [...new Set([...PROGRESS, ...CHANGES, ...FACTS, ...SWEEP_KINDS])], take: (event) => this.#take(event),
-      reconnected: () => { this.#read(); this.#part?.renew?.(); }, lost: () => this.#follow(),
+    await follow({
+      jobs: [this.#jobId], kinds: [...new Set([...PROGRESS, ...CHANGES, ...FACTS, ...SWEEP_KINDS])], take: (event) => this.#take(event),
+      reconnected: () => { this.#read(); this.#part?.renew?.(); }, lost: () => { this.#part?.renew?.(); this.#follow(); },
     }, this.#life);
+    this.#read();
   }
 
   /** @param {Event} event */

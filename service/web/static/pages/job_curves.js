@@ -1,11 +1,11 @@
 // @ts-check
 import { Curves } from "../core/curves.js";
-import { eventsOf } from "../core/events_of.js";
+import { eventsOf } from "../core/event_pages.js";
 import { StepTimes, TIMED } from "../core/step_times.js";
 import { Store } from "../core/store.js";
 import { coalesced } from "../core/timing.js";
-import { Chart } from "../ui/chart.js";
-import { fill, h } from "../ui/html.js";
+import { ChartGrid, choice, lookChoices, lookOf } from "../ui/chart_grid.js";
+import { h } from "../ui/html.js";
 import { axisOf } from "./job_axis.js";
 import { GROUPS, grouped } from "./job_curve_groups.js";
 
@@ -14,18 +14,15 @@ import { GROUPS, grouped } from "./job_curve_groups.js";
 /** @typedef {import("../ui/lines.js").Range} Range */
 
 const EXTEND_MS = 500;
-const SMOOTHING = { none: 0, some: 0.6, much: 0.95 };
 const GROWTH = ["progress", "epoch_finished", "evaluated", "resumed", "state_changed"];
 
 /** The curves of a job, which grow while it runs; the address keeps how they are shown, the zoom as well. */
 export class CurvesPart {
-  /** @type {Map<string, Chart>} */
-  #charts = new Map();
   #changes = new Store(0);
   #newestStep = 0;
   #stepsPerEpoch = 0;
   #times = new StepTimes();
-  #grid = h("div", { className: "charts" }, h("p", { className: "faint" }, "No points yet: the curves begin with the first step."));
+  #grid = new ChartGrid("No points yet: the curves begin with the first step.");
 
   /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(jobId, query, life) {
@@ -34,8 +31,8 @@ export class CurvesPart {
     this.#life = life;
     this.#curves = new Curves(jobId, life);
     this.#extend = coalesced(() => this.#readNew(), EXTEND_MS, life);
-    this.element = h("section", { className: "curves" }, h("h2", { className: "unseen" }, "Curves"), this.#controls(), this.#grid);
-    this.#grid.addEventListener("zoom", (event) => this.#onZoom(/** @type {CustomEvent} */ (event).detail));
+    this.element = h("section", { className: "curves" }, h("h2", { className: "unseen" }, "Curves"), this.#controls(), this.#grid.element);
+    this.#grid.element.addEventListener("zoom", (event) => this.#onZoom(/** @type {CustomEvent} */ (event).detail));
     this.#changes.watch(() => this.#show(), life);
     query.watch(() => this.#show(), life);
     this.#readAll();
@@ -120,46 +117,25 @@ export class CurvesPart {
   #show() {
     const groups = grouped(this.#curves.all);
     if (groups.length === 0) return;
-    for (const { name, lines } of groups) this.#chart(name).show(this.#content(lines));
-    const wanted = groups.map(({ name }) => this.#frame(name));
-    if (wanted.some((frame, index) => this.#grid.children[index] !== frame)) fill(this.#grid, wanted);
+    for (const { name, lines } of groups) {
+      const { title, help } = GROUPS[name] ?? { title: name.replaceAll("_", " "), help: "" };
+      this.#grid.chart(name, title, help).show(this.#content(lines));
+    }
+    this.#grid.arrange(groups.map(({ name }) => name));
   }
 
   /** @param {import("./job_curve_groups.js").NamedCurve[]} curves */
   #content(curves) {
     const { label, toX } = this.#axis();
     const lines = curves.map(({ name, steps, values }) => ({ name, ys: values, xs: steps.map(toX) }));
-    const smoothing = SMOOTHING[/** @type {keyof SMOOTHING} */ (this.#query.get("smooth"))] ?? 0;
     const inX = (/** @type {Range} */ { low, high }) => ({ low: toX(low), high: toX(high) });
     const zoom = this.#zoom();
-    return { lines, smoothing, isLog: this.#query.get("y") === "log", xLabel: label, range: inX({ low: 0, high: this.#curves.lastStep }), zoom: zoom && inX(zoom) };
-  }
-
-  /** @param {string} group */
-  #chart(group) {
-    const known = this.#charts.get(group);
-    if (known) return known;
-    const { title, help } = GROUPS[group] ?? { title: group.replaceAll("_", " "), help: "" };
-    const chart = new Chart();
-    chart.setAttribute("label", title);
-    this.#charts.set(group, chart);
-    h("figure", {}, h("figcaption", {}, title, help && h("small", {}, help)), chart);
-    return chart;
-  }
-
-  /** @param {string} group */
-  #frame(group) {
-    return /** @type {HTMLElement} */ (this.#chart(group).parentElement);
+    return { ...lookOf(this.#query), lines, xLabel: label, range: inX({ low: 0, high: this.#curves.lastStep }), zoom: zoom && inX(zoom) };
   }
 
   #controls() {
-    const choice = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string[]} */ values) => {
-      const select = h("select", { "aria-label": label, on: { change: () => this.#query.write({ [name]: select.value }, { replace: true }) } }, values.map((value, index) => h("option", { value: index === 0 ? "" : value }, `${label}: ${value}`)));
-      this.#query.watch(() => { select.value = this.#query.get(name); }, this.#life);
-      return select;
-    };
     const all = h("button", { type: "button", on: { click: () => this.#onZoom(null) } }, "Show everything");
     this.#query.watch(() => { all.hidden = this.#zoom() === null; }, this.#life);
-    return h("div", { className: "bar" }, choice("x", "against", ["step", "epoch", "time"]), choice("y", "scale", ["linear", "log"]), choice("smooth", "smoothing", Object.keys(SMOOTHING)), all, h("small", { className: "faint" }, "Drag over a chart to zoom in."));
+    return h("div", { className: "bar" }, choice(this.#query, "x", "against", ["step", "epoch", "time"], this.#life), lookChoices(this.#query, this.#life), all, h("small", { className: "faint" }, "Drag over a chart to zoom in."));
   }
 }

@@ -1,14 +1,12 @@
 // @ts-check
-import { eventsOf } from "../core/events_of.js";
+import { FACTS } from "../core/changes.js";
+import { eventsOf } from "../core/event_pages.js";
 import { Store } from "../core/store.js";
 import { number, score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
 
 /** @typedef {import("../core/types.js").Event} Event */
-
-/** Kinds of events that say something about the data, the weights or the run. */
-export const FACTS = ["data_checked", "weights_loaded", "teacher_checked", "scale_chosen", "warned", "mean_evaluated", "ended_early", "diagnosed"];
 
 /** What a run has found out: about its data, weights and teachers, and what it warns of. */
 export class FactsPart {

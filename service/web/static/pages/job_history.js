@@ -1,5 +1,5 @@
 // @ts-check
-import { eventsOf } from "../core/events_of.js";
+import { eventsOf } from "../core/event_pages.js";
 import { Store } from "../core/store.js";
 import { duration, number, score, secondsBetween, time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";

@@ -1,17 +1,18 @@
 // @ts-check
 import { address } from "../core/api.js";
+import { takeTurns } from "../core/turns.js";
 import { fill, h } from "../ui/html.js";
 import { OVER } from "../ui/parts.js";
 
 const MAX_CHARACTERS = 200_000;
 
 /**
- * The log of a job. Its stream is open only while the log is on the screen and its tab is visible; the browser resumes it
- * behind the last byte.
+ * The log of a job. Its stream is open only while the log is on the screen and its tab is visible, and windows take turns
+ * if there are many. It resumes behind the last byte.
  */
 export class LogPart {
-  /** @type {EventSource | null} */
-  #source = null;
+  /** @type {AbortController | null} */
+  #following = null;
   #isOnScreen = false;
   #isAtEnd = false;
   #hasAttempt = false;
@@ -70,21 +71,25 @@ export class LogPart {
 
   #update() {
     const isWanted = this.#isOnScreen && !document.hidden && this.#hasAttempt && !this.#isAtEnd;
-    if (isWanted && this.#source === null) this.#open();
     if (!isWanted) this.#close();
+    else if (this.#following === null) {
+      this.#following = new AbortController();
+      takeTurns("fgd-log", (turn) => this.#open(turn), this.#following.signal);
+    }
   }
 
   #close() {
-    this.#source?.close();
-    this.#source = null;
+    this.#following?.abort();
+    this.#following = null;
   }
 
-  #open() {
+  /** @param {AbortSignal} turn */
+  #open(turn) {
     const { attempt, offset } = this.#next;
     if (attempt === 0) this.#text.data = "";
     // Without `attempt` the stream goes on with later attempts, but begins with the newest one.
     const source = new EventSource(address(this.#path, { follow: true, offset, attempt: attempt || this.#chosen || null }));
-    this.#source = source;
+    turn.addEventListener("abort", () => source.close());
     source.addEventListener("log", ({ data, lastEventId }) => this.#take(JSON.parse(data), lastEventId));
     source.addEventListener("note", ({ data }) => this.#append(`\n── ${JSON.parse(data).text} ──\n`));
     source.addEventListener("end", () => { this.#isAtEnd = this.#isOver || this.#chosen !== 0; this.#next.attempt = 0; this.#next.offset = 0; this.#close(); });

@@ -1,6 +1,6 @@
 // @ts-check
 import { BASE, get } from "../core/api.js";
-import { Follower, position } from "../core/follow.js";
+import { follow } from "../core/follow.js";
 import { JobList } from "../core/list.js";
 import { SeedGroups } from "../core/seed_groups.js";
 import { Store } from "../core/store.js";
@@ -72,17 +72,15 @@ class JobsPage {
   #readQueue;
 
   /**
-   * Read the position first and the jobs second: events in between are replayed.
+   * Follow events first and read the jobs second, so that none is missed in between.
    * @param {() => void} read Begins to read the jobs.
    */
   async #follow(read) {
-    const after = await position(this.#life);
-    if (this.#life.aborted) return;
-    read();
-    new Follower({
-      after, kinds: KINDS, take: (event) => this.#take(event), reconnected: () => this.#refresh(),
+    await follow({
+      kinds: KINDS, take: (event) => this.#take(event), reconnected: () => this.#refresh(),
       lost: () => this.#follow(() => this.#restart()),
     }, this.#life);
+    if (!this.#life.aborted) read();
   }
 
   /** @param {import("../core/types.js").Event} event */

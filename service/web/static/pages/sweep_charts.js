@@ -20,7 +20,7 @@ const WHOLE = ["cost"];
 export class ChartsPart {
   /** @type {Map<string, FigureElement>} */
   #figures = new Map();
-  /** @type {typeof FigureElement | null} */
+  /** @type {(new () => FigureElement) | null} */
   #element = null;
   #isNear = false;
   #isOld = true;
@@ -70,7 +70,7 @@ export class ChartsPart {
   /** @param {ChartView} chart @param {Record<string, string>} labels */
   #frame({ name, title, caption, alt, is_wide, figure }, labels) {
     const known = this.#figures.get(name);
-    const element = known ?? new /** @type {typeof FigureElement} */ (this.#element)();
+    const element = known ?? new /** @type {new () => FigureElement} */ (this.#element)();
     this.#figures.set(name, element);
     element.setAttribute("alt", alt);
     const frame = known ? /** @type {HTMLElement} */ (known.parentElement) : h("figure", { className: is_wide ? "wide" : "" }, h("h3", {}, title), element, h("figcaption", {}));

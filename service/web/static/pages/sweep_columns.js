@@ -14,7 +14,8 @@ import { lastPart, metricName, metricValue, originText, valueText } from "../ui/
  * @returns {Column[]}
  */
 export function columnsOf({ objectives, dimensions }, open) {
-  return [
+  /** @type {Column[]} */
+  const columns = [
     { name: "trial", label: "Trial", className: "number trial", key: ({ trial }) => trial.trial, cell: ({ trial }) => h("button", { type: "button", className: "link", "aria-label": `Trial ${trial.trial}`, on: { click: () => open(trial.trial) } }, trial.trial) },
     { name: "rank", label: "Rank", className: "number wide", key: ({ rank }) => rank, cell: ({ rank }) => rank ?? "–" },
     ...objectives.map(({ metric }, index) => /** @type {Column} */ ({ name: `objective.${index}`, label: metricName(metric), className: "number", key: ({ trial }) => trial.objectives[index], cell: ({ trial }) => metricValue(metric, trial.objectives[index]) })),
@@ -24,7 +25,8 @@ export function columnsOf({ objectives, dimensions }, open) {
     { name: "origin", label: "Why it ran", className: "wide", key: ({ trial }) => originText(trial.origin), cell: ({ trial }) => (trial.repeats === null ? originText(trial.origin) : `${originText(trial.origin)} of ${trial.repeats}`) },
     { name: "training", label: "Training", className: "number wide", key: ({ trial }) => trial.train_s, cell: ({ trial }) => duration(trial.train_s) },
     { name: "seed", label: "Seed", className: "number wide", key: ({ trial }) => trial.seed, cell: ({ trial }) => trial.seed },
-  ].map((column) => ({ ...column, isSortable: true }));
+  ];
+  return columns.map((column) => ({ ...column, isSortable: true }));
 }
 
 /** Colour groups of the states of trials. @type {Record<string, string>} */

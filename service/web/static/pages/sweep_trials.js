@@ -81,7 +81,7 @@ export class TrialsPart {
     if (question === null) return;
     if (trials.size === 0) { fill(this.#place, h("p", { className: "faint" }, "No trial has started yet.")); return; }
     this.#table ??= this.#makeTable(question);
-    const ranks = new Map((findings?.standings ?? []).flatMap(({ rank, trials: numbers }) => numbers.map((number) => [number, rank])));
+    const ranks = new Map((findings?.ranking ?? []).flatMap((numbers, index) => numbers.map((number) => [number, index + 1])));
     const found = matching(this.#sweep, this.#query).trials;
     const rows = bestFirst(found, question.objectives[0]).map((trial) => this.#row(trial, ranks.get(trial.trial) ?? null));
     const [name, isDescending] = this.#sort();

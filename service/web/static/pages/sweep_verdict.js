@@ -13,7 +13,6 @@ import { metricName, metricValue, originText, valuesText } from "../ui/metrics.j
 /** @typedef {import("../core/sweep.js").Findings} Findings */
 /** @typedef {import("../core/sweep.js").Standing} Standing */
 
-const MOST_STANDINGS = 6;
 
 /** What to use, and how sure that is. @param {Sweep} sweep @param {AbortSignal} life */
 export function verdictPart(sweep, life) {
@@ -54,9 +53,8 @@ function failure({ code, message, trials }) {
 }
 
 /** @param {Findings} findings */
-function standingsTable({ standings, spec: { objectives } }) {
-  const shown = standings.slice(0, MOST_STANDINGS);
-  const range = rangeOf(shown);
+function standingsTable({ standings, ranking, spec: { objectives } }) {
+  const range = rangeOf(standings);
   const headings = ["#", "Trial", metricName(objectives[0].metric), "Interval", ...objectives.slice(1).map(({ metric }) => metricName(metric)), "Values"];
   const row = (/** @type {Standing} */ standing) => h(
     "tr", { className: standing.rank === 1 ? "winner" : "" }, h("td", { className: "number" }, standing.rank), h("td", { className: "number" }, standing.trial),
@@ -65,10 +63,10 @@ function standingsTable({ standings, spec: { objectives } }) {
     objectives.slice(1).map(({ metric }, index) => h("td", { className: "number" }, metricValue(metric, standing.objectives[index + 1]))),
     h("td", { className: "values" }, namesOf(standing)),
   );
-  const rest = standings.length - shown.length;
+  const rest = ranking.length - standings.length;
   return h(
     "div", { className: "wide-content" },
-    h("table", { className: "standings" }, h("caption", { className: "unseen" }, "Best configurations"), h("thead", {}, h("tr", {}, headings.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, shown.map(row))),
+    h("table", { className: "standings" }, h("caption", { className: "unseen" }, "Best configurations"), h("thead", {}, h("tr", {}, headings.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, standings.map(row))),
     h("p", { className: "faint" }, `A trial and its repeats with other seeds are one row. Bars are 95 % intervals over seeds; a dot without a bar is one run, whose noise is unknown.${rest > 0 ? ` ${number(rest)} more in the report.` : ""}`),
   );
 }

@@ -1,6 +1,6 @@
 // @ts-check
-import { THEME_CHANGED } from "../core/theme.js";
 import { indexOf } from "../core/curves.js";
+import { DrawingElement, emptied } from "./drawing.js";
 import { number } from "./format.js";
 import { fill, h } from "./html.js";
 import { smoothed, thinned, within } from "./lines.js";
@@ -36,7 +36,7 @@ const SMALLEST_DRAG_PX = 6;
  * Events: `zoom` when a user wants another range; `detail` is `{ low, high }`, or null for everything. Who shows the
  * chart answers with `show({ zoom })`, so that several charts can zoom together.
  */
-export class Chart extends HTMLElement {
+export class Chart extends DrawingElement {
   /** @type {Content} */
   #content = { lines: [], xLabel: "step", isLog: false, smoothing: 0, range: null, zoom: null };
   /** Position of the reading line. @type {number | null} */
@@ -47,26 +47,23 @@ export class Chart extends HTMLElement {
   #hidden = new Set();
   /** @type {Drawing | null} */
   #drawing = null;
-  #isVisible = false;
-  #isDue = false;
-  #canvas = h("canvas", { tabIndex: 0, role: "img" });
+  #isOnScreen = false;
   #legend = h("div", { className: "legend", role: "group", "aria-label": "Lines" });
   #watchers = [
-    new ResizeObserver(() => this.#redraw()),
-    new IntersectionObserver(([entry]) => { this.#isVisible = entry.isIntersecting; this.#redraw(); }),
+    new ResizeObserver(() => this.redraw()),
+    new IntersectionObserver(([entry]) => { this.#isOnScreen = entry.isIntersecting; this.redraw(); }),
   ];
-  #onTheme = () => this.#redraw();
 
   connectedCallback() {
-    this.replaceChildren(this.#canvas, this.#legend);
-    for (const watcher of this.#watchers) watcher.observe(this.#canvas);
-    addEventListener(THEME_CHANGED, this.#onTheme);
+    super.connectedCallback();
+    this.replaceChildren(this.canvas, this.#legend);
+    for (const watcher of this.#watchers) watcher.observe(this.canvas);
     this.#listen();
   }
 
   disconnectedCallback() {
+    super.disconnectedCallback();
     for (const watcher of this.#watchers) watcher.disconnect();
-    removeEventListener(THEME_CHANGED, this.#onTheme);
   }
 
   /** @param {Partial<Content>} changes */
@@ -74,7 +71,7 @@ export class Chart extends HTMLElement {
     const names = this.#content.lines.map(({ name }) => name).join();
     this.#content = { ...this.#content, ...changes };
     if (this.#content.lines.map(({ name }) => name).join() !== names) this.#showLegend();
-    this.#redraw();
+    this.redraw();
   }
 
   /** What is shown, for tests. */
@@ -83,11 +80,11 @@ export class Chart extends HTMLElement {
   }
 
   #listen() {
-    const canvas = this.#canvas;
+    const canvas = this.canvas;
     canvas.onpointerdown = (event) => { this.#dragFrom = event.offsetX; canvas.setPointerCapture(event.pointerId); };
     canvas.onpointermove = (event) => this.#read(event.offsetX);
     canvas.onpointerup = (event) => this.#endDrag(event.offsetX);
-    canvas.onpointerleave = () => { this.#reading = null; this.#redraw(); };
+    canvas.onpointerleave = () => { this.#reading = null; this.redraw(); };
     canvas.ondblclick = () => this.#zoomTo(null);
     canvas.onkeydown = (event) => this.#onKey(event);
   }
@@ -95,7 +92,7 @@ export class Chart extends HTMLElement {
   /** @param {number} pixel */
   #read(pixel) {
     if (this.#drawing) this.#reading = this.#drawing.x.toValue(pixel);
-    this.#redraw();
+    this.redraw();
   }
 
   /** @param {number} pixel */
@@ -132,7 +129,7 @@ export class Chart extends HTMLElement {
     if (!action) return;
     event.preventDefault();
     action();
-    this.#redraw();
+    this.redraw();
   }
 
   #showLegend() {
@@ -147,16 +144,11 @@ export class Chart extends HTMLElement {
   #toggle(name, event) {
     if (!this.#hidden.delete(name)) this.#hidden.add(name);
     /** @type {Element} */ (event.currentTarget).setAttribute("aria-pressed", String(!this.#hidden.has(name)));
-    this.#redraw();
+    this.redraw();
   }
 
-  #redraw() {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    requestAnimationFrame(() => {
-      this.#isDue = false;
-      if (this.#isVisible && this.isConnected) this.#draw();
-    });
+  get isVisible() {
+    return this.#isOnScreen;
   }
 
   /** @returns {Range | null} */
@@ -165,12 +157,9 @@ export class Chart extends HTMLElement {
     return zoom ?? range ?? extent(lines.map(({ xs }) => xs));
   }
 
-  #draw() {
-    const [width, ratio] = [this.#canvas.clientWidth, devicePixelRatio];
-    this.#canvas.width = width * ratio;
-    this.#canvas.height = HEIGHT_PX * ratio;
-    const pen = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d"));
-    pen.scale(ratio, ratio);
+  draw() {
+    const width = this.canvas.clientWidth;
+    const pen = emptied(this.canvas, width, HEIGHT_PX);
     this.#drawing = this.#arrange(width);
     if (this.#drawing) paint(pen, this.#drawing, this.#reading, getComputedStyle(this), width);
     this.#describe();
@@ -200,7 +189,7 @@ export class Chart extends HTMLElement {
       return `${line.name} ${number(value)}`;
     });
     const place = at === null ? "newest values" : `at ${this.#content.xLabel} ${number(Math.round(at))}`;
-    this.#canvas.setAttribute("aria-label", `${this.getAttribute("label") ?? "chart"}, ${place}: ${texts.join(", ")}`);
+    this.canvas.setAttribute("aria-label", `${this.getAttribute("label") ?? "chart"}, ${place}: ${texts.join(", ")}`);
   }
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { THEME_CHANGED } from "../core/theme.js";
+import { DrawingElement, emptied } from "./drawing.js";
 import { panelsOf, stacked } from "./figure_axes.js";
 import { paintAnnotations, paintColourBar, paintFrame, paintShapes } from "./figure_frame.js";
 import { paintTraces } from "./figure_marks.js";
@@ -24,7 +24,7 @@ const PRINT_RATIO = 3;
  *
  * Event `pick`: a click on a point that has `customdata`, which is the `detail`; for example the number of a trial.
  */
-export class FigureElement extends HTMLElement {
+export class FigureElement extends DrawingElement {
   /** @type {Figure} */
   #figure = { data: [], layout: {} };
   /** @type {Record<string, string>} */
@@ -42,28 +42,25 @@ export class FigureElement extends HTMLElement {
   /** Where a drag began, and where it is. @type {{ x: number, y: number, toX: number, toY: number } | null} */
   #drag = null;
   #isNear = false;
-  #isDue = false;
   /** Of the canvas when it was drawn; 0: what is drawn is out of date. */
   #drawnWidth_px = 0;
-  #canvas = h("canvas", { role: "img", tabIndex: 0 });
   #legend = h("div", { className: "legend", role: "group", "aria-label": "Lines and marks" });
   #tip = h("div", { className: "tip", hidden: true });
-  #resizes = new ResizeObserver(() => { if (this.#canvas.clientWidth !== this.#drawnWidth_px) this.#redraw(); });
-  #nearness = new IntersectionObserver(([entry]) => { this.#isNear = entry.isIntersecting; if (this.#drawnWidth_px === 0) this.#redraw(); }, { rootMargin: `${BEFORE_SCREEN_PX}px` });
-  #onTheme = () => this.#redraw();
+  #resizes = new ResizeObserver(() => { if (this.canvas.clientWidth !== this.#drawnWidth_px) this.redraw(); });
+  #nearness = new IntersectionObserver(([entry]) => { this.#isNear = entry.isIntersecting; if (this.#drawnWidth_px === 0) this.redraw(); }, { rootMargin: `${BEFORE_SCREEN_PX}px` });
 
   connectedCallback() {
-    this.replaceChildren(this.#legend, this.#canvas, this.#tip);
-    this.#resizes.observe(this.#canvas);
+    super.connectedCallback();
+    this.replaceChildren(this.#legend, this.canvas, this.#tip);
+    this.#resizes.observe(this.canvas);
     this.#nearness.observe(this);
-    addEventListener(THEME_CHANGED, this.#onTheme);
     this.#listen();
   }
 
   disconnectedCallback() {
+    super.disconnectedCallback();
     this.#resizes.disconnect();
     this.#nearness.disconnect();
-    removeEventListener(THEME_CHANGED, this.#onTheme);
   }
 
   /**
@@ -73,24 +70,24 @@ export class FigureElement extends HTMLElement {
   show(figure, labels = {}) {
     this.#figure = { ...figure, data: stacked(figure.data) };
     this.#labels = labels;
-    this.#canvas.style.height = `${figure.layout.height - 30}px`;
-    this.#canvas.setAttribute("aria-label", this.getAttribute("alt") ?? "chart");
+    this.canvas.style.height = `${figure.layout.height - 30}px`;
+    this.canvas.setAttribute("aria-label", this.getAttribute("alt") ?? "chart");
     this.#showLegend();
     // What is in view at once does not wait for the observer and the next picture.
     this.#isNear ||= this.getBoundingClientRect().top < innerHeight + BEFORE_SCREEN_PX;
-    if (this.#drawnWidth_px === 0 && this.#isNear && this.isConnected) this.#draw();
-    else this.#redraw();
+    if (this.#drawnWidth_px === 0 && this.#isNear && this.isConnected) this.draw();
+    else this.redraw();
   }
 
   /** Fade the points of traces with `customdata` that is not in the set. @param {Set<unknown> | null} selected Null: fade none. */
   select(selected) {
     this.#selected = selected;
-    this.#redraw();
+    this.redraw();
   }
 
   /** Draw black on white, finely, for the printer; until it is called with false. @param {boolean} isPrinting */
   print(isPrinting) {
-    this.#draw(isPrinting ? PRINT : undefined, isPrinting ? PRINT_RATIO : undefined);
+    this.draw(isPrinting ? PRINT : undefined, isPrinting ? PRINT_RATIO : undefined);
   }
 
   /** What is drawn, for tests. */
@@ -105,7 +102,7 @@ export class FigureElement extends HTMLElement {
   }
 
   #listen() {
-    const canvas = this.#canvas;
+    const canvas = this.canvas;
     canvas.onpointerdown = ({ offsetX: x, offsetY: y, pointerType, pointerId }) => {
       if (pointerType === "touch") return;
       this.#drag = { x, y, toX: x, toY: y };
@@ -125,20 +122,20 @@ export class FigureElement extends HTMLElement {
 
   #showAll() {
     this.#zooms.clear();
-    this.#redraw();
+    this.redraw();
   }
 
   /** @param {number} x @param {number} y */
   #onMove(x, y) {
-    if (this.#drag) { Object.assign(this.#drag, { toX: x, toY: y }); this.#redraw(); return; }
+    if (this.#drag) { Object.assign(this.#drag, { toX: x, toY: y }); this.redraw(); return; }
     const found = this.#nearest(x, y);
     this.#tip.hidden = found === undefined;
     if (!found) return;
     this.#tip.textContent = hoverText(found.trace, found.index, found.point, this.#labels);
-    const isRight = x > this.#canvas.clientWidth / 2;
+    const isRight = x > this.canvas.clientWidth / 2;
     this.#tip.style.left = isRight ? "" : `${x + 14}px`;
-    this.#tip.style.right = isRight ? `${this.#canvas.clientWidth - x + 14}px` : "";
-    this.#tip.style.top = `${this.#canvas.offsetTop + y + 10}px`;
+    this.#tip.style.right = isRight ? `${this.canvas.clientWidth - x + 14}px` : "";
+    this.#tip.style.top = `${this.canvas.offsetTop + y + 10}px`;
   }
 
   /** @param {number} x @param {number} y */
@@ -163,7 +160,7 @@ export class FigureElement extends HTMLElement {
       const axis = /** @type {Panel} */ (panel)[side];
       if (Math.abs(to - from) >= SMALLEST_DRAG_PX) this.#zooms.set(axis.id, towards(axis, axis.ownAt(from), axis.ownAt(to)));
     }
-    this.#redraw();
+    this.redraw();
   }
 
   /** One entry for each name or group, if the figure has several; a chart of one line needs none. */
@@ -181,29 +178,25 @@ export class FigureElement extends HTMLElement {
   #toggle(group, event) {
     if (!this.#hidden.delete(group)) this.#hidden.add(group);
     /** @type {Element} */ (event.currentTarget).setAttribute("aria-pressed", String(!this.#hidden.has(group)));
-    this.#redraw();
+    this.redraw();
   }
 
-  #redraw() {
+  redraw() {
     this.#drawnWidth_px = 0;
-    if (this.#isDue) return;
-    this.#isDue = true;
-    requestAnimationFrame(() => {
-      this.#isDue = false;
-      if (this.#isNear && this.isConnected) this.#draw();
-    });
+    super.redraw();
+  }
+
+  get isVisible() {
+    return this.#isNear;
   }
 
   /** @param {Colours} [colours] Those of the page, unless given. @param {number} [ratio] Of the canvas's pixels to the page's. */
-  #draw(colours, ratio = devicePixelRatio) {
+  draw(colours, ratio = devicePixelRatio) {
     const style = getComputedStyle(this);
     const { ink, grid } = colours ?? { ink: style.color, grid: style.outlineColor };
-    const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
+    const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight];
     this.#drawnWidth_px = width;
-    this.#canvas.width = width * ratio;
-    this.#canvas.height = height * ratio;
-    const pen = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d"));
-    pen.scale(ratio, ratio);
+    const pen = emptied(this.canvas, width, height, ratio);
     pen.font = `12px ${style.fontFamily}`;
     const shown = { ...this.#figure, data: this.#figure.data.filter((trace) => !this.#hidden.has(groupOf(trace))) };
     this.#panels = panelsOf(shown, { width, height }, (text) => pen.measureText(text).width, this.#zooms);

@@ -30,12 +30,13 @@ export function paintTraces(scene, panel) {
 /** @param {Scene} scene @param {Panel} panel @param {Trace} trace */
 function paintScatter(scene, panel, trace) {
   const mode = trace.mode ?? "lines";
+  /** @type {{ x: number, y: number }[]} */
   const points = trace.x.map((/** @type {any} */ x, /** @type {number} */ index) => ({ x: panel.x.at(x), y: panel.y.at(trace.y[index]) }));
   if (mode.includes("lines")) paintLine(scene, panel, trace, points);
   if (trace.error_x?.visible) paintErrors(scene.pen, panel, trace, points);
   if (mode.includes("markers") || points.length === 1) paintMarks(scene, trace, points);
   if (mode.includes("text")) paintTexts(scene, trace, points);
-  points.forEach(({ x, y }, /** @type {number} */ index) => {
+  points.forEach(({ x, y }, index) => {
     if (trace.hoverinfo !== "skip" && Number.isFinite(x + y)) scene.targets.push({ trace, index, point: { x: trace.x[index], y: (trace.own ?? trace.y)[index] }, x, y, width: 0, height: 0 });
   });
 }

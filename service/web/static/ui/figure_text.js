@@ -31,8 +31,9 @@ export function hoverText(trace, index, point, labels) {
   const custom = trace.customdata?.[index];
   const template = trace.hovertemplate ?? "%{x}: %{y}<extra>%{fullData.name}</extra>";
   const values = { ...point, customdata: custom, text: labels[String(custom)] ?? trace.text?.[index] ?? "", "fullData.name": trace.name ?? "" };
+  /** @type {string[]} */
   const lines = template.replace("<extra></extra>", "").replace("</extra>", "").split(/<br>|<extra>/);
-  return lines.map((line) => line.replace(FIELD, (_, path, format) => formatted(valueOf(values, path), format))).filter((line) => line !== "").join("\n");
+  return lines.map((line) => line.replace(FIELD, (/** @type {string} */ _, /** @type {string} */ path, /** @type {string} */ format) => formatted(valueOf(values, path), format))).filter((line) => line !== "").join("\n");
 }
 
 /** @param {Record<string, unknown>} values @param {string} path A name, or a name with an index: `customdata[0]`. */

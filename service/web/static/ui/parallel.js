@@ -1,5 +1,5 @@
 // @ts-check
-import { THEME_CHANGED } from "../core/theme.js";
+import { DrawingElement, emptied } from "./drawing.js";
 import { number } from "./format.js";
 import { fill, h } from "./html.js";
 import { fraction, isInside, valueAt } from "./axis.js";
@@ -27,6 +27,7 @@ import { keyed } from "./parallel_keys.js";
  * @property {number | null} marked Key of an item that stands out.
  */
 /** @typedef {{ width: number, height: number, xs: number[], top: number, bottom: number }} Frame In pixels; `xs` are those of the axes. */
+/** A limit that is being drawn: index of the axis, and pixels. @typedef {{ axis: number, from: number, to: number }} Drag */
 
 const HEIGHT_PX = 330;
 const TOP_PX = 46;
@@ -46,7 +47,7 @@ const NUM_SHADES = 9;
  * Events: `brush`, `detail` is `{ axis, range }` with null to release; the page answers with `show({ brushes })`. `pick`,
  * `detail` is the key of the clicked line.
  */
-export class Parallel extends HTMLElement {
+export class Parallel extends DrawingElement {
   /** @type {Content} */
   #content = { axes: [], items: [], brushes: {}, ends: ["", ""], marked: null };
   /** @type {Item[]} */
@@ -57,34 +58,31 @@ export class Parallel extends HTMLElement {
   #pointed = null;
   /** Index of the axis that the keyboard changes. */
   #active = 0;
-  /** @type {{ axis: number, from: number, to: number } | null} */
+  /** @type {Drag | null} */
   #drag = null;
-  #isDue = false;
   /** The lines, which stay the same while a limit is drawn and while the pointer moves: thousands take a tenth of a second. */
   #lines = h("canvas");
   #areLinesOld = true;
-  #canvas = h("canvas", { tabIndex: 0, role: "img" });
   #scale = h("div", { className: "ramp" });
   #label = h("p", { className: "faint pointed" });
-  #watcher = new ResizeObserver(() => this.#renew());
-  #onTheme = () => this.#renew();
+  #watcher = new ResizeObserver(() => this.renew());
 
   connectedCallback() {
-    this.replaceChildren(h("div", { className: "wide-canvas" }, this.#canvas), this.#scale, this.#label);
+    super.connectedCallback();
+    this.replaceChildren(h("div", { className: "wide-canvas" }, this.canvas), this.#scale, this.#label);
     this.#watcher.observe(this);
-    addEventListener(THEME_CHANGED, this.#onTheme);
-    const canvas = this.#canvas;
+    const canvas = this.canvas;
     canvas.onpointerdown = (event) => this.#press(event);
     canvas.onpointermove = (event) => this.#move(event);
     canvas.onpointerup = (event) => this.#release(event);
     canvas.onpointerleave = () => this.#point(null);
     canvas.onkeydown = (event) => this.#onKey(event);
-    canvas.onfocus = canvas.onblur = () => this.#redraw();
+    canvas.onfocus = canvas.onblur = () => this.redraw();
   }
 
   disconnectedCallback() {
+    super.disconnectedCallback();
     this.#watcher.disconnect();
-    removeEventListener(THEME_CHANGED, this.#onTheme);
   }
 
   /** @param {Partial<Content>} changes */
@@ -93,7 +91,7 @@ export class Parallel extends HTMLElement {
     const { items, axes, brushes } = this.#content;
     this.#inside = items.filter((item) => isInside(item.values, axes, brushes));
     this.#active = Math.min(this.#active, Math.max(0, axes.length - 1));
-    this.#renew();
+    this.renew();
   }
 
   /** What is shown, for tests: keys of the lines that pass all brushes, and pixels. */
@@ -101,31 +99,20 @@ export class Parallel extends HTMLElement {
     return { inside: this.#inside.map(({ key }) => key), frame: this.#frame };
   }
 
-  #renew() {
+  renew() {
     this.#areLinesOld = true;
-    this.#redraw();
+    this.redraw();
   }
 
-  #redraw() {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    requestAnimationFrame(() => {
-      this.#isDue = false;
-      if (this.isConnected) this.#draw();
-    });
-  }
-
-  #draw() {
+  draw() {
     const { axes, items, ends } = this.#content;
-    const canvas = this.#canvas;
+    const canvas = this.canvas;
     const width = Math.max(this.clientWidth, LEFT_PX + RIGHT_PX + SMALLEST_AXIS_PX * (axes.length - 1));
     const step = (width - LEFT_PX - RIGHT_PX) / Math.max(1, axes.length - 1);
     this.#frame = { width, height: HEIGHT_PX, xs: axes.map((_, index) => LEFT_PX + index * step), top: TOP_PX, bottom: HEIGHT_PX - BOTTOM_PX };
     if (this.#scale.childElementCount === 0) fill(this.#scale, h("span"), Array.from({ length: NUM_SHADES }, (_, index) => h("i", { className: `ramp-${index}` })), h("span"));
     [this.#scale.children[0].textContent, this.#scale.children[NUM_SHADES + 1].textContent] = ends;
     canvas.style.width = `${width}px`;
-    canvas.width = width * devicePixelRatio;
-    canvas.height = HEIGHT_PX * devicePixelRatio;
     const shades = [...this.#scale.querySelectorAll("i")].map((each) => getComputedStyle(each).color);
     const marked = items.filter((item) => item === this.#pointed || item.key === this.#content.marked);
     const drawing = {
@@ -133,11 +120,10 @@ export class Parallel extends HTMLElement {
       style: getComputedStyle(this), active: document.activeElement === canvas ? this.#active : null,
     };
     if (this.#areLinesOld) {
-      [this.#lines.width, this.#lines.height] = [canvas.width, canvas.height];
-      paintLines(penOf(this.#lines), drawing);
+      paintLines(emptied(this.#lines, width, HEIGHT_PX), drawing);
       this.#areLinesOld = false;
     }
-    const pen = penOf(canvas);
+    const pen = emptied(canvas, width, HEIGHT_PX);
     pen.drawImage(this.#lines, 0, 0, width, HEIGHT_PX);
     paintAxes(pen, drawing);
     paintMarked(pen, drawing);
@@ -153,7 +139,7 @@ export class Parallel extends HTMLElement {
 
   /** @returns {Range} */
   #draggedRange() {
-    const { axis, from, to } = /** @type {NonNullable<typeof this.#drag>} */ (this.#drag);
+    const { axis, from, to } = /** @type {Drag} */ (this.#drag);
     const [low, high] = [from, to].map((pixel) => valueAt(this.#content.axes[axis], this.#part(pixel))).sort((a, b) => a - b);
     return { low, high };
   }
@@ -178,14 +164,14 @@ export class Parallel extends HTMLElement {
     if (axis < 0) return;
     this.#active = axis;
     this.#drag = { axis, from: offsetY, to: offsetY };
-    this.#canvas.setPointerCapture(pointerId);
+    this.canvas.setPointerCapture(pointerId);
   }
 
   /** @param {PointerEvent} event */
   #move({ offsetX, offsetY }) {
     if (this.#drag === null) return this.#point(this.#nearest(offsetX, offsetY));
     this.#drag.to = offsetY;
-    this.#redraw();
+    this.redraw();
   }
 
   /** @param {PointerEvent} event */
@@ -212,7 +198,7 @@ export class Parallel extends HTMLElement {
     if (item === this.#pointed) return;
     this.#pointed = item;
     this.#label.textContent = item?.label ?? "";
-    this.#redraw();
+    this.redraw();
   }
 
   /** The line under the pointer. @param {number} x @param {number} y @returns {Item | null} */
@@ -240,15 +226,8 @@ export class Parallel extends HTMLElement {
     event.preventDefault();
     this.#active = change.active;
     if (change.range !== undefined) this.#brush(change.active, change.range);
-    this.#redraw();
+    this.redraw();
   }
-}
-
-/** @param {HTMLCanvasElement} canvas */
-function penOf(canvas) {
-  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  pen.scale(devicePixelRatio, devicePixelRatio);
-  return pen;
 }
 
 customElements.define("fgd-parallel", Parallel);

@@ -16,12 +16,13 @@ export function tree({ items, key, needs, box, label }) {
   const known = new Map(items.map((item) => [key(item), item]));
   /** @type {Map<string, number>} */
   const columns = new Map();
-  const columnOf = (/** @type {Item} */ item, /** @type {Set<string>} */ above = new Set()) => {
+  /** @type {(item: Item, above?: Set<string>) => number} */
+  const columnOf = (item, above = new Set()) => {
     const id = key(item);
     const present = columns.get(id);
     if (present !== undefined || above.has(id)) return present ?? 0;
     const sources = needs(item).flatMap((each) => known.get(each) ?? []);
-    const column = sources.length === 0 ? 0 : 1 + Math.max(...sources.map((/** @type {Item} */ source) => /** @type {number} */ (columnOf(source, new Set([...above, id])))));
+    const column = sources.length === 0 ? 0 : 1 + Math.max(...sources.map((source) => columnOf(source, new Set([...above, id]))));
     columns.set(id, column);
     return column;
   };
