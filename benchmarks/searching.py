@@ -155,13 +155,14 @@ def _asha(seeds: int, folder: Path) -> dict[str, Any]:
         return 0.4 * wavy(x) * (1 - math.exp(-epoch / (4 + 6 * float(x[0])))) + noise
 
     same, epochs, lost = 0, {"asha": 0, "none": 0}, []
+    schedulers: dict[str, dict[str, Any]] = {"none": {}, "asha": {"grace_epochs": 1}}
     for seed in track(range(seeds), "ASHA", transient=True):
         found = {}
-        for scheduler in ("none", "asha"):
+        for scheduler, settings in schedulers.items():
             spec = sweep(
                 _SPACE,
                 searcher={"type": "random"},
-                scheduler={"type": scheduler},
+                scheduler={"type": scheduler, **settings},
                 budget={"trials": 60},
                 baselines=False,
                 epochs=27,

@@ -4,8 +4,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fgd_core.spec.diagnosis import Calibration, CalibrationBin
-from fgd_core.statistics.evidence import Evidence
-from fgd_core.statistics.operating import ALL_AREAS
 
 MIN_SCORE = 0.05
 NUM_BINS = 10
@@ -35,15 +33,6 @@ def calibration(
         brier=float(((scores - is_right) ** 2).mean()) if len(scores) else None,
         bins=bins,
     )
-
-
-def calibration_of(evidence: Evidence) -> Calibration:
-    """Measure all detections of a run; those in crowds do not count."""
-    found = [evidence.of_class(place) for place in range(len(evidence.class_names))]
-    counts = [~one.ignored[ALL_AREAS, 0] for one in found]
-    scores = [one.scores[own] for one, own in zip(found, counts, strict=True)]
-    is_right = [one.right[ALL_AREAS, 0, own] for one, own in zip(found, counts, strict=True)]
-    return calibration(np.concatenate(scores), np.concatenate(is_right))
 
 
 def _bin(number: int, scores: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) -> CalibrationBin:

@@ -130,6 +130,7 @@ class TestCalibration:
         one = image([(OBJECT, CAT)], [(OBJECT, 0.92, CAT), (ELSEWHERE, 0.96, CAT), (OFF, 0.25, CAT), (OFF, 0.01, CAT)])
         found = measure_calibration([one])
         assert found.error == pytest.approx((2 * 0.44 + 0.25) / 3)
+        assert found.brier == pytest.approx((0.08**2 + 0.96**2 + 0.25**2) / 3)
         assert [(each.low, each.count) for each in found.bins if each.count] == [(0.2, 1), (0.9, 2)]
 
     def test_without_detections_nothing_is_measured(self) -> None:

@@ -17,8 +17,8 @@ SEED = 20261122
 SCHEDULERS = {
     "none": {"type": "none"},
     "median": {"type": "median"},
-    "asha": {"type": "asha"},
-    "hyperband": {"type": "hyperband"},
+    "asha": {"type": "asha", "grace_epochs": 1},
+    "hyperband": {"type": "hyperband", "grace_epochs": 1},
     "population_based": {"type": "population_based", "population": 6},
 }
 
