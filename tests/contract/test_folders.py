@@ -1,5 +1,6 @@
-"""No folder imports, directly or through others, a folder that imports it."""
+"""No folder imports, directly or through others, a folder that imports it; names of test modules are unique."""
 
+from collections import Counter
 from collections.abc import Container, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -36,3 +37,10 @@ def test_folders_import_each_other_in_one_direction(root: str) -> None:
     except CycleError as cycle:
         pytest.fail(f"folders import each other: {' > '.join(cycle.args[1])}")
     assert root in order
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    """Pytest imports the modules of a folder without `__init__.py` by their file name, and refuses a second one."""
+    modules = REPOSITORY.joinpath("tests").rglob("test_*.py")
+    names = Counter(path.name for path in modules if not (path.parent / "__init__.py").exists())
+    assert [name for name, count in names.items() if count > 1] == []
