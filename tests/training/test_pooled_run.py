@@ -18,6 +18,7 @@ from fgd_core.spec.kinds.distill import DistillSpec, pool_faults, pool_of
 from fgd_core.training.accumulation import weighed_parts
 from fgd_core.training.distiller import Distiller
 from fgd_core.training.pool_labels import PoolLabels, min_scores
+from fgd_core.training.several_teachers import WeightedTeacher, mean_of
 from fgd_core.training.step import Learner, training_step
 from tests.library import RecordingContext, distill_spec, train_spec, with_data, write_pool, write_squares
 
@@ -129,6 +130,18 @@ class TestStep:
         monkeypatch.setattr(teacher, "features", lambda images: seen.append(len(images)) or features(images))
         step(own, batch(2, pool=unlabelled(4, 0.5)))
         assert sorted(seen) == [2, 2, 2]
+
+
+def test_of_several_teachers_the_first_one_labels() -> None:
+    own = learner()
+    first = own.distiller
+    assert isinstance(first, Distiller)
+    second = Distiller(distill_spec("none").method, own.detector, build_detector(distill_spec("none").student, 1))
+    both = mean_of([WeightedTeacher(first, 0.0), WeightedTeacher(second, 1.0)])
+    labelled = both.labelled(unlabelled(2, 1.0))
+    assert [each.tolist() for each in labelled.boxes] == [[[8.0, 8.0, 40.0, 40.0]]] * 2
+    total, parts = both(own.detector.features(labelled.images), labelled, Moment())
+    assert total.isfinite() and parts["distill/total"] > 0
 
 
 @pytest.fixture(scope="module")
