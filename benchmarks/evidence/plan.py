@@ -26,6 +26,7 @@ ARMS: Mapping[str, dict[str, Any]] = {
     "mgd": {"type": "mgd"},
     "crosskd": {"type": "crosskd"},
     "composed": {"type": "composed"},
+    "fgd auto T": {"type": "fgd", "temperature": "auto"},
     "fgd published": {"type": "fgd", "scale": 1.0},
     "fgd 0.05 T4": {"type": "fgd", "scale": 0.05, "temperature": 4},
 }
