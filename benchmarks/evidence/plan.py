@@ -20,13 +20,14 @@ class Setting(NamedTuple):
 
 
 ARMS: Mapping[str, dict[str, Any]] = {
-    "fgd": {"type": "fgd"},
+    "fgd": {"type": "fgd", "temperature": 0.5},
     "pkd": {"type": "pkd"},
     "cwd": {"type": "cwd"},
     "mgd": {"type": "mgd"},
     "crosskd": {"type": "crosskd"},
     "composed": {"type": "composed"},
     "fgd auto T": {"type": "fgd", "temperature": "auto"},
+    "fgd 0.03 auto T": {"type": "fgd", "scale": 0.03, "temperature": "auto"},
     "fgd published": {"type": "fgd", "scale": 1.0},
     "fgd 0.05 T4": {"type": "fgd", "scale": 0.05, "temperature": 4},
 }

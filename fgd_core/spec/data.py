@@ -119,13 +119,15 @@ class Yolo(_AnyFiles):
     """What happens with images and boxes that are wrong; see the same field of COCO data."""
 
 
-SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
+Scene: TypeAlias = Literal["simple", "crowded"]
+_SIMPLE = ("circle", "square", "triangle", "star", "cross")
+SHAPE_NAMES: Mapping[Scene, tuple[str, ...]] = {
+    "simple": _SIMPLE,
+    "crowded": (*_SIMPLE, "pentagon", "hexagon", "diamond", "bar", "arrow"),
+}
 """The classes of `Shapes`."""
 NUM_SHAPE_KEYPOINTS = 5
 """Keypoints of each object of `Shapes`."""
-
-
-Scene: TypeAlias = Literal["simple", "crowded"]
 
 
 class Shapes(_AnyFiles):

@@ -160,8 +160,9 @@ def _objectives(spec: SweepSpec) -> Iterator[ProblemReason]:
             yield ProblemReason(loc=loc, code="duplicate_objective", message=message)
         elif colon and kind in _OF_CLASS and name:
             # Only the run knows the classes of other data.
-            if isinstance(files_of(spec.base.data), Shapes) and name not in SHAPE_NAMES:
-                message = f"the data of the base has no class {name!r}; {closest(name, SHAPE_NAMES)}"
+            data = files_of(spec.base.data)
+            if isinstance(data, Shapes) and name not in SHAPE_NAMES[data.scene]:
+                message = f"the data of the base has no class {name!r}; {closest(name, SHAPE_NAMES[data.scene])}"
                 yield ProblemReason(loc=loc, code="unknown_class", message=message)
         elif metric not in _METRICS:
             message = f"there is no metric {metric!r}; {closest(metric, _METRICS)}, and class:<name>, class50:<name>"

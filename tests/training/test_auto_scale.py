@@ -17,6 +17,7 @@ from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.methods import METHOD_TYPES
+from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.training.auto_scale import TARGET, AutoScale, advise_scale
 from service.catalogue.recipes import recipes
 from tests.library import RecordingContext, distill_spec, train_spec
@@ -212,6 +213,36 @@ class TestDefault:
         spec = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": base, "space": "fitnet-scale"})
         assert isinstance(spec, SweepSpec) and isinstance(spec.base, DistillSpec)
         assert spec.base.method.scale == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "temperature"),
+        [
+            ({}, 0.5),
+            ({"input": {"shorter_px": 400}}, "auto"),
+            ({"input": {"shorter_px": 400}, "method": {"scale": 0.2}}, "auto"),
+            ({"input": {"shorter_px": 400}, "method": {"temperature": 0.5}}, 0.5),
+        ],
+        ids=["recipe", "other size", "named scale", "named temperature"],
+    )
+    def test_comes_with_a_temperature_that_suits_the_teacher(
+        self, changes: dict[str, Any], temperature: float | str
+    ) -> None:
+        job = JOB_SPEC.validate_python(JOB | changes)
+        sweep = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": JOB | changes, "space": "fgd-scale"})
+        assert isinstance(job, DistillSpec) and isinstance(sweep, SweepSpec)
+        trial = sweep.trial({"method.type": "fgd"}, seed=0)
+        assert isinstance(trial, DistillSpec)
+        for method in (job.method, trial.method):
+            assert isinstance(method, Fgd)
+            assert method.temperature == temperature
+
+    def test_comes_with_a_temperature_where_a_sweep_changes_the_method(self) -> None:
+        base = JOB | {"input": {"shorter_px": 400}, "method": {"type": "pkd"}}
+        sweep = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": base, "space": "pkd-scale"})
+        assert isinstance(sweep, SweepSpec)
+        trial = sweep.trial({"method.type": "fgd"}, seed=0)
+        assert isinstance(trial, DistillSpec) and isinstance(trial.method, Fgd)
+        assert (trial.method.scale, trial.method.temperature) == (1.0, "auto")
 
     def test_is_refused_for_a_part_by_name(self) -> None:
         parts = {"features": {"type": "pkd", "scale": "auto"}}

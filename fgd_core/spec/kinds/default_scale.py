@@ -1,4 +1,4 @@
-"""The scale of a method where a spec names none: published weights for published students, else one that is found."""
+"""The scale and temperature where a spec names none: published ones for published students, else found ones."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ _STEM_WIDTH, _FPN_WIDTH, _SIZE_PX = 64, 256, (800, 1333)
 
 
 def with_default_scale(job: object) -> object:
-    """Return a job as a user wrote it, in which every method has a scale.
+    """Return a job as a user wrote it, in which every method has a scale, and a temperature if it has the setting.
 
     Args:
         job: the content of a distillation or a chain; anything that is not a mapping is returned as it is.
@@ -30,9 +30,17 @@ def with_default_scale(job: object) -> object:
 def with_published_scale(job: object) -> object:
     """Return a job as a user wrote it, in which a method without a scale has the scale 1."""
     method = job.get("method") if isinstance(job, Mapping) else None
-    if not isinstance(job, Mapping) or not isinstance(method, Mapping) or "scale" in method:
+    if not isinstance(job, Mapping) or not isinstance(method, Mapping):
         return job
-    return {**job, "method": {**method, "scale": 1.0}}
+    found = found_beside_scale(_kind(method), job.get("student"), job.get("input"))
+    return {**job, "method": {"scale": 1.0, **found, **method}}
+
+
+def found_beside_scale(method: type[AnyMethod], student: object, input_: object) -> Mapping[str, str]:
+    """Return the settings, apart from the scale, that this pair finds by itself: none if it has a recipe."""
+    if _has_recipe(method, student, input_):
+        return {}
+    return {name: value for name, value in method.without_recipe.items() if name != "scale"}
 
 
 def _with_method(stage: object, job: Mapping[str, object]) -> object:
@@ -42,11 +50,15 @@ def _with_method(stage: object, job: Mapping[str, object]) -> object:
 
 
 def _with_scale(method: object, job: Mapping[str, object]) -> object:
-    if not isinstance(method, Mapping) or "scale" in method:
+    if not isinstance(method, Mapping):
         return method
-    kind = METHOD_TYPES.get(str(_field(fgd_if_unnamed(method), "type", None)))
-    has_recipe = kind is not None and _has_recipe(kind, job.get("student"), job.get("input"))
-    return {**method, "scale": 1.0 if has_recipe else "auto"}
+    kind, student, input_ = _kind(method), job.get("student"), job.get("input")
+    scale = 1.0 if _has_recipe(kind, student, input_) else kind.without_recipe["scale"]
+    return {"scale": scale, **found_beside_scale(kind, student, input_), **method}
+
+
+def _kind(method: Mapping[str, object]) -> type[AnyMethod]:
+    return METHOD_TYPES.get(str(_field(fgd_if_unnamed(method), "type", None)), AnyMethod)
 
 
 def _has_recipe(method: type[AnyMethod], student: object, input_: object) -> bool:

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from fgd_core.spec.data import pictures_of
 from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.kinds.base import AnyJob
-from fgd_core.spec.kinds.default_scale import with_published_scale
+from fgd_core.spec.kinds.default_scale import found_beside_scale, with_published_scale
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.spec.kinds.train import TrainSpec
@@ -91,14 +91,16 @@ class SweepSpec(AnyJob, SweepSettings):
 def with_values(base: TrainSpec | DistillSpec, values: Mapping[str, JsonValue]) -> dict[str, Any]:
     """Return a job in JSON with fields set by path; the result is not validated.
 
-    Another `method.type` brings the published values of that method: weights of the base's method mean nothing to it.
+    Another `method.type` brings the published values of that method, and the temperature that fits the teacher's
+    features: weights of the base's method mean nothing to it.
 
     Raises:
         KeyError: a path leads through a field that does not exist.
     """
     kind = METHOD_TYPES.get(str(values.get("method.type")))
     if kind is not None and isinstance(base, DistillSpec) and not isinstance(base.method, kind):
-        method = kind().published(base.student, teacher_detector(base.teacher))
+        found = found_beside_scale(kind, base.student, base.input)
+        method = kind().published(base.student, teacher_detector(base.teacher)).model_copy(update=found)
         base = base.model_copy(update={"method": method})
     return changed(base, values)
 

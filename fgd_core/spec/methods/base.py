@@ -102,6 +102,8 @@ class AnyMethod(Command):
     students_of_recipes: ClassVar[frozenset[str]] = frozenset()
     """The detectors that learn in the method's recipes; all are ResNets of full size on images of 800x1333 pixels. A
     test compares them with the recipes."""
+    without_recipe: ClassVar[Mapping[str, str]] = {"scale": "auto"}
+    """What holds for other students where a spec names nothing: published values suit the features of their recipe."""
     kept_by_baselines: ClassVar[tuple[str, ...]] = ()
     """Fields that are no weights: the baseline with published values keeps the base's value."""
 

@@ -1,7 +1,7 @@
 """Focal and Global Distillation."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class Fgd(SumsOverCells):
 
     weight_fields = _WEIGHTS
     students_of_recipes = frozenset({"faster_rcnn", "fcos", "gfl", "mask_rcnn", "reppoints", "retinanet", "solo"})
+    without_recipe: ClassVar[Mapping[str, str]] = {"scale": "auto", "temperature": "auto"}
     kept_by_baselines = ("mask",)
 
     type: Literal["fgd"] = "fgd"
@@ -33,7 +34,8 @@ class Fgd(SumsOverCells):
     """Weight of the relation (global) loss."""
     temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = 0.5
     """Temperature of the spatial and channel attention. The published 0.5 suits features of this mean magnitude.
-    `auto`: the mean magnitude of the teacher's map, of each image on each level."""
+    `auto`: the mean magnitude of the teacher's map, of each image on each level. It is what holds if a spec names none,
+    unless the student and the input size are those of a recipe; in a sweep and in a mixture it is the published one."""
     scale: Scale = 1.0
     """A common factor on all four weights. The losses are sums over cells, so the published weights suit pretrained
     networks at 800x1333 pixels. Small networks without pretrained weights need about 0.2. `auto`, and what holds if a
