@@ -5,7 +5,7 @@
 Blood cells at 128 px. For each seed, a tenth of the training images keep their labels; the others are the pool. All
 students have the same number of steps and inherit no weights. A teacher has learnt from all labels, as a model that
 somebody else has trained; a further one for each seed knows no more labels than its student. Each finished run is a
-line of `results/pool.jsonl` and is not repeated. One thread; about 35 minutes on a core that does nothing else.
+line of `results/pool.jsonl` and is not repeated. One thread; about an hour on an idle core (estimated).
 """
 
 import argparse
