@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fgd_core.errors import DeviceError
 from fgd_core.spec.events import DeviceReady
 from fgd_core.spec.resources import Resources
+from fgd_core.training.freed_memory import keep_freed_memory
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -76,6 +77,8 @@ def choose_machine(resources: Resources, precision: str, loader_workers: int | N
             gpus=resources.gpus,
         )
     device = torch.device("cuda" if resources.gpus else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     if precision == "float16" and device.type == "cpu":
