@@ -1,8 +1,6 @@
 """Submission: a well-formed spec becomes a stored job, or the client gets every reason against it."""
 
 import hashlib
-import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import IntegrityError
@@ -17,6 +15,7 @@ from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
 from service.api import audit_notes, spec_paths
 from service.api.access import Principal
+from service.api.admitted_jobs import Admitted, Asked, dataset_ids
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
 from service.errors import IdempotencyKeyReusedError
@@ -24,8 +23,7 @@ from service.jobs import admission, checkpoint_admission, named_paths
 from service.jobs.admission_facts import Facts, NamedData, NeededJob
 from service.jobs.keypoint_admission import keypoints_found
 from service.jobs.sweep_admission import EarlierSweep
-from service.store import artifacts, datasets, jobs, study_runs, views
-from service.store.study_runs import StudyRun
+from service.store import artifacts, datasets, jobs, views
 from service.store.tables import Job
 from service.store.write_session import WriteSession
 
@@ -157,9 +155,11 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
         facts = await _with_jobs(session, principal, spec, known)
         reasons = [*await _parent_reasons(session, principal, request), *await _reasons(session, request, facts)]
         admission.check(reasons)
-        admitted = _Admitted(services, principal, facts, request.traceparent)
+        admitted = Admitted(services, principal, facts, request.traceparent)
         runs = await admitted.runs(session, spec) if isinstance(spec, StudySpec) else []
-        job = await admitted.insert(session, spec, request=request, runs=runs)
+        parent_id = request.parent_id or (spec.fork if isinstance(spec, SweepSpec) else None)
+        asked = Asked(request.spec_sha256, request.idempotency_key, parent_id)
+        job = await admitted.insert(session, spec, asked=asked, runs=runs)
         if isinstance(spec, DeriveDataSpec):
             await _register_derived(session, spec, job)
         dependencies = await jobs.dependencies(session, job.id) if job.state == "blocked" else []
@@ -168,53 +168,6 @@ async def _store(services: Services, principal: Principal, request: _Request, kn
     if isinstance(request.spec, CheckDataSpec | DeriveDataSpec):
         return await services.database.write_together(store)
     return await services.database.insert_together(store)
-
-
-@dataclass(frozen=True)
-class _Admitted:
-    """Stores the jobs of an admitted request."""
-
-    services: Services
-    principal: Principal
-    facts: Facts
-    traceparent: str | None
-
-    async def runs(self, session: WriteSession, study: StudySpec) -> list[StudyRun]:
-        """Store the runs of a study."""
-        return [StudyRun(run.arm, await self.insert(session, run.spec)) for run in study.runs()]
-
-    async def insert(
-        self, session: WriteSession, spec: JobSpec, *, request: _Request | None = None, runs: Sequence[StudyRun] = ()
-    ) -> Job:
-        """Store a job, and link it with its runs and its data sets.
-
-        Args:
-            request: None for a run of a study, which nobody has requested by itself.
-        """
-        needs = [reference for _, reference in checkpoint_admission.references(spec)]
-        text = JOB_SPEC.dump_json(spec)
-        job = await jobs.insert_job(
-            session,
-            job_id=secrets.token_hex(6),
-            spec=spec,
-            spec_sha256=request.spec_sha256 if request is not None else hashlib.sha256(text).hexdigest(),
-            idempotency_key=request.idempotency_key if request is not None else None,
-            submitted_by=self.principal.name,
-            traceparent=self.traceparent,
-            parent_id=(request.parent_id if request is not None else None)
-            or (spec.fork if isinstance(spec, SweepSpec) else None),
-            needs=list(dict.fromkeys(needs)),
-            waits_for=[*checkpoint_admission.waits_for(spec, self.facts.jobs), *(run.job.id for run in runs)],
-            waits_because=f"waits for its {len(runs)} runs" if runs else "",
-            now=self.services.clock(),
-        )
-        if runs:
-            await study_runs.link(session, job.id, runs)
-        for dataset_id in {*_dataset_ids(spec).values()}:
-            await datasets.note_use(session, job.id, dataset_id)
-            if isinstance(spec, CheckDataSpec):
-                await datasets.begin_check(session, dataset_id, job.id)
-        return job
 
 
 async def _same_request(session: WriteSession, request: _Request) -> Job | None:
@@ -246,7 +199,7 @@ async def _reasons(session: WriteSession, request: _Request, facts: Facts) -> li
     """Return every reason against the job."""
     spec = request.spec
     reasons = [*request.reasons, *admission.job_reasons(spec, facts)]
-    for loc, dataset_id in _dataset_ids(spec).items():
+    for loc, dataset_id in dataset_ids(spec).items():
         if not await datasets.is_there(session, dataset_id):
             message = "the data set was deleted during this request; register it again, or name another one"
             reasons.append(ProblemReason(loc=f"{loc}.name", code="unknown_dataset", message=message))
@@ -287,15 +240,6 @@ async def _register_derived(session: WriteSession, spec: DeriveDataSpec, job: Jo
         )
     await datasets.note_use(session, job.id, row.id)
     await datasets.begin_check(session, row.id, job.id)
-
-
-def _dataset_ids(spec: JobSpec) -> dict[str, str]:
-    """Return the ids of the registered data sets of a job, by the path of the field."""
-    return {
-        loc: data.resolved.dataset_id
-        for loc, data in data_by_path(spec).items()
-        if isinstance(data, Registered) and data.resolved is not None
-    }
 
 
 async def _needed_jobs(session: WriteSession, principal: Principal, job_ids: list[str]) -> dict[str, NeededJob]:
