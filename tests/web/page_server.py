@@ -26,7 +26,12 @@ OpenPage = Callable[..., Page]
 ADMIN_TOKEN = "an-admin-token-of-32-characters-or-more"
 # Runs of a test send no heartbeats.
 _NO_HEARTBEATS = {"FGD_HEARTBEAT_S": "3600", "FGD_HEARTBEAT_TIMEOUT_S": "7200"}
-_ENVIRONMENT = {"FGD_AUTH": "tokens", "FGD_ADMIN_TOKEN": ADMIN_TOKEN, "FGD_DATA_ROOTS": "/data"} | _NO_HEARTBEATS
+_ENVIRONMENT = {
+    "FGD_AUTH": "tokens",
+    "FGD_ADMIN_TOKEN": ADMIN_TOKEN,
+    "FGD_DATA_ROOTS": "/data",
+    "FGD_WEBHOOKS_ALLOW_PRIVATE": "1",
+} | _NO_HEARTBEATS
 SCORES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium")
 
 

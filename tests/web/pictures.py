@@ -76,7 +76,7 @@ def fill(server: PageServer) -> list[Picture]:
     server.request("POST", f"/v1/jobs/{cancelled}/cancel")
     for seed in (3, 4):
         server.submit(f"no distillation seed {seed}", project="baselines", seed=seed)
-    made_from = server.request("POST", f"/v1/jobs?parent={sides[0]}", json=train_spec("good 1, other rate", seed=1))
+    made_from = server.request("POST", f"/v1/jobs?parent={sides[0]}", json=train_spec("good 1 other rate", seed=1))
     job = f"/jobs/{shown.job_id}"
     return [
         Picture("jobs", "/", "tbody a", 600, has_phone=True),

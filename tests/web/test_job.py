@@ -168,6 +168,16 @@ class TestTabs:
         page.go_back()
         expect(page.get_by_role("tab", name="Progress")).to_have_attribute("aria-selected", "true")
 
+    def test_the_model_card_and_the_exported_files_are_shown(self, server: PageServer, open_page: OpenPage) -> None:
+        run = server.started("has a card")
+        run.saves("model_card.md", b"# A detector\n<b>of cells</b>", media_type="text/markdown")
+        run.saves("model.onnx", b"weights")
+        page = open_page(f"/jobs/{run.job_id}?tab=files")
+        expect(page.get_by_role("region", name="Model card")).to_have_text("# A detector\n<b>of cells</b>")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="model.onnx").click()
+        assert download.value.path().read_bytes() == b"weights"
+
     def test_a_spec_is_shown_by_what_differs(self, server: PageServer, open_page: OpenPage) -> None:
         first = server.submit("the first", priority=-100)
         second = server.submit("the second", priority=-100, seed=3)

@@ -76,6 +76,25 @@ class TestData:
         assert made["data"]["val"] == {"images": "/data/street/val", "annotations": "/data/street/val.json"}
 
 
+def test_a_webhook_is_added_tested_and_removed(server: PageServer, open_page: OpenPage) -> None:
+    page = open_page("/settings?tab=webhooks")
+    page.get_by_role("button", name="Add a webhook").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Address").fill("ftp://example.org/hook")
+    dialog.get_by_role("button", name="Add").click()
+    expect(dialog.get_by_label("Address")).to_have_attribute("aria-invalid", "true")
+    # A port at which nothing listens.
+    dialog.get_by_label("Address").fill("http://127.0.0.1:9/hook")
+    dialog.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("The key that signs its messages. It is shown only now.")).to_be_visible()
+    row = page.locator("tbody tr", has_text="127.0.0.1:9/hook")
+    row.get_by_role("button", name="Test").click()
+    expect(page.locator("#status")).to_contain_text("Not delivered")
+    row.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("No webhook.")).to_be_visible()
+    assert server.get("/v1/webhooks")["items"] == []
+
+
 def test_the_queue_says_who_holds_what_and_why_others_wait(server: PageServer, open_page: OpenPage) -> None:
     run = server.started("holds two", resources={"cpus": 2})
     waits = server.submit("too wide", resources={"cpus": 64}, priority=-100)
