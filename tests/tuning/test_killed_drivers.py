@@ -77,7 +77,7 @@ def test_five_kills_change_nothing(scheduler: str, concurrent: int, searcher: st
 
 
 def test_the_best_checkpoint_becomes_the_sweeps_artifact_if_the_trials_end_was_not_reported(tmp_path: Path) -> None:
-    spec = sweep(scheduler={"type": "none"}, budget={"trials": 1}, seed=3)
+    spec = sweep(scheduler={"type": "none"}, budget={"trials": 1}, baselines=False, seed=3)
     calm, killed = Memory(tmp_path / "calm"), Memory(tmp_path / "killed")
     run(spec, value, calm)
     reports = [event for event in calm.events if isinstance(event, TrialReported)]
