@@ -118,7 +118,7 @@ function runsTable(runs, aps) {
   const cell = (/** @type {string} */ arm, /** @type {number} */ seed) => {
     const run = runs.find((each) => each.arm === arm && each.seed === seed);
     const ap = run && aps.get(run.job_id);
-    return run ? h("span", { className: "two" }, linkTo(run.job_id, ap === undefined || ap === null ? "run" : score(ap), `${arm}, seed ${seed}`), stateBadge(run.state)) : "–";
+    return run ? h("span", {}, linkTo(run.job_id, ap === undefined || ap === null ? "run" : score(ap), `${arm}, seed ${seed}`), " ", stateBadge(run.state)) : "–";
   };
   return table("Runs by arm and seed", ["Arm", ...seeds.map((seed) => `Seed ${seed}`)], arms.map((arm) => [arm, ...seeds.map((seed) => cell(arm, seed))]));
 }
