@@ -56,6 +56,8 @@ export class Chart extends DrawingElement {
 
   connectedCallback() {
     super.connectedCallback();
+    // Until the chart comes near the screen and is drawn.
+    if (!this.canvas.hasAttribute("aria-label")) this.canvas.setAttribute("aria-label", this.getAttribute("label") ?? "chart");
     this.replaceChildren(this.canvas, this.#legend);
     for (const watcher of this.#watchers) watcher.observe(this.canvas);
     this.#listen();
