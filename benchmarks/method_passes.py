@@ -24,6 +24,7 @@ from torch import Tensor
 from benchmarks.fgd_loss import Cost, drawn, measured
 from fgd_core.methods.parts.attention import attention
 from fgd_core.methods.parts.statistics import standardised_gap, with_statistics_of
+from fgd_core.training.freed_memory import keep_freed_memory
 
 TEMPERATURE = 0.5
 
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
+    keep_freed_memory()  # as a run does
     found: dict[int, dict[str, Cost]] = {}
     for threads in options.threads:
         torch.set_num_threads(threads)

@@ -244,6 +244,13 @@ class TestDefault:
         assert isinstance(trial, DistillSpec) and isinstance(trial.method, Fgd)
         assert (trial.method.scale, trial.method.temperature) == (1.0, "auto")
 
+    def test_is_found_in_a_sweep_over_forms(self) -> None:
+        """Forms of the loss are of different sizes, so at one scale only the size would be compared."""
+        base = JOB | {"method": {"type": "composed"}}
+        spec = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": base, "space": "composed-form"})
+        assert isinstance(spec, SweepSpec) and isinstance(spec.base, DistillSpec)
+        assert spec.base.method.scale == "auto"
+
     def test_is_refused_for_a_part_by_name(self) -> None:
         parts = {"features": {"type": "pkd", "scale": "auto"}}
         with pytest.raises(ValueError, match="the scale of pkd is auto, but it is a part of another method"):

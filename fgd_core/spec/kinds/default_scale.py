@@ -27,13 +27,14 @@ def with_default_scale(job: object) -> object:
     return {**job, **changed}
 
 
-def with_published_scale(job: object) -> object:
-    """Return a job as a user wrote it, in which a method without a scale has the scale 1."""
+def with_searched_scale(job: object) -> object:
+    """Return the base of a sweep as a user wrote it, in which a method without a scale has that of a search."""
     method = job.get("method") if isinstance(job, Mapping) else None
     if not isinstance(job, Mapping) or not isinstance(method, Mapping):
         return job
-    found = found_beside_scale(_kind(method), job.get("student"), job.get("input"))
-    return {**job, "method": {"scale": 1.0, **found, **method}}
+    kind = _kind(method)
+    found = found_beside_scale(kind, job.get("student"), job.get("input"))
+    return {**job, "method": {"scale": kind.searched_scale, **found, **method}}
 
 
 def found_beside_scale(method: type[AnyMethod], student: object, input_: object) -> Mapping[str, str]:

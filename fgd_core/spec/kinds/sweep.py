@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from fgd_core.spec.data import pictures_of
 from fgd_core.spec.dimensions import Dimension
 from fgd_core.spec.kinds.base import AnyJob
-from fgd_core.spec.kinds.default_scale import found_beside_scale, with_published_scale
+from fgd_core.spec.kinds.default_scale import found_beside_scale, with_searched_scale
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.spec.kinds.train import TrainSpec
@@ -33,8 +33,8 @@ class SweepSpec(AnyJob, SweepSettings):
     # A scale that finds itself would hide what the trials change in the weights.
     @field_validator("base", mode="before")
     @classmethod
-    def _has_the_published_scale(cls, base: object) -> object:
-        return with_published_scale(base)
+    def _has_the_scale_of_a_search(cls, base: object) -> object:
+        return with_searched_scale(base)
 
     @model_validator(mode="before")
     @classmethod

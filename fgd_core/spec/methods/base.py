@@ -104,6 +104,8 @@ class AnyMethod(Command):
     test compares them with the recipes."""
     without_recipe: ClassVar[Mapping[str, str]] = {"scale": "auto"}
     """What holds for other students where a spec names nothing: published values suit the features of their recipe."""
+    searched_scale: ClassVar[float | Literal["auto"]] = 1.0
+    """What holds in a sweep that names no scale; `auto` if trials differ in more than their weights."""
     kept_by_baselines: ClassVar[tuple[str, ...]] = ()
     """Fields that are no weights: the baseline with published values keeps the base's value."""
 
@@ -111,7 +113,7 @@ class AnyMethod(Command):
     """A common factor on all weights of the method. 0 trains without distillation. `auto`: found in the first steps, so
     that the distillation loss is twice the task loss. If a spec names no scale, it is `auto`, unless the method,
     student and input size are those of a recipe (`fgd recipes`), for which the published weights hold; in a sweep it is
-    1."""
+    1, or `auto` for `composed`."""
     scale_schedule: ScaleSchedule | None = None
     """How the scale changes in the course of the training. None: it is constant."""
 

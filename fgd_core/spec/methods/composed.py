@@ -49,6 +49,7 @@ class Composed(SumsOverCells):
     """
 
     weight_fields = {"weight": "difference"}
+    searched_scale = "auto"
     kept_by_baselines = (
         "of", "cells", "attention", "transform", "distance", "reduction", "temperature", "levels", "normalise", "weight"
     )  # fmt: skip
