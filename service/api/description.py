@@ -56,7 +56,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
     "503": {"Retry-After": "Seconds to wait before the next try"},
 }
 _READING = ("get", "head")
-_NAME_OTHERS_INSIDE = ("compare_jobs", "check_draft")
+_NAME_OTHERS_INSIDE = ("compare_jobs", "check_draft", "list_disputed_images")
 """Operations whose query or body names other resources."""
 # A name may be taken, or several projects may have it.
 _MAY_CONFLICT = ("keep_house", "create_dataset", "get_dataset", "list_dataset_jobs", "get_dataset_page", "compare_jobs")

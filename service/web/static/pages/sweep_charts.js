@@ -23,7 +23,7 @@ export class ChartsPart {
   /** @type {(new () => FigureElement) | null} */
   #element = null;
   #isNear = false;
-  #isOld = true;
+  #isOld = false;
   #trouble = h("div");
   #grid = h("div", { className: "charts" });
   element = h("section", { className: "sweep-charts" }, h("h2", {}, "Charts"), this.#trouble, this.#grid);
@@ -39,7 +39,9 @@ export class ChartsPart {
     nearness.observe(this.element);
     life.addEventListener("abort", () => nearness.disconnect());
     this.element.addEventListener("pick", (event) => query.write({ trial: String(/** @type {CustomEvent} */ (event).detail) }));
-    sweep.conclusions.watch(() => { this.#isOld = sweep.findings !== null; this.#readIfOld(); }, life);
+    // Two frames later the observer has seen where the new verdict has moved this part.
+    const afterVerdict = () => requestAnimationFrame(() => requestAnimationFrame(() => this.#readIfOld()));
+    sweep.conclusions.watch(() => { this.#isOld = sweep.findings !== null; afterVerdict(); }, life);
     sweep.changes.watch(() => this.#select(), life);
     query.watch(() => this.#select(), life);
   }
