@@ -258,7 +258,8 @@ class TestSweep:
         trial = across.trial({"method.type": method.name(), "method.scale": 0.5}, seed=0)
         assert trial.kind == "distill"
         kind = settings(suited(method))
-        assert trial.method == method.published(kind, kind).model_copy(update={"scale": 0.5})
+        found = {name: value for name, value in method.without_recipe.items() if name != "scale"}
+        assert trial.method == method.published(kind, kind).model_copy(update={"scale": 0.5, **found})
 
 
 @pytest.mark.parametrize("example", ["demo", "bccd", "nuclei"])

@@ -213,11 +213,14 @@ def _run_without_teacher_on_rank_1(spec: DistillSpec, folder: Path) -> Ended:
 def _run_with_little_memory_on_rank_1(spec: TrainSpec, folder: Path) -> Ended:
     if rank() == 1:
         own_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (own_bytes + LITTLE_BYTES,) * 2)
-        # A run keeps what it frees, so the process also has what earlier tests have freed.
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (own_bytes, most))
+        # A run keeps what it frees: the step must not find what earlier tests have freed.
         held = _all_memory(block_bytes=8 << 20)
-        del held[: LITTLE_BYTES // (8 << 20)]
-        return run(spec, folder)
+        resource.setrlimit(resource.RLIMIT_AS, (own_bytes + LITTLE_BYTES, most))
+        ended = run(spec, folder)
+        del held
+        return ended
     return run(spec, folder)
 
 
