@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fgd_core.data.samples import Sample
 from fgd_core.data.training_examples import Place
+from fgd_core.data.training_share import training_share
 from fgd_core.spec.data import Sampling
 
 _ORDER = 0
@@ -28,34 +29,40 @@ class EpochOrder:
     """Divides each epoch into batches of all ranks together, as `Sampling` describes.
 
     Args:
-        samples: at least as many as a batch has.
+        samples: of the whole split; the share that is shown has at least as many as a batch.
     """
 
     def __init__(self, samples: Sequence[Sample], sampling: Sampling, *, batch_size: int, seed: int) -> None:
         self._batch_size, self._seed = batch_size, seed
-        self._num_images = len(samples)
+        self._share = training_share(len(samples), sampling)
         threshold = sampling.repeat_threshold
-        self._factors = repeat_factors(samples, threshold) if threshold is not None else None
-        self._groups = aspect_groups(samples, sampling.aspect_groups) if sampling.aspect_groups else None
+        self._factors = repeat_factors(self._of_share(samples), threshold) if threshold is not None else None
+        self._groups = (
+            aspect_groups(self._of_share(samples), sampling.aspect_groups) if sampling.aspect_groups else None
+        )
         # All epochs have equally many steps, which schedules count in advance.
-        num_shown = self._num_images if self._factors is None else int(self._factors.sum())
+        num_shown = len(self._share) if self._factors is None else int(self._factors.sum())
         self.steps_per_epoch = num_shown // batch_size
 
     def batches(self, epoch: int) -> list[list[Place]]:
         """Return the batches of an epoch, without an incomplete last batch."""
         rng = np.random.default_rng((_ORDER, self._seed, epoch))
-        shown = _Shown(rng.permutation(self._num_images), np.zeros(self._num_images, np.int64))
+        shown = _Shown(rng.permutation(len(self._share)), np.zeros(len(self._share), np.int64))
         if self._factors is not None:
             shown = _repeated(shown.indices, self._factors, rng)
         if self._groups is None:
             rows = np.arange(self.steps_per_epoch * self._batch_size).reshape(-1, self._batch_size)
         else:
             rows = _grouped(self._groups[shown.indices], self.steps_per_epoch, self._batch_size, rng)
-        indices, repetitions = shown.indices[rows].tolist(), shown.repetitions[rows].tolist()
+        indices, repetitions = self._share[shown.indices[rows]].tolist(), shown.repetitions[rows].tolist()
         return [
             [Place(epoch, *image) for image in zip(*batch, strict=True)]
             for batch in zip(indices, repetitions, strict=True)
         ]
+
+    def _of_share(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Return the shown samples. A large split creates samples when they are read, so this is slow."""
+        return [samples[index] for index in self._share.tolist()]
 
 
 def repeat_factors(samples: Sequence[Sample], threshold: float) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ from fgd_core.data.targets import Targets
 from fgd_core.data.training_examples import Place, TrainingExamples
 from fgd_core.errors import DataError, FgdError, SpecError
 from fgd_core.ranks import largest, rank, world_size
-from fgd_core.spec.data import IMAGE, InputSpec
+from fgd_core.spec.data import IMAGE, InputSpec, Sampling
 
 T = TypeVar("T")
 
@@ -165,10 +165,11 @@ class TrainLoader:
             DataError: the split, or the pool, has fewer images than a step shows.
             SpecError: the ranks cannot share a batch equally.
         """
-        num_images = len(dataset.samples)
+        num_images = input_spec.sampling.num_shown(len(dataset.samples))
         if batch_size > num_images:
+            of = " that input.sampling.fraction leaves" if num_images < len(dataset.samples) else ""
             raise DataError(
-                f"a batch of {batch_size} images is larger than the training split of {num_images}; "
+                f"a batch of {batch_size} images is larger than the training split of {num_images}{of}; "
                 f"set training.batch_size to {num_images} or less, or add images",
                 batch_size=batch_size,
                 num_images=num_images,
@@ -186,7 +187,9 @@ class TrainLoader:
         of_pool, pool_order = None, None
         if pool is not None:
             own_seed = pool_seed(seed)
-            examples_of_pool = TrainingExamples(pool.dataset, input_spec, own_seed)
+            # `input.sampling` is about the labelled images.
+            whole_pool = input_spec.model_copy(update={"sampling": Sampling()})
+            examples_of_pool = TrainingExamples(pool.dataset, whole_pool, own_seed)
             of_pool = _AugmentedPool(pool, examples_of_pool, input_spec.pad_to_px)
             pool_order = PoolOrder(pool.dataset, per_step=pool.ratio * batch_size, seed=own_seed)
         self._batches = _AugmentedBatches(dataset, examples, input_spec.pad_to_px, of_pool)

@@ -12,6 +12,7 @@ from fgd_core.data.examples import Example, flipped, read_example, resized
 from fgd_core.data.keypoints import mirrored_order, names_of_keypoints
 from fgd_core.data.pictures import Pictures
 from fgd_core.data.samples import DetectionDataset, has_masks
+from fgd_core.data.training_share import training_share
 from fgd_core.spec.augments import AugmentSpec, Stage
 from fgd_core.spec.data import InputSpec
 
@@ -61,6 +62,7 @@ class TrainingExamples:
     ) -> None:
         self._dataset = dataset
         self._input_spec = input_spec
+        self._share = training_share(len(dataset.samples), input_spec.sampling)
         self._seed = seed
         self._pictures = pictures
         self._keeps_masks = with_masks
@@ -104,7 +106,7 @@ class TrainingExamples:
         resizing = [each for _, each in applied if each.stage == "resizing"]
 
         def another(rng: np.random.Generator) -> Example:
-            example = self._read(place.epoch, int(rng.integers(len(self._dataset.samples))))
+            example = self._read(place.epoch, int(self._share[rng.integers(len(self._share))]))
             chosen = [(each, Draw(rng, input_spec, another)) for each in resizing]
             is_flipped = bool(rng.random() < input_spec.flip_probability)
             return self._resized(example, input_spec, chosen, is_flipped=is_flipped)

@@ -11,6 +11,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.export import ExportSpec
 from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import WhyStudy
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 
@@ -50,6 +51,8 @@ def checkpoint_sources(spec: JobSpec) -> list[tuple[str, str]]:
             sources = [("teacher.checkpoint", spec.teacher.checkpoint)]
         case SweepSpec() | StudySpec():
             sources = [(f"base.{loc}", source) for loc, source in checkpoint_sources(spec.base)]
+            if isinstance(spec, StudySpec) and isinstance(spec.study, WhyStudy):
+                sources += [(f"study.teachers.{place}", source) for place, source in enumerate(spec.study.teachers)]
     return [(loc, source) for loc, source in sources if source is not None]
 
 

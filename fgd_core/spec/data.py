@@ -230,8 +230,12 @@ def pictures_of(data: DataSpec) -> Mapping[str, PictureFolders | None]:
 
 
 class Sampling(Command):
-    """How often, and in which company, an epoch shows each training image."""
+    """Which training images an epoch shows, how often, and in which company."""
 
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Trains on this share of the training images only. The same images are drawn for every seed of the run, and a
+    smaller share is a part of a larger one, so that runs show what more data would bring. An epoch then has fewer
+    steps."""
     aspect_groups: int = Field(default=0, ge=0, le=100)
     """Batches of images with similar aspect ratios need less padding. n: width over height is rounded to 2 n steps
     between 1/2 and 2, and the images of a batch have the same rounded ratio; the few images that are left over at the
@@ -241,6 +245,10 @@ class Sampling(Command):
     images is rare: an image is shown max(1, sqrt(threshold / fraction)) times in an epoch, by the rarest of its
     classes; the fraction of a time is drawn in each epoch. An epoch then has more steps. Published for LVIS: 0.001.
     None: each image once."""
+
+    def num_shown(self, num_images: int) -> int:
+        """Return how many of the images of a training split a training shows; at least one, unless there is none."""
+        return min(num_images, max(1, round(self.fraction * num_images)))
 
 
 class InputSpec(Command):

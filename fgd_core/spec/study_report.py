@@ -5,8 +5,9 @@ from typing import Literal, TypeAlias
 from fgd_core.spec.base import Fact
 from fgd_core.spec.study_findings.gain import Gain
 from fgd_core.spec.study_findings.left_over import LeftOver
+from fgd_core.spec.study_findings.why import Why
 
-Findings: TypeAlias = Gain | LeftOver
+Findings: TypeAlias = Gain | LeftOver | Why
 """The figures of a study, by its type."""
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fgd_core.statistics.evidence import ClassEvidence, Evidence
 
 ALL_AREAS = 0
-_AT_50 = 0
+AT_50 = 0
 
 
 class Rates(NamedTuple):
@@ -43,7 +43,7 @@ class Rates(NamedTuple):
 
 def num_kept(one: ClassEvidence) -> int:
     """Return how many of the best detections of a class have the best F1 at IoU 0.5; 0 if none is right."""
-    right, counts = one.right[ALL_AREAS, _AT_50], ~one.ignored[ALL_AREAS, _AT_50]
+    right, counts = one.right[ALL_AREAS, AT_50], ~one.ignored[ALL_AREAS, AT_50]
     hits = np.cumsum(right)
     f1 = 2 * hits / np.maximum(np.cumsum(counts) + one.num_boxes, 1)
     return int(f1.argmax()) + 1 if len(f1) and f1.max() > 0 else 0
@@ -57,7 +57,7 @@ def rates(one: ClassEvidence, *, area: int = ALL_AREAS, images: npt.NDArray[np.b
         images: (I,) the images of the slice; all, unless given.
     """
     kept = slice(num_kept(one))
-    right, ignored = one.right[area, _AT_50, kept], one.ignored[area, _AT_50, kept]
+    right, ignored = one.right[area, AT_50, kept], one.ignored[area, AT_50, kept]
     truth = one.truth_count[:, area]
     if images is not None:
         inside = images[one.image[kept]]
@@ -79,7 +79,7 @@ def scores_of_boxes(evidence: Evidence, *, at_operating_point: bool = True) -> n
     for one in found:
         if one.truth is None:
             return None
-        right = one.right[ALL_AREAS, _AT_50].copy()
+        right = one.right[ALL_AREAS, AT_50].copy()
         if at_operating_point:
             right[num_kept(one) :] = False
         scored.append((one.truth[right], one.scores[right]))

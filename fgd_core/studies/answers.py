@@ -11,6 +11,7 @@ from fgd_core.studies.fairness import Group
 from fgd_core.studies.gain import gain
 from fgd_core.studies.left_over import left_over
 from fgd_core.studies.runs import StudyRun
+from fgd_core.studies.why import Base, Pair, Taught, why
 
 Arms: TypeAlias = Mapping[str, Sequence[StudyRun]]
 """The runs of each arm; an arm has none if all its runs failed."""
@@ -39,6 +40,34 @@ def _left_over(spec: StudySpec, arms: Arms) -> Findings:
     )
 
 
+def _why(spec: StudySpec, arms: Arms) -> Findings:
+    study = spec.study
+    assert isinstance(study, study_types.WhyStudy)
+    own = field(spec.base.model_dump(mode="json"), "method.temperature")
+    pairs = {
+        share: Pair(plain=plain, distilled=distilled)
+        for share in study.fractions
+        if (plain := arms.get(study.plain_at(share))) and (distilled := arms.get(study.distilled_at(share)))
+    }
+    return why(
+        Base(
+            plain=arms["plain"],
+            distilled=arms["distilled"],
+            checkpoint=spec.base.teacher.checkpoint,
+            teacher=arms["teacher"][0],
+            fraction=spec.base.input.sampling.fraction,
+            temperature=own if isinstance(own, int | float) else None,
+        ),
+        teachers=[
+            Taught(checkpoint=checkpoint, teacher=teacher[0], distilled=distilled)
+            for place, checkpoint in enumerate(study.teachers)
+            if (teacher := arms.get(study.teacher_arm(place))) and (distilled := arms.get(study.taught_by(place)))
+        ],
+        fractions=pairs,
+        temperatures={each: runs for each in study.temperatures if (runs := arms.get(study.temperature_arm(each)))},
+    )
+
+
 def _group(group: study_types.StudiedGroup) -> Group:
     return Group(
         classes=frozenset(group.classes) if group.classes is not None else None,
@@ -49,4 +78,5 @@ def _group(group: study_types.StudiedGroup) -> Group:
 STUDIES: Mapping[type[study_types.AnyStudy], Answer] = {
     study_types.GainStudy: _gain,
     study_types.LeftOverStudy: _left_over,
+    study_types.WhyStudy: _why,
 }

@@ -80,13 +80,15 @@ def pool_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
 
 
 def batch_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
-    """Yield a batch that is larger than the data set."""
+    """Yield a batch that is larger than the data set, or than the share of it that a training shows."""
     prefix, trained = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
     if not isinstance(trained, TrainSpec | DistillSpec) or not isinstance(files := files_of(trained.data), Shapes):
         return
-    asked, available = trained.training.batch_size, files.num_train
+    asked, available = trained.training.batch_size, trained.input.sampling.num_shown(files.num_train)
     if asked > available:
-        message = f"a batch of {asked} images is larger than the data set of {available}; use at most {available}"
+        message = (
+            f"a batch of {asked} images is larger than the {available} images to train on; use at most {available}"
+        )
         yield ProblemReason(loc=f"{prefix}training.batch_size", code="batch_too_large", message=message)
 
 

@@ -92,11 +92,16 @@ def _equal(arms: Mapping[str, StudyRunSpec]) -> Iterator[ProblemReason]:
 
 def _content(run: StudyRunSpec) -> str:
     """Return a text that is equal for runs that train the same."""
+    content = run.model_dump(mode="json")
     if run.kind == "distill" and run.method.weighs_nothing and run.inherit == "nothing":
-        return "plain"
-    return "plain" if run.kind == "train" else seed_group(run.model_dump(mode="json"))
+        return seed_group({name: content[name] for name in _OF_A_STUDENT})
+    if run.kind == "train":
+        return seed_group({**{name: content[name] for name in _OF_A_STUDENT[1:]}, "student": content["detector"]})
+    return seed_group(content)
 
 
+_OF_A_STUDENT = ("student", "data", "input", "training")
+"""The fields of a distillation without a teacher."""
 _CURES = {
     "distilled": "the method weighs nothing: give base.method a scale above 0",
     "inherited": "set base.inherit to a part of the teacher, or leave out this arm",

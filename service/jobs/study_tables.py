@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from fgd_core.spec.comparison import Change, ClassRow, ScoreRow
 from fgd_core.spec.study_findings.gain import Contrast, Gain
 from fgd_core.spec.study_findings.left_over import LeftOver, Rate
-from fgd_core.spec.study_report import StudyReport
+from fgd_core.spec.study_findings.trend import Trend
+from fgd_core.spec.study_findings.why import SettingGain, Spread, Why
+from fgd_core.spec.study_report import Findings, StudyReport
 from service.jobs.metric_text import metric_name
 
 
@@ -23,8 +25,22 @@ class StudyTable:
 
 def study_tables(report: StudyReport) -> list[StudyTable]:
     """Return the tables of a report, the most important first."""
-    found = report.findings
-    return [table for table in (_gain(found) if isinstance(found, Gain) else _left_over(found)) if table.rows]
+    return [table for table in _tables(report.findings) if table.rows]
+
+
+def setting_name(gain: SettingGain) -> str:
+    """Return how people name the setting of a `why` study: `fraction 0.5`."""
+    return f"{gain.varied} {gain.value}" if gain.varied != "nothing" else "as it is"
+
+
+def _tables(found: Findings) -> Iterator[StudyTable]:
+    match found:
+        case Gain():
+            return _gain(found)
+        case LeftOver():
+            return _left_over(found)
+        case Why():
+            return _why(found)
 
 
 def _gain(found: Gain) -> Iterator[StudyTable]:
@@ -65,10 +81,7 @@ def _left_over(found: LeftOver) -> Iterator[StudyTable]:
                 row.name,
                 str(row.num_boxes),
                 *map(_number, (row.second, row.first, row.teacher)),
-                _signed(row.change),
-                _interval(row.change.low, row.change.high) if row.change is not None else "–",
-                _p(row.change.p_adjusted) if row.change is not None else "–",
-                _verdict(row.change),
+                *_change(row.change),
             )
             for row in found.classes
         ],
@@ -103,12 +116,48 @@ def _left_over(found: LeftOver) -> Iterator[StudyTable]:
         rows=[(f"{each.first} and {each.second}", f"{each.share:.1%}") for each in found.disagreements],
         note="Two runs of one arm show how much of this is chance.",
     )
+    yield _trends(found.trends)
+
+
+def _why(found: Why) -> Iterator[StudyTable]:
     yield StudyTable(
+        title="The gain in each setting",
+        headings=("setting", "plain", "distilled", "gain", "interval", "p", "verdict"),
+        rows=[
+            (setting_name(row), _number(row.plain), _number(row.distilled), *_change(row.change)) for row in found.gains
+        ],
+        note="AP. p is adjusted for the number of settings.",
+    )
+    yield _trends(found.trends)
+    yield StudyTable(
+        title="Teachers",
+        headings=("teacher", "AP", "calibration error", "Brier score", "gain"),
+        rows=[
+            (each.checkpoint, *map(_number, (each.ap, each.calibration_error, each.brier)), _number(each.gain, "+.3f"))
+            for each in found.teachers
+        ],
+        note="Of the scores as probabilities that a detection is right at IoU 0.5; 0 is best.",
+    )
+    yield StudyTable(
+        title="Variance over seeds",
+        headings=("standard deviation of AP", "plain", "distilled", "ratio", "interval", "p"),
+        rows=[_spread(found.spread)] if found.spread is not None else [],
+    )
+
+
+def _spread(found: Spread) -> Sequence[str]:
+    interval = _interval(found.low, found.high, "{:.2f}")
+    ratio = f"{found.ratio:.2f}"
+    return ("of all shares", f"{found.plain:.4f}", f"{found.distilled:.4f}", ratio, interval, _p(found.p))
+
+
+def _trends(trends: Sequence[Trend]) -> StudyTable:
+    return StudyTable(
         title="Trends",
         headings=("of", "over", "for each doubling", "interval", "p"),
         rows=[
             (each.of, each.over, f"{each.per_doubling:+.3f}", _interval(each.low, each.high), _p(each.p))
-            for each in found.trends
+            for each in trends
         ],
         note="A line over the logarithm; a curve that rises and falls may have no slope.",
     )
@@ -120,13 +169,10 @@ def _rate(rate: Rate) -> Sequence[str]:
 
 
 def _contrast(each: Contrast) -> Sequence[str]:
-    change, power = each.change, each.power
+    power = each.power
     return (
         _pair(each),
-        _signed(change),
-        _interval(change.low, change.high) if change is not None else "–",
-        _p(change.p_adjusted) if change is not None else "–",
-        _verdict(change),
+        *_change(each.change),
         f"{power.shown_gain:.3f}" if power is not None else "–",
         "–" if power is None else str(power.seeds_needed) if power.seeds_needed is not None else "more than 50",
     )
@@ -160,8 +206,18 @@ def _needed(found: Gain) -> str:
     return f"seeds for {smallest:g}" if smallest is not None else "seeds needed"
 
 
-def _number(value: float | None) -> str:
-    return f"{value:.3f}" if value is not None else "–"
+def _change(change: Change | None) -> Sequence[str]:
+    """Return four cells: the difference, its interval, p and the verdict."""
+    return (
+        _signed(change),
+        _interval(change.low, change.high) if change is not None else "–",
+        _p(change.p_adjusted) if change is not None else "–",
+        _verdict(change),
+    )
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return f"{value:{form}}" if value is not None else "–"
 
 
 def _signed(change: Change | None) -> str:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from fgd_core.spec.comparison import ClassRow
 from fgd_core.spec.report import Report
 from fgd_core.spec.study_findings.gain import Contrast, Gain
+from fgd_core.spec.study_findings.left_over import LeftOver
 from fgd_core.spec.study_report import Findings
+from service.jobs.study_tables import setting_name
 from service.reports.drawing import Chart
 from service.reports.forest import Row, forest
 
@@ -25,10 +27,19 @@ def study_charts(report: Report) -> list[Chart]:
 def _charts(found: Findings, *, name: str) -> Iterator[Chart]:
     if isinstance(found, Gain):
         yield from _gain(found, name=name)
-    else:
+        return
+    caption = "Lines are 95 % intervals, not adjusted for their number; colours show adjusted p."
+    if isinstance(found, LeftOver):
+        title = "AP per class, distilled against plain"
         rows = [Row(row.name, row.change, _boxes(row)) for row in found.classes if row.change is not None]
-        caption = "Lines are 95 % intervals, not adjusted for their number; colours show adjusted p."
-        yield from filter(None, [forest(name, "AP per class, distilled against plain", caption, rows, x=_X)])
+    else:
+        title = "The gain in each setting"
+        rows = [
+            Row(setting_name(row), row.change, f"{row.plain:.3f} to {row.distilled:.3f}")
+            for row in found.gains
+            if row.change is not None
+        ]
+    yield from filter(None, [forest(name, title, caption, rows, x=_X)])
 
 
 def _gain(found: Gain, *, name: str) -> Iterator[Chart]:

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from fgd_core.data.epoch_order import EpochOrder, aspect_groups, repeat_factors
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.samples import Sample
 from fgd_core.data.shapes import ShapesDataset
+from fgd_core.data.training_share import training_share
+from fgd_core.errors import DataError
+from fgd_core.spec.augments import Mosaic
 from fgd_core.spec.data import InputSpec, Sampling, Shapes
 
 PLAIN = Sampling()
@@ -72,6 +76,33 @@ class TestRepeatFactors:
         assert sorted(images(order, 0)) == list(range(41))
 
 
+class TestFraction:
+    def shown(self, fraction: float, seed: int = 3) -> set[int]:
+        order = EpochOrder(RARE, Sampling(fraction=fraction), batch_size=1, seed=seed)
+        return set(images(order, 0))
+
+    def test_is_the_share_of_the_images_that_all_epochs_show(self) -> None:
+        order = order_of(RARE, Sampling(fraction=0.3), batch_size=1)
+        assert order.steps_per_epoch == len({*images(order, 0)}) == round(0.3 * 41)
+        assert {*images(order, 0)} == {*images(order, 1)}
+
+    def test_of_a_smaller_share_are_part_of_a_larger_one(self) -> None:
+        assert self.shown(0.1) < self.shown(0.4) < self.shown(0.9) < self.shown(1.0) == {*range(41)}
+
+    def test_shows_the_same_images_for_every_seed(self) -> None:
+        assert self.shown(0.4, seed=1) == self.shown(0.4, seed=2)
+
+    def test_counts_rare_classes_and_shapes_of_the_images_that_it_shows(self) -> None:
+        samples = [sample(index % 20 // 19, width=(50, 200)[index % 2], height=100) for index in range(80)]
+        sampling = Sampling(fraction=0.5, aspect_groups=3, repeat_threshold=0.5)
+        order, shown = order_of(samples, sampling), training_share(80, sampling).tolist()
+        factors = repeat_factors([samples[index] for index in shown], 0.5)
+        assert order.steps_per_epoch == int(factors.sum()) // 4
+        groups = aspect_groups(samples, 3)
+        assert sum(np.ptp(groups[[place.image for place in batch]]) > 0 for batch in order.batches(0)) <= 1
+        assert {*images(order, 0)} <= {*shown}
+
+
 class TestAspectGroups:
     MIXED = tuple(sample(width=width, height=100) for width in (50, 75, 100, 133, 200, 400) for _ in range(9))
 
@@ -127,3 +158,23 @@ class TestLoader:
             for image, seed in zip(batch.image_ids, batch.seeds, strict=True):
                 seeds.setdefault(image, set()).add(seed)
         assert sum(map(len, seeds.values())) == 3 * len(whole)
+
+    def test_refuses_a_batch_larger_than_the_share_that_it_shows(self) -> None:
+        dataset = ShapesDataset(Shapes(num_train=10, image_size_px=64), "train")
+        spec = self.SPEC.model_copy(update={"sampling": Sampling(fraction=0.5)})
+        with pytest.raises(DataError, match=r"split of 5 that input.sampling.fraction leaves; set .* to 5 or less"):
+            TrainLoader(dataset, spec, batch_size=6, seed=0, workers=0)
+
+    def test_combines_only_images_of_the_share(self) -> None:
+        shown, read = {*training_share(10, Sampling(fraction=0.4)).tolist()}, set[int]()
+
+        class Watched(ShapesDataset):
+            def load_image(self, index: int) -> Tensor:
+                read.add(index)
+                return super().load_image(index)
+
+        dataset = Watched(Shapes(num_train=10, image_size_px=64), "train")
+        spec = self.SPEC.model_copy(update={"augment": (Mosaic(),), "sampling": Sampling(fraction=0.4)})
+        loader = TrainLoader(dataset, spec, batch_size=1, seed=0, workers=0)
+        assert {each.image_ids[0] for epoch in range(3) for each in loader.epoch(epoch)}
+        assert read == shown

@@ -13,13 +13,13 @@ INPUT = InputSpec.model_validate(
         "train_shorter_px": (48, 80),
         "train_shorter_from": "range",
         "augment": [{"type": kind} for kind in ("large_scale_jitter", "photometric_jitter", "mosaic", "mixup")],
-        "sampling": {"aspect_groups": 3, "repeat_threshold": 0.6},
+        "sampling": {"aspect_groups": 3, "repeat_threshold": 0.6, "fraction": 0.9},
     }
 )
 
 
 def batches() -> list[Batch]:
-    dataset = ShapesDataset(Shapes(num_train=10, image_size_px=64), "train")
+    dataset = ShapesDataset(Shapes(num_train=14, image_size_px=64), "train")
     return [*TrainLoader(dataset, INPUT, batch_size=4, seed=0, workers=0).epoch(1, 1)]
 
 

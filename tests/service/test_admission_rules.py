@@ -409,11 +409,14 @@ class TestWorkers:
             JOB_SPEC.validate_python(self.spec(16, workers=2, min_workers=3))
 
 
-def test_a_batch_larger_than_the_data_set_is_refused() -> None:
-    found = refused(train_spec(training={"batch_size": 41}))
+@pytest.mark.parametrize(("fraction", "most"), [(1, 40), (0.25, 10)])
+def test_a_batch_larger_than_the_training_images_is_refused(fraction: float, most: int) -> None:
+    shown = {"sampling": {"fraction": fraction}}
+    assert refused(train_spec(training={"batch_size": most}, input=shown)) == {}
+    found = refused(train_spec(training={"batch_size": most + 1}, input=shown))
     assert found["training.batch_size"] == (
         "batch_too_large",
-        "a batch of 41 images is larger than the data set of 40; use at most 40",
+        f"a batch of {most + 1} images is larger than the {most} images to train on; use at most {most}",
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from control_plane import SHAPES, ControlPlane, train_spec
 
+from fgd_core.spec.checkpoint_references import checkpoint_sources
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.study import StudySpec
 from service.jobs.admission import reasons
@@ -12,6 +13,7 @@ from service.jobs.admission_facts import Facts, NeededJob
 
 KNOWN = {"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))}
 GPU = {"cpus": 2, "gpus": 1}
+WHY = {"type": "why", "num_seeds": 2, "teachers": ["job:b/best"], "fractions": [0.5], "temperatures": [2.0]}
 
 
 def gain_spec(*, teacher: str = "abc", num_seeds: int = 2, **base: Any) -> dict[str, Any]:
@@ -67,6 +69,30 @@ class TestPlan:
         for run in spec.runs():
             assert (run.spec.resources.gpus, run.spec.project, run.spec.priority) == (1, "cells", 3)
 
+    def test_a_study_of_why_has_an_arm_for_each_further_setting(self) -> None:
+        spec = StudySpec.model_validate(gain_spec() | {"study": WHY})
+        assert {name: variant.kind for name, variant in spec.variants().items()} == {
+            "plain": "train",
+            "distilled": "distill",
+            "teacher": "evaluate",
+            "plain at 0.5": "train",
+            "distilled at 0.5": "distill",
+            "distilled by teacher 2": "distill",
+            "teacher 2": "evaluate",
+            "temperature 2": "distill",
+        }
+        fractions = {name: spec.arm(name).input.sampling.fraction for name in spec.variants()}
+        assert {name for name, fraction in fractions.items() if fraction == 0.5} == {"plain at 0.5", "distilled at 0.5"}
+        assert spec.arm("temperature 2").method.temperature == 2
+        assert spec.arm("teacher 2").checkpoint == spec.arm("distilled by teacher 2").teacher.checkpoint == "job:b/best"
+
+    def test_a_study_of_why_waits_for_all_its_teachers(self) -> None:
+        spec = JOB_SPEC.validate_python(gain_spec() | {"study": WHY})
+        assert dict(checkpoint_sources(spec)) == {
+            "base.teacher.checkpoint": "job:abc/best",
+            "study.teachers.0": "job:b/best",
+        }
+
 
 class TestAdmission:
     def test_all_reasons_come_at_once_at_the_fields_of_the_study(self) -> None:
@@ -108,6 +134,22 @@ class TestAdmission:
         spec["base"] |= base
         spec["study"] = {"type": "left_over", "num_seeds": 2} | study
         assert refused(spec) == refusal
+
+    @pytest.mark.parametrize(
+        ("study", "refusal"),
+        [
+            ({"fractions": [1.0]}, {"study": "equal_arms"}),
+            ({"fractions": [0.25]}, {"base.training.batch_size": "batch_too_large"}),
+            ({"teachers": ["job:abc/best"]}, {"study": "equal_arms"}),
+            ({"teachers": ["job:gone/best"]}, {"study.teachers.0": "unknown_job"}),
+            ({"fractions": [0.5]}, {}),
+        ],
+    )
+    def test_a_study_of_why_is_refused_where_it_cannot_run(
+        self, study: dict[str, Any], refusal: dict[str, str]
+    ) -> None:
+        spec = gain_spec(training={"batch_size": 16})
+        assert refused(spec | {"study": {"type": "why", "num_seeds": 2} | study}) == refusal
 
     def test_what_the_study_decides_is_not_in_its_base(self) -> None:
         with pytest.raises(ValueError, match="set priority, seed on the study"):

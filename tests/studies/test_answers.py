@@ -13,11 +13,12 @@ from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import Warned
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.study import StudySpec
-from fgd_core.spec.kinds.study_types import GainStudy, LeftOverStudy
+from fgd_core.spec.kinds.study_types import GainStudy, LeftOverStudy, WhyStudy
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
 from fgd_core.spec.study_findings.left_over import LeftOver
+from fgd_core.spec.study_findings.why import Why
 from fgd_core.spec.study_report import StudyReport, StudyReported
 from fgd_core.spec.study_runs import EndedStudyRun
 from service.jobs.study_tables import study_tables
@@ -25,7 +26,19 @@ from tests.library import RecordingContext
 from workers.studying import run as answered
 
 # AP of a run by its arm; the seeds differ by a hundredth.
-APS = {"plain": 0.3, "distilled": 0.4, "teacher": 0.5, "temperature 4": 0.42}
+APS = {
+    "plain": 0.3,
+    "distilled": 0.4,
+    "teacher": 0.5,
+    "temperature 4": 0.42,
+    "plain at 0.5": 0.2,
+    "distilled at 0.5": 0.25,
+    "teacher 2": 0.45,
+    "distilled by teacher 2": 0.38,
+    "teacher 3": 0.4,
+    "distilled by teacher 3": 0.39,
+}
+WHY = WhyStudy(num_seeds=2, fractions=(0.5,), teachers=("job:b/best", "job:c/best"), temperatures=(4.0,))
 
 
 class Context(RecordingContext):
@@ -117,8 +130,24 @@ def test_left_over_compares_with_the_teacher_and_shows_the_trend_over_levels(tmp
     assert trend.per_doubling == pytest.approx(0.01)
 
 
+def test_why_compares_teachers_shares_and_temperatures(tmp_path: Path) -> None:
+    spec = study(WHY)
+    findings = answer(tmp_path, spec, ended(spec, failing=[("teacher 3", 0)])).findings
+    assert isinstance(findings, Why)
+    assert [(each.varied, each.value, round(each.change.value, 3)) for each in findings.gains if each.change] == [
+        ("nothing", "", 0.1),
+        ("teacher", "job:b/best", 0.08),
+        ("fraction", "0.5", 0.05),
+        ("temperature", "4", 0.12),
+    ]
+    assert [(each.checkpoint, each.ap) for each in findings.teachers] == [("job:t/best", 0.5), ("job:b/best", 0.45)]
+    gain, ap = findings.trends
+    assert [(level.value, level.num_runs) for level in gain.levels] == [(0.5, 2), (1.0, 2)]
+    assert (gain.per_doubling, ap.per_doubling) == (pytest.approx(0.05), pytest.approx(0.01))
+
+
 def test_every_row_of_a_table_has_a_cell_for_each_heading(tmp_path: Path) -> None:
-    for question in (GainStudy(num_seeds=2), LeftOverStudy(num_seeds=2, levels=(4.0,))):
+    for question in (GainStudy(num_seeds=2), LeftOverStudy(num_seeds=2, levels=(4.0,)), WHY):
         spec = study(question)
         tables = study_tables(answer(tmp_path, spec, ended(spec)))
         assert tables

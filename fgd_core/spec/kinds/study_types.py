@@ -134,4 +134,60 @@ class LeftOverStudy(AnyStudy):
         return f"{self.over.rpartition('.')[2]} {level:g}"
 
 
-StudyType: TypeAlias = Annotated[GainStudy | LeftOverStudy, Field(discriminator="type")]
+class WhyStudy(AnyStudy):
+    """On what does the gain depend: on the teacher and how well its scores are calibrated, on the number of training
+    images, on the temperature, or on chance?
+
+    Source: arXiv:2005.10419.
+    """
+
+    needed_arms: ClassVar[frozenset[str]] = frozenset({"plain", "distilled", "teacher"})
+
+    type: Literal["why"] = "why"
+    teachers: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(default=(), max_length=20)
+    """Checkpoints of further teachers, as in `base.teacher.checkpoint`; a file must be one of fgd. Each has two arms:
+    an evaluation, and the student that it taught. Five in all are needed to say whether better teachers bring more."""
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(), max_length=10)
+    """Further values of `base.input.sampling.fraction`: the share of the training images. Each has two arms."""
+    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), max_length=10)
+    """Further values of `base.method.temperature`. Each is an arm of its own."""
+
+    def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
+        """Return the plain and the distilled student and the teacher, and the arms of each further setting."""
+        arms = {"plain": Variant("train"), "distilled": Variant("distill"), "teacher": Variant("evaluate")}
+        for fraction in self.fractions:
+            share = {"input.sampling.fraction": fraction}
+            arms[self.plain_at(fraction)] = Variant("train", share)
+            arms[self.distilled_at(fraction)] = Variant("distill", share)
+        for place, checkpoint in enumerate(self.teachers):
+            # What the base says about its own teacher's file does not hold for another one.
+            unset = dict.fromkeys(("teacher.detector", "teacher.classes", "teacher.expected_ap"))
+            other: Mapping[str, JsonValue] = {**unset, "teacher.checkpoint": checkpoint}
+            arms[self.taught_by(place)] = Variant("distill", other)
+            arms[self.teacher_arm(place)] = Variant("evaluate", other)
+        for temperature in self.temperatures:
+            arms[self.temperature_arm(temperature)] = Variant("distill", {"method.temperature": temperature})
+        return arms
+
+    def plain_at(self, fraction: float) -> str:
+        """Return the name of the arm of the plain student with a share of the images."""
+        return f"plain at {fraction:g}"
+
+    def distilled_at(self, fraction: float) -> str:
+        """Return the name of the arm of the distilled student with a share of the images."""
+        return f"distilled at {fraction:g}"
+
+    def teacher_arm(self, place: int) -> str:
+        """Return the name of the arm that evaluates a further teacher, by its place in `teachers`."""
+        return f"teacher {place + 2}"
+
+    def taught_by(self, place: int) -> str:
+        """Return the name of the arm of the student of a further teacher, by its place in `teachers`."""
+        return f"distilled by {self.teacher_arm(place)}"
+
+    def temperature_arm(self, temperature: float) -> str:
+        """Return the name of the arm with a temperature."""
+        return f"temperature {temperature:g}"
+
+
+StudyType: TypeAlias = Annotated[GainStudy | LeftOverStudy | WhyStudy, Field(discriminator="type")]
