@@ -16,12 +16,14 @@ from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.study_types import GainStudy, LeftOverStudy, WhyStudy
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import Fgd
+from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
 from fgd_core.spec.study_findings.left_over import LeftOver
 from fgd_core.spec.study_findings.why import Why
 from fgd_core.spec.study_report import StudyReport, StudyReported
 from fgd_core.spec.study_runs import EndedStudyRun
 from service.jobs.study_tables import study_tables
+from service.reports.study_figures import study_charts
 from tests.library import RecordingContext
 from workers.studying import run as answered
 
@@ -153,3 +155,14 @@ def test_every_row_of_a_table_has_a_cell_for_each_heading(tmp_path: Path) -> Non
         assert tables
         for table in tables:
             assert {len(row) for row in table.rows} == {len(table.headings)}, table.title
+
+
+def test_a_study_of_why_draws_the_gain_in_each_setting(tmp_path: Path) -> None:
+    spec = study(WHY)
+    job = JobReport.model_construct(job_id="s", study=answer(tmp_path, spec, ended(spec)))
+    (chart,) = study_charts(Report.model_construct(jobs=[job]))
+    assert chart.layout["yaxis"]["ticktext"] == [
+        "as it is",
+        *("teacher job:b/best", "teacher job:c/best"),
+        *("fraction 0.5", "temperature 4"),
+    ]
