@@ -85,7 +85,7 @@ def fill(server: PageServer) -> list[Picture]:
         Picture("job-results", f"{job}?tab=results", ".marks table", 900),
         Picture("job-images", f"{job}?tab=images&map=attention", ".boxed", 900),
         Picture("job-history", f"{job}?tab=history", ".events li", 700),
-        Picture("sweep", f"/jobs/{sweep.job_id}", "fgd-figure canvas", 1100, has_phone=True),
+        Picture("sweep", f"/jobs/{sweep.job_id}", ".standings tbody tr", 1100, has_phone=True),
         Picture("compare", f"/compare?jobs={','.join(sides)}", ".headline", 1100),
         Picture("compare-images", f"/compare?jobs={','.join(sides)}", ".headline", 900, scroll_to=".gallery section"),
         Picture("lineage", f"/jobs/{made_from['job_id']}?tab=files", ".lineage li", 500),
