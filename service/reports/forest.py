@@ -80,7 +80,7 @@ def forest(name: str, title: str, caption: str, rows: Sequence[Row], *, x: str) 
     traces = [_trace(colour, symbol, rows, finding) for finding, colour, symbol in _LOOKS]
     axes = layout(
         120 + 22 * len(rows),
-        xaxis=x_title(x) | {"zeroline": True, "zerolinewidth": 2},
+        xaxis=x_title(x) | {"zeroline": True, "zerolinewidth": 2, "rangemode": "tozero"},
         # Rows are drawn by position and named by ticks; two classes with the same name would share a row otherwise.
         yaxis={
             "tickvals": list(range(len(rows))),

@@ -13,7 +13,7 @@ import { figureOf } from "./job_results.js";
 /** @typedef {import("../core/types.js").StudyRun} StudyRun */
 /** @typedef {{ arm: string, seeds: number[], mean: number | null, low: number | null, high: number | null }} Arm */
 /** @typedef {{ value: number, low: number | null, high: number | null, p: number | null, finding: string }} Change */
-/** @typedef {{ first: string, second: string, change: Change | null, power: { shown_gain: number, seeds_needed: number | null } | null }} Contrast */
+/** @typedef {{ first: string, second: string, change: Change | null, power: { shown_gain: number, smallest_gain: number, seeds_needed: number | null } | null }} Contrast */
 /** @typedef {{ sentences: string[], findings: { arms?: Arm[], contrasts?: Contrast[] }, runs: { job_id: string, ap: number | null }[], left_out: { job_id: string, arm: string, seed: number, why: string }[] }} StudyReport */
 
 /** @type {Record<string, string>} */
@@ -102,7 +102,8 @@ function armsTable(arms) {
 function contrastsTable(contrasts) {
   const ends = contrasts.flatMap(({ change }) => (change ? [change.value, change.low ?? change.value, change.high ?? change.value] : []));
   const range = extent([[...ends, 0]]) ?? { low: -1, high: 1 };
-  return table("What each arm brings over another", ["Arms", "AP", "Interval", "Finding", "Seeds needed"], contrasts.map(({ first, second, change, power }) => {
+  const smallest = contrasts.find(({ power }) => power !== null)?.power?.smallest_gain;
+  return table("What each arm brings over another", ["Arms", "AP", "Interval", "Finding", smallest === undefined ? "Seeds needed" : `Seeds that show ${smallest}`], contrasts.map(({ first, second, change, power }) => {
     const [text, tone] = FINDINGS[change?.finding ?? ""] ?? ["–", ""];
     const interval = change && change.low !== null && change.high !== null ? { low: change.low, high: change.high } : null;
     return [
