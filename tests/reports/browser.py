@@ -24,7 +24,10 @@ const chartOf = (element) => {
 const readBack = () => {
   const drawn = [...document.querySelectorAll("fgd-figure")];
   const table = document.getElementById("trials");
-  const isReady = Number(document.body.dataset.drawn ?? 0) >= drawn.length && (!table || table.dataset.rows);
+  // On a busy machine a chart may be drawn once before the page has given it any width.
+  const isEmpty = (each) => each.drawn.traces.length === 0 && each.getBoundingClientRect().width > 0;
+  const areDrawn = Number(document.body.dataset.drawn ?? 0) >= drawn.length && !drawn.some(isEmpty);
+  const isReady = areDrawn && (!table || table.dataset.rows);
   if (!isReady) { setTimeout(readBack, 50); return; }
   const charts = Object.fromEntries(drawn.map((element) => [element.id, chartOf(element)]));
   const height = document.documentElement.scrollHeight;
