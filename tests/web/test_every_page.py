@@ -88,6 +88,10 @@ def test_the_keyboard_reaches_the_content_and_then_the_links(addresses: Mapping[
     assert window.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
+ROUNDS = 8
+"""Of a walk by Tab: on a busy machine, controls may come after the first one."""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_tab_key_reaches_every_control(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> None:
     window = opened(page, addresses, open_page)
@@ -98,18 +102,28 @@ def test_the_tab_key_reaches_every_control(page: str, addresses: Mapping[str, st
             document.addEventListener("focusin", ({ target }) => window.reached.add(target.outerHTML));
         }"""
     )
+    for _ in range(ROUNDS):
+        missed = missed_by_tab(window)
+        if not missed:
+            break
+        window.wait_for_timeout(1_000)
+    assert missed == []
+
+
+def missed_by_tab(window: Page) -> list[str]:
+    """Press Tab from the content's beginning to its end; return the controls that never had the focus."""
     window.evaluate("document.querySelector('main').focus()")
     for _ in range(200):
         window.keyboard.press("Tab")
         if not window.evaluate("document.querySelector('main').contains(document.activeElement)"):
             break
-    missed = window.evaluate(
+    missed: list[str] = window.evaluate(
         """() => [...document.querySelectorAll("main :is(a[href], button, input, select, textarea, summary)")]
             .filter((each) => each.tabIndex >= 0 && !each.disabled && each.type !== "radio")
             .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !window.reached.has(each.outerHTML))
             .map((each) => each.outerHTML.slice(0, 150))"""
     )
-    assert missed == []
+    return missed
 
 
 def test_the_header_marks_the_page_and_whether_it_is_live(addresses: Mapping[str, str], open_page: OpenPage) -> None:
