@@ -13,6 +13,7 @@ const READ_MS = 3000;
 const LARGEST_SHARE = 0.2;
 /** Drawn by the page itself, with limits. */
 const OWN = "parallel";
+const NEAR_PX = 600;
 /** About the sweep as a whole: limits leave nothing out. */
 const WHOLE = ["cost"];
 
@@ -35,12 +36,15 @@ export class ChartsPart {
     this.#query = query;
     this.#life = life;
     this.#read = coalesced(() => tried(this.#trouble, life, () => this.#update()), READ_MS, life, LARGEST_SHARE);
-    const nearness = new IntersectionObserver(([entry]) => { this.#isNear = entry.isIntersecting; this.#readIfOld(); }, { rootMargin: "600px" });
+    const nearness = new IntersectionObserver(([entry]) => { this.#isNear = entry.isIntersecting; this.#readIfOld(); }, { rootMargin: `${NEAR_PX}px` });
     nearness.observe(this.element);
     life.addEventListener("abort", () => nearness.disconnect());
     this.element.addEventListener("pick", (event) => query.write({ trial: String(/** @type {CustomEvent} */ (event).detail) }));
-    // Two frames later the observer has seen where the new verdict has moved this part.
-    const afterVerdict = () => requestAnimationFrame(() => requestAnimationFrame(() => this.#readIfOld()));
+    // In the next frame the new verdict has its place, and has moved this part; the observer may tell so later.
+    const afterVerdict = () => requestAnimationFrame(() => {
+      this.#isNear &&= this.element.getBoundingClientRect().top < innerHeight + NEAR_PX;
+      this.#readIfOld();
+    });
     sweep.conclusions.watch(() => { this.#isOld = sweep.findings !== null; afterVerdict(); }, life);
     sweep.changes.watch(() => this.#select(), life);
     query.watch(() => this.#select(), life);
