@@ -24,17 +24,12 @@ export function h(tag, properties = {}, ...children) {
 }
 
 /**
- * Replace an element's content. A control that had the focus keeps it, if the new content has the same one: who moves by
- * keyboard on a live page would otherwise begin at the top after each change.
+ * Replace an element's content.
  * @param {Element} element
  * @param {...(Child | Child[])} children
  */
 export function fill(element, ...children) {
-  const focused = element.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
   element.replaceChildren(...shown(children));
-  if (focused === null || focused.isConnected) return;
-  const same = [...element.querySelectorAll(focused.localName)].find((each) => each.outerHTML === focused.outerHTML);
-  /** @type {HTMLElement | undefined} */ (same)?.focus({ preventScroll: true });
 }
 
 /** @param {(Child | Child[])[]} children */
