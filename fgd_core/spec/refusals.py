@@ -25,9 +25,19 @@ def spec_reasons(error: ValidationError) -> list[ProblemReason]:
     Args:
         error: raised by `JOB_SPEC`.
     Returns:
-        One reason for each fault, as in `explained`. `loc` is the path as the user wrote it, without tags of unions.
+        One reason for each fault, as in `explained`. `loc` is the path as the user wrote it, without tags of unions. A
+        field that takes several types, such as a number or `auto`, has one reason.
     """
-    return explained(error.errors(include_url=False), spec_reason)
+    faults = error.errors(include_url=False)
+    reasons = explained(faults, spec_reason)
+    kept = reasons[:1]
+    for before, fault, reason in zip(faults, faults[1:], reasons[1:], strict=False):
+        if reason.code == fault["type"] and _written(before["loc"]) == _written(fault["loc"]):
+            message = shortened(f"{kept[-1].message}; or: {reason.message}", _LONGEST_MESSAGE)
+            kept[-1] = kept[-1].model_copy(update={"message": message})
+        else:
+            kept.append(reason)
+    return kept
 
 
 def explained(faults: Sequence[Fault], explain: Callable[[Fault], ProblemReason]) -> list[ProblemReason]:
@@ -70,7 +80,11 @@ def value_message(fault: Fault) -> str:
 
 def spec_path(loc: Sequence[int | str]) -> str:
     """Return `training.optimizer.learning_rate` for `("train", "training", "optimizer", "adamw", "learning_rate")`."""
-    return ".".join(shortened(str(item)) for item, _ in _steps(loc))
+    return ".".join(shortened(str(item)) for item in _written(loc))
+
+
+def _written(loc: Sequence[int | str]) -> list[int | str]:
+    return [item for item, _ in _steps(loc)]
 
 
 def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
@@ -117,6 +131,8 @@ def _steps(loc: Sequence[int | str]) -> list[tuple[int | str, list[str]]]:
     node = _schema()
     steps: list[tuple[int | str, list[str]]] = []
     for item in loc:
+        if _is_choice_of_types(node):
+            break  # what follows is pydantic's name of one of the types
         node = _resolved(node)
         if item in _UNWRITTEN:
             continue
@@ -127,6 +143,12 @@ def _steps(loc: Sequence[int | str]) -> list[tuple[int | str, list[str]]]:
         steps.append((item, list(node.get("properties", {}))))
         node = _below(node, item)
     return steps
+
+
+def _is_choice_of_types(node: Mapping[str, Any]) -> bool:
+    """Whether a field takes values of several types of which none has fields, such as a number or `auto`."""
+    types = node.get("anyOf", ())
+    return bool(types) and all("$ref" not in each and each.get("type") not in ("object", "array") for each in types)
 
 
 def _tags(loc: Sequence[int | str]) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.refusals import spec_reasons
-from tests.library import train_spec
+from tests.library import distill_spec, train_spec
 
 
 def refused(detector: dict[str, Any]) -> dict[str, str]:
@@ -51,3 +51,13 @@ class TestKindsOfBackbones:
         found = refused({"type": "retinanet", "backbone": backbone})
         assert list(found) == [f"detector.backbone{loc}"]
         assert message in found[f"detector.backbone{loc}"]
+
+
+def test_a_field_of_several_types_has_one_reason_with_the_path_that_the_user_wrote() -> None:
+    with pytest.raises(ValidationError) as caught:
+        JOB_SPEC.validate_python(
+            distill_spec("/t.pt").model_dump(mode="json") | {"method": {"temperature": "automatic"}}
+        )
+    (reason,) = spec_reasons(caught.value)
+    assert reason.loc == "method.temperature"
+    assert "number" in reason.message and "'automatic' is not a possible value; write 'auto'" in reason.message
