@@ -8,12 +8,11 @@ PLAIN = "plain"
 
 
 class Setting(NamedTuple):
-    """A data set, and the teacher and the student that are trained on it from scratch."""
+    """A data set, and how long teacher and students are trained on it from scratch."""
 
     data: dict[str, Any]
-    input: dict[str, Any]
-    teacher: dict[str, Any]
-    student: dict[str, Any]
+    size_px: tuple[int, int]
+    """Of the images: the shorter and the longer side at most."""
     teacher_epochs: int
     epochs: int
     """Of every student."""
@@ -34,6 +33,21 @@ ARMS: Mapping[str, dict[str, Any]] = {
 """The method of each distilled student; without a scale, it is the product's default. No student inherits weights."""
 
 
+def _retinanet(*, stem_width: int, fpn_width: int) -> dict[str, Any]:
+    """Without pretrained weights, heads learn much faster with group norm. Objects have from ten pixels on."""
+    return {
+        "type": "retinanet",
+        "backbone": {"name": "resnet18", "stem_width": stem_width},
+        "fpn_width": fpn_width,
+        "anchor_base_size_px": 16,
+        "head_norm": "group",
+    }
+
+
+TEACHER = _retinanet(stem_width=32, fpn_width=64)
+STUDENT = _retinanet(stem_width=8, fpn_width=32)
+
+
 def settings(shared: Path) -> dict[str, Setting]:
     """Return all settings by name.
 
@@ -41,58 +55,31 @@ def settings(shared: Path) -> dict[str, Setting]:
         shared: the folder with the real data sets.
     """
     return {
-        "bccd": Setting(
-            _coco(shared / "data/bccd"),
-            {"shorter_px": 128, "longer_px": 171},
-            _retinanet(stem_width=32, fpn_width=64),
-            _retinanet(stem_width=8, fpn_width=32),
-            teacher_epochs=30,
-            epochs=15,
-        ),
-        "nuclei": Setting(
-            _coco(shared / "data/nuclei_small"),
-            {"shorter_px": 160, "longer_px": 160},
-            _retinanet(stem_width=32, fpn_width=64),
-            _retinanet(stem_width=8, fpn_width=32),
-            teacher_epochs=60,
-            epochs=30,
-        ),
-        "crowded_300": _crowded(300, teacher_epochs=60, epochs=24),
-        "crowded_1200": _crowded(1200, teacher_epochs=24, epochs=8),
+        "bccd": Setting(_coco(shared / "data/bccd"), (128, 171), teacher_epochs=30, epochs=15),
+        "nuclei": Setting(_coco(shared / "data/nuclei_small"), (160, 160), teacher_epochs=60, epochs=30),
+        "crowded_300": Setting(_crowded(300), (128, 128), teacher_epochs=60, epochs=24),
+        "crowded_1200": Setting(_crowded(1200), (128, 128), teacher_epochs=24, epochs=8),
     }
 
 
 def teacher_spec(setting: Setting) -> dict[str, Any]:
     """Return the job that trains the teacher."""
-    shared = {"data": setting.data, "input": setting.input, "resources": {"cpus": 1}, "seed": 100}
-    training = _training(setting.teacher_epochs)
-    return {"kind": "train", "name": "teacher", "detector": setting.teacher, "training": training} | shared
+    return {"kind": "train", "name": "teacher", "detector": TEACHER} | _shared(
+        setting, setting.teacher_epochs, seed=100
+    )
 
 
 def student_spec(setting: Setting, arm: str, seed: int, teacher: Path) -> dict[str, Any]:
     """Return the job that trains a student: plain, or with the teacher's checkpoint."""
-    shared = {"data": setting.data, "input": setting.input, "resources": {"cpus": 1}, "seed": seed}
-    shared |= {"name": f"{arm} {seed}", "training": _training(setting.epochs)}
+    shared = {"name": f"{arm} {seed}"} | _shared(setting, setting.epochs, seed=seed)
     if arm == PLAIN:
-        return {"kind": "train", "detector": setting.student} | shared
-    return {
-        "kind": "distill",
-        "student": setting.student,
-        "teacher": {"checkpoint": str(teacher)},
-        "method": ARMS[arm],
-        "inherit": "nothing",
-    } | shared
+        return {"kind": "train", "detector": STUDENT} | shared
+    distilled = {"kind": "distill", "student": STUDENT, "teacher": {"checkpoint": str(teacher)}}
+    return distilled | {"method": ARMS[arm], "inherit": "nothing"} | shared
 
 
-def _crowded(num_train: int, *, teacher_epochs: int, epochs: int) -> Setting:
-    return Setting(
-        {"type": "shapes", "scene": "crowded", "num_train": num_train, "num_val": 150, "image_size_px": 128},
-        {"shorter_px": 128, "longer_px": 128},
-        _retinanet(stem_width=32, fpn_width=64),
-        _retinanet(stem_width=8, fpn_width=32),
-        teacher_epochs=teacher_epochs,
-        epochs=epochs,
-    )
+def _crowded(num_train: int) -> dict[str, Any]:
+    return {"type": "shapes", "scene": "crowded", "num_train": num_train, "num_val": 150, "image_size_px": 128}
 
 
 def _coco(folder: Path) -> dict[str, Any]:
@@ -103,14 +90,15 @@ def _coco(folder: Path) -> dict[str, Any]:
     return {"type": "coco", **splits, "on_bad": "drop"}
 
 
-def _retinanet(*, stem_width: int, fpn_width: int) -> dict[str, Any]:
-    """Without pretrained weights, heads learn much faster with group norm. Objects have from ten pixels on."""
+def _shared(setting: Setting, epochs: int, *, seed: int) -> dict[str, Any]:
+    shorter_px, longer_px = setting.size_px
+    input_ = {"shorter_px": shorter_px, "longer_px": longer_px}
     return {
-        "type": "retinanet",
-        "backbone": {"name": "resnet18", "stem_width": stem_width},
-        "fpn_width": fpn_width,
-        "anchor_base_size_px": 16,
-        "head_norm": "group",
+        "data": setting.data,
+        "input": input_,
+        "training": _training(epochs),
+        "resources": {"cpus": 1},
+        "seed": seed,
     }
 
 

@@ -7,14 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.web.page_server import PageServer
-from tests.web.pictures import Picture, fill, signed_in
+from tests.web.pictures import Picture, filled_server
 
 IMPACTS = ("critical", "serious", "moderate", "minor")
 THEMES = ("light", "dark")
@@ -67,16 +65,9 @@ def written(found: Sequence[Found], version: str) -> str:
 
 def main(path: Path) -> None:
     """Write the table."""
-    with TemporaryDirectory() as home, sync_playwright() as playwright:
-        server = PageServer(Path(home), cpus=3)
-        server.start()
-        try:
-            pictures = fill(server)
-            with signed_in(playwright, server) as page:
-                found = list(look(page, server.url, pictures))
-                version = page.evaluate("window.axe.version")
-        finally:
-            server.kill()
+    with filled_server() as (page, server, pictures):
+        found = list(look(page, server.url, pictures))
+        version = page.evaluate("window.axe.version")
     path.write_text(written(found, version))
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from PIL import Image
-from playwright.sync_api import Page, Playwright, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.reports.browser import CHROMIUM
 from tests.web.drawn_comparison import finished
@@ -128,28 +128,30 @@ def _save(page: Page, picture: Picture, width_px: int, path: Path) -> None:
 
 
 @contextmanager
-def signed_in(playwright: Playwright, server: PageServer) -> Iterator[Page]:
-    """Open a window whose user is an admin."""
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-    context = browser.new_context()
-    context.set_default_timeout(60_000)
-    context.request.post(f"{server.url}/v1/session", data={"token": ADMIN_TOKEN}, headers={"Origin": server.url})
-    yield context.new_page()
-    browser.close()
-
-
-def main(folder: Path) -> None:
-    """Make all pictures."""
+def filled_server() -> Iterator[tuple[Page, PageServer, Sequence[Picture]]]:
+    """Start a server with runs that look real; give a window of an admin, the server, and the pages to see."""
     with TemporaryDirectory() as home, sync_playwright() as playwright:
         # Three runs fit; the others wait, and the page says why.
         server = PageServer(Path(home), cpus=3)
         server.start()
         try:
             pictures = fill(server)
-            with signed_in(playwright, server) as page:
-                take(page, server.url, pictures, folder)
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+            context = browser.new_context()
+            context.set_default_timeout(60_000)
+            context.request.post(
+                f"{server.url}/v1/session", data={"token": ADMIN_TOKEN}, headers={"Origin": server.url}
+            )
+            yield context.new_page(), server, pictures
+            browser.close()
         finally:
             server.kill()
+
+
+def main(folder: Path) -> None:
+    """Make all pictures."""
+    with filled_server() as (page, server, pictures):
+        take(page, server.url, pictures, folder)
 
 
 if __name__ == "__main__":
