@@ -47,7 +47,8 @@ _NOTABLE = (
     *("submitted", "state_changed", "attempt_started", "run_started", "workers_started", "device_ready"),
     *("progress", "epoch_finished", "evaluated", "mean_evaluated", "ended_early", "diagnosed"),
     *("teacher_checked", "distillation_planned", "warned", "resumed", "trial_reported", "trial_ended"),
-    *("teachers_ordered", "stage_started", "stage_finished", "exported"),
+    *("teachers_ordered", "stage_started", "stage_finished", "exported", "scale_chosen"),
+    *("pool_checked", "pool_labelled"),
 )
 _FIRST_LINES_S = 10.0
 

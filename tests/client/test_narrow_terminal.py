@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from fgd_core.spec.administration import AuditEntryView, DeliveryView, TokenView
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.event_state import JobStatus, status_before_events
-from fgd_core.spec.events import DataChecked
+from fgd_core.spec.events import DataChecked, PoolChecked, ScaleChosen
 from fgd_core.spec.housekeeping import Removal
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.teacher import Teacher
@@ -285,6 +285,15 @@ def test_the_control_of_a_chain_has_no_best_score() -> None:
         job.progress = job.progress.model_copy(update={"stage": stage})
         line = lines.line(job, scored)
         assert line is not None and ("best" in line) == has_best
+
+
+def test_a_log_says_what_the_pool_holds_and_which_scale_was_found() -> None:
+    [event, *_] = demo_jobs()[0].events
+    facts = PoolChecked(num_images=160), ScaleChosen(scale=0.02, ratio=90.0, target=2.0, steps=60)
+    stored = [event.model_copy(update={"kind": fact.kind, "data": fact.model_dump(mode="json")}) for fact in facts]
+    pool, scale = (EventLines().line(a_running_job(), each) for each in stored)
+    assert pool is not None and "pool: 160 images without labels" in pool
+    assert scale is not None and "scale found in 60 steps: 0.02" in scale
 
 
 def test_a_job_that_derives_data_reports_what_it_made_and_under_which_name() -> None:

@@ -34,3 +34,4 @@ def test_a_study_whose_run_and_control_plane_are_killed_answers_from_all_its_run
     assert report.left_out == []
     assert [(arm.arm, arm.seeds) for arm in report.findings.arms] == [("plain", [0, 1]), ("distilled", [0, 1])]
     assert report.sentences[0].encode()[:30] in page
+    assert b"<h2>Results</h2>" not in page  # which a study has not; its answer comes first

@@ -40,7 +40,7 @@ class TestData:
         expect(page.locator("main")).to_contain_text("box without area")
         expect(page.get_by_role("region", name="Classes")).to_contain_text("traffic light")
         expect(page.get_by_role("link", name="learns the street")).to_have_attribute("href", f"/jobs/{job_id}")
-        page.wait_for_function("document.querySelector('.samples img')?.naturalWidth === 600")
+        page.wait_for_function("() => document.querySelector('.samples img')?.naturalWidth === 600")
         assert server.get(f"/v1/datasets/{dataset_id}/jobs")["num_jobs"] == 2
 
     def test_the_button_checks_and_the_page_follows(self, server: PageServer, open_page: OpenPage) -> None:
