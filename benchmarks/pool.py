@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.evidence.plan import Setting, settings
+from benchmarks.evidence.plan import STUDENT, TEACHER, Setting, settings
 from benchmarks.inheritance import run
 from fgd_core.statistics.welch import sample, welch
 
@@ -77,12 +77,12 @@ class Bench:
         given = ARMS[arm]
         spec = self._job(given.labels, seed, self._steps)
         if given.teacher is None:
-            return spec | {"kind": "train", "detector": self._setting.student}
+            return spec | {"kind": "train", "detector": STUDENT}
         if given.pool:
             spec["data"]["pool"] = {"images": str(self._pool())}
         return spec | {
             "kind": "distill",
-            "student": self._setting.student,
+            "student": STUDENT,
             "teacher": {"checkpoint": str(self._teacher(given.teacher, seed))},
             "method": {"type": "fgd", "scale": given.scale, "temperature": 4},
             "inherit": "nothing",
@@ -93,7 +93,7 @@ class Bench:
         share, own_seed = (1.0, 0) if labels == "all labels" else (LABELLED, seed)
         name = f"teacher {share:g} {own_seed}"
         spec = self._job(share, own_seed, TEACHER_STEPS * self._steps)
-        found = self._run(spec | {"kind": "train", "detector": self._setting.teacher}, name)
+        found = self._run(spec | {"kind": "train", "detector": TEACHER}, name)
         Console(stderr=True).print(f"{name}: AP {found['ap']:.3f}")
         return self._work / name / "checkpoints/best.pt"
 

@@ -17,6 +17,12 @@ class Setting(NamedTuple):
     epochs: int
     """Of every student."""
 
+    @property
+    def input(self) -> dict[str, int]:
+        """The field `input` of its jobs."""
+        shorter_px, longer_px = self.size_px
+        return {"shorter_px": shorter_px, "longer_px": longer_px}
+
 
 ARMS: Mapping[str, dict[str, Any]] = {
     "fgd": {"type": "fgd", "temperature": 0.5},
@@ -91,11 +97,9 @@ def _coco(folder: Path) -> dict[str, Any]:
 
 
 def _shared(setting: Setting, epochs: int, *, seed: int) -> dict[str, Any]:
-    shorter_px, longer_px = setting.size_px
-    input_ = {"shorter_px": shorter_px, "longer_px": longer_px}
     return {
         "data": setting.data,
-        "input": input_,
+        "input": setting.input,
         "training": _training(epochs),
         "resources": {"cpus": 1},
         "seed": seed,
