@@ -193,6 +193,15 @@ class Objective(Command):
     """Whether larger or smaller values are better."""
 
 
+class NoClassLoses(Command):
+    """No class and no size of objects may lose significantly against the student without distillation."""
+
+    type: Literal["no_class_loses"] = "no_class_loses"
+    over: tuple[Literal["classes", "sizes"], ...] = Field(default=("classes", "sizes"), min_length=1)
+    """What may not lose: the AP of each class, and the AP of small, medium and large objects. Classes with fewer than
+    20 true boxes are not tested."""
+
+
 class Budget(Command):
     """Limits of a sweep. The limit that is reached first ends the search; running trials continue to their next
     report."""
@@ -219,6 +228,9 @@ class SweepSettings(Command):
     objectives: tuple[Objective, ...] = Field(default=(Objective(),), max_length=4)
     """What the sweep optimises. For each trial its best value counts, not its last. Several objectives need the
     scheduler `none`."""
+    constraint: NoClassLoses | None = None
+    """What a configuration must fulfil to be recommended. It is tested on the fresh seeds, so it needs `seeds` of at
+    least 3, the baselines and one objective. The search itself is not restricted."""
     budget: Budget = Budget()
     """When the search ends."""
     seeds: int = Field(default=1, ge=1, le=20)

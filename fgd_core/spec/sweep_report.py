@@ -94,12 +94,45 @@ class Interval(Fact):
     high: float
 
 
+class Loss(Fact):
+    """A class or a size of objects whose AP is significantly lower than without distillation."""
+
+    name: str
+    """The class, or `small`, `medium` or `large` objects."""
+    of: Literal["class", "size"]
+    plain: float
+    """AP without distillation, in [0, 1]; the mean over the seeds that count."""
+    mean: float
+    """AP of the configuration, likewise."""
+    interval: Interval
+    """Of `mean` minus `plain`, for this class alone."""
+    p_adjusted: float
+    """One-sided p-value of Welch's t-test, adjusted after Benjamini and Hochberg for all tests of the configuration."""
+
+
+class ConstraintCheck(Fact):
+    """Whether a configuration fulfils the sweep's constraint."""
+
+    verdict: Literal["kept", "lost", "pending", "untested"]
+    """`kept`: no loss was shown. `lost`: see `losses`. `pending`: the sweep still runs. `untested`: the configuration
+    or the student without distillation has fewer than two seeds that count, or no class can be tested."""
+    losses: list[Loss] = Field(default=[])
+    """The most certain loss first."""
+    num_tested: int = 0
+    """Classes and sizes that were tested."""
+    num_untested: int = 0
+    """Classes with true boxes, but too few to be tested, or without any spread over the seeds."""
+    power_from: float | None = None
+    """The smallest true loss of AP that the test finds four times in five, for the class that varies most. Smaller
+    losses may be present even if the verdict is `kept`."""
+
+
 class Standing(Fact):
     """A configuration in the ranking: a trial and its repeats with other seeds."""
 
     rank: int
     """From 1. A configuration with one run ranks behind all searched configurations with several seeds, because the
-    best of many single runs was also lucky."""
+    best of many single runs was also lucky. Configurations that the sweep's constraint excludes are last."""
     trial: int
     """The configuration's first trial."""
     origin: TrialOrigin
@@ -126,6 +159,13 @@ class Standing(Fact):
     is_on_front: bool | None
     """Whether it is on the Pareto front: no other configuration is better in every objective. None if the sweep has one
     objective, or if an objective is a speed that is not comparable."""
+    constraint: ConstraintCheck | None = None
+    """None if the sweep has no constraint, and for the student without distillation, with which it compares."""
+
+    @property
+    def is_passed_over(self) -> bool:
+        """Whether it ranks behind all others because it does not fulfil the constraint, or was not tested."""
+        return self.constraint is not None and self.constraint.verdict in ("lost", "untested")
 
 
 class Margin(Fact):

@@ -28,6 +28,7 @@ from service.jobs import sweep_space
 from service.jobs.sweep_space import TrialRules
 
 MAX_GRID = 10_000
+LEAST_SEEDS_OF_A_CONSTRAINT = 3
 
 _OF_RESULT = ("images_per_s", "num_parameters")
 _METRICS = [
@@ -61,6 +62,7 @@ def reasons(spec: SweepSpec, rules: TrialRules, *, tune_searchers: Sequence[str]
         *_searcher(spec, space),
         *_tune_searcher(spec, tune_searchers),
         *_objectives(spec),
+        *_constraint(spec),
         *_population(spec, space),
         *_rungs(spec, space),
         *_budget(spec),
@@ -259,6 +261,28 @@ def _budget(spec: SweepSpec) -> Iterator[ProblemReason]:
     if spec.budget.gpu_hours is not None and not spec.resources.gpus:
         message = "trials without a GPU use no GPU hours; set resources.gpus, or limit wall_clock_s"
         yield ProblemReason(loc="budget.gpu_hours", code="no_gpus", message=message)
+
+
+def _constraint(spec: SweepSpec) -> Iterator[ProblemReason]:
+    """Check that a constraint can be tested: against the student without distillation, on two or more fresh seeds."""
+    if spec.constraint is None:
+        return
+    name = spec.constraint.type
+    if isinstance(spec.base, TrainSpec):
+        message = f"{name} compares with the student without distillation, and a base of kind train distils nothing; "
+        yield ProblemReason(loc="constraint", code="no_distillation", message=f"{message}remove it")
+    elif not spec.baselines:
+        message = f"{name} compares with the student without distillation, which baselines: false leaves out; remove it"
+        yield ProblemReason(loc="baselines", code="no_baseline", message=message)
+    if spec.seeds < LEAST_SEEDS_OF_A_CONSTRAINT:
+        message = (
+            f"seeds is {spec.seeds}, and {name} needs at least {LEAST_SEEDS_OF_A_CONSTRAINT}: one seed chooses a "
+            f"configuration, and two fresh ones test it; set seeds: {LEAST_SEEDS_OF_A_CONSTRAINT}, better 5"
+        )
+        yield ProblemReason(loc="seeds", code="too_few_seeds", message=message)
+    if len(spec.objectives) > 1:
+        message = f"{name} chooses the best configuration by one objective; keep one of {len(spec.objectives)}"
+        yield ProblemReason(loc="objectives", code="several_objectives", message=message)
 
 
 def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:

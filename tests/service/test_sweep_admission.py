@@ -373,6 +373,15 @@ class TestSchedulers:
 
 
 class TestBudget:
+    def test_a_constraint_needs_fresh_seeds_baselines_and_one_objective(self) -> None:
+        constrained = sweep_spec(base=distill_base(), constraint={"type": "no_class_loses"})
+        assert refused(constrained)["seeds"][0] == "too_few_seeds"
+        assert not refused(constrained | {"seeds": 3})
+        assert refused(constrained | {"seeds": 3, "baselines": False})["baselines"][0] == "no_baseline"
+        two = {"objectives": [{"metric": "ap"}, {"metric": "ap50"}], "scheduler": {"type": "none"}}
+        assert refused(constrained | {"seeds": 3} | two)["objectives"][0] == "several_objectives"
+        assert refused(constrained | {"seeds": 3, "base": base()})["constraint"][0] == "no_distillation"
+
     def test_more_finalists_than_trials_are_refused(self) -> None:
         spec = sweep_spec(budget={"trials": 2}, finalists=3)
         assert refused(spec) == {}

@@ -15,6 +15,7 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.paths import field
 from fgd_core.spec.study_state import Direction
 from fgd_core.spec.sweep_report import Alternative, Alternatives, Margin, Standing, TrialView
+from service.compare.sweeps.configurations import scores_that_count
 from service.compare.sweeps.margins import margin
 
 
@@ -94,8 +95,7 @@ def _class_ap(of: Standing | None, trials: Sequence[TrialView]) -> dict[str, flo
     """AP by class, as the mean over the seeds that count."""
     if of is None:
         return {}
-    counted = of.trials if of.chosen_at is None else [number for number in of.trials if number != of.trial]
-    results = [trial.result.scores.per_class for trial in trials if trial.trial in counted and trial.result is not None]
+    results = [scores.per_class for scores in scores_that_count(of, trials)]
     names = dict.fromkeys(name for result in results for name in result)
     return {name: _mean(result[name].ap for result in results if name in result) for name in names}
 

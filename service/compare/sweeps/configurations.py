@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from fgd_core.spec.results import Scores
 from fgd_core.spec.study_state import Direction
-from fgd_core.spec.sweep_report import TrialView
+from fgd_core.spec.sweep_report import Standing, TrialView
 from service.jobs.trial_values import objectives_until
 
 BASELINES: tuple[Literal["plain", "published"], ...] = ("plain", "published")
@@ -93,6 +94,12 @@ def configurations(trials: Sequence[TrialView], direction: Direction, *, is_over
             )
         )
     return found
+
+
+def scores_that_count(of: Standing, trials: Sequence[TrialView]) -> list[Scores]:
+    """Return the scores of the configuration's complete runs on the seeds that count."""
+    counted = of.trials if of.chosen_at is None else [number for number in of.trials if number != of.trial]
+    return [trial.result.scores for trial in trials if trial.trial in counted and trial.result is not None]
 
 
 def _common_epoch(trials: Sequence[TrialView], *, is_over: bool) -> int | None:

@@ -83,8 +83,8 @@ def shrunk_means(ranked: Sequence[Standing]) -> dict[int, float]:
     the method of moments.
     """
     means = {each.trial: fmean(each.seed_values) for each in ranked}
-    repeated = [each for each in ranked if _is_repeated(each) or len(each.seed_values) > 1]
-    noise = _pooled(repeated)
+    repeated = [each for each in ranked if is_repeated(each) or len(each.seed_values) > 1]
+    noise = pooled([each.seed_values for each in repeated])
     if len(repeated) < 2 or noise is None:
         return means
     found = [means[each.trial] for each in repeated]
@@ -100,34 +100,44 @@ def shrunk_means(ranked: Sequence[Standing]) -> dict[int, float]:
     }
 
 
-def _is_repeated(each: Standing) -> bool:
+def is_repeated(each: Standing) -> bool:
+    """Whether it was searched and then repeated with fresh seeds."""
     return each.origin not in BASELINES and (each.chosen_at is not None or len(each.trials) > 1)
 
 
-def _pooled(group: Sequence[Standing]) -> tuple[float, int] | None:
-    """The variance of a single run within configurations, and its degrees of freedom."""
-    repeated = [each.seed_values for each in group if len(each.seed_values) > 1]
+def pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
+    """Return the variance of a single run within groups of runs, and its degrees of freedom."""
+    repeated = [values for values in groups if len(values) > 1]
     freedom = sum(len(values) - 1 for values in repeated)
     if not freedom:
         return None
     return sum((len(values) - 1) * variance(values) for values in repeated) / freedom, freedom
 
 
-def _samples(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> tuple[Sample | None, Sample | None]:
-    pool = _pooled([each for each in ranked if _is_repeated(each)])
-    return _sample(winner, pool), _sample(other, pool)
+def with_pool(values: Sequence[float], pool: tuple[float, int] | None) -> Sample | None:
+    """Summarise the runs of a repeated configuration, with the pooled variance unless its own is larger.
 
-
-def _sample(each: Standing, pool: tuple[float, int] | None) -> Sample | None:
-    own = sample(each.seed_values)
-    if own is None or pool is None or not _is_repeated(each):
+    Args:
+        pool: what `pooled` returned for all repeated configurations.
+    """
+    own = sample(values)
+    if own is None or pool is None:
         return own
     return Sample(mean=own.mean, count=own.count, variance=max(own.variance, pool[0]), freedom=pool[1])
 
 
+def _samples(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> tuple[Sample | None, Sample | None]:
+    pool = pooled([each.seed_values for each in ranked if is_repeated(each)])
+    return _sample(winner, pool), _sample(other, pool)
+
+
+def _sample(each: Standing, pool: tuple[float, int] | None) -> Sample | None:
+    return with_pool(each.seed_values, pool) if is_repeated(each) else sample(each.seed_values)
+
+
 def _comparisons(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> int:
     """Two repeated configurations need no correction: the best two of several are closer than a random two."""
-    if _is_repeated(winner) and _is_repeated(other):
+    if is_repeated(winner) and is_repeated(other):
         return 1
     return max(1, sum(len(each.seed_values) > 1 for each in ranked) - 1)
 
@@ -135,7 +145,7 @@ def _comparisons(winner: Standing, other: Standing, ranked: Sequence[Standing]) 
 def _why_unknown(winner: Standing, other: Standing, *, is_over: bool) -> _Unknown | None:
     if not is_over:
         return "pending"
-    if winner.origin not in BASELINES and not _is_repeated(winner):
+    if winner.origin not in BASELINES and not is_repeated(winner):
         return "chosen_by_it"
     return "few_seeds" if min(len(winner.seed_values), len(other.seed_values)) < 2 else None
 

@@ -10,6 +10,7 @@ from fgd_core.spec.search import PopulationBased, RunAll
 from fgd_core.spec.sweep_report import Recommendation, Standing, SweepReport, TrialView
 from fgd_core.spec.views import JobView
 from service.compare.sweeps.alternatives import alternatives
+from service.compare.sweeps.constraint import constrained
 from service.compare.sweeps.cost import best_so_far, failures, spent
 from service.compare.sweeps.early_orders import early_orders
 from service.compare.sweeps.importance import importance
@@ -37,7 +38,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
     is_over = job.state in OVER
     dimensions = spec.dimensions()
     directions = [objective.direction for objective in spec.objectives]
-    ranked = standings(trials, directions, is_over=is_over)
+    ranked = constrained(standings(trials, directions, is_over=is_over), trials, spec.constraint, is_over=is_over)
     speeds = speed_warning(trials, spec.objectives)
     if speeds is not None:
         ranked = [each.model_copy(update={"is_on_front": None}) for each in ranked]
@@ -70,7 +71,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
 
 
 def _recommendation(spec: SweepSpec, winner: Standing | None, trials: Sequence[TrialView]) -> Recommendation | None:
-    if winner is None:
+    if winner is None or winner.is_passed_over:
         return None
     try:
         found = spec.trial(winner.values, seed=spec.seed, name=f"{spec.name[:_MAX_NAME]} trial {winner.trial}")

@@ -53,8 +53,8 @@ def standings(trials: Sequence[TrialView], directions: Sequence[Direction], *, i
 
 
 def runner_up(ranked: Sequence[Standing], direction: Direction, *, is_over: bool = True) -> Margin | None:
-    """Compare the winner with the second; None if no second can be compared."""
-    if len(ranked) < 2 or not ranked[1].is_comparable:
+    """Compare the winner with the second; None if no second can be compared, or the constraint excludes it."""
+    if len(ranked) < 2 or not ranked[1].is_comparable or ranked[1].is_passed_over:
         return None
     return margin(ranked[0], ranked[1], ranked, direction, is_over=is_over)
 

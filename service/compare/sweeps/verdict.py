@@ -7,6 +7,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.search import Asha, HyperBand, Median, Objective
 from fgd_core.spec.sweep_report import EarlyOrder, Failure, Margin, Standing, Stopping, SweepReport
 from service.compare.sweeps.configurations import BASELINES
+from service.compare.sweeps.constraint_wording import constraint_sentences
 from service.compare.sweeps.margins import MOST_SEEDS
 from service.jobs.metric_text import metric_name, metric_value, standing_text, values_text
 from service.jobs.trial_values import reached_the_end
@@ -14,6 +15,7 @@ from service.jobs.trial_values import reached_the_end
 ENOUGH_SEEDS = 3
 """One seed chooses a configuration, and two fresh ones are the fewest that show noise."""
 _BASELINE_NAMES = {"plain": "the student without distillation", "published": "the default weights"}
+_BASELINE_ADVICE = {"plain": "Do not distil with any of these values", "published": "Keep the default weights"}
 
 
 def verdict(report: SweepReport, speed_warning: str | None = None) -> list[str]:
@@ -23,7 +25,7 @@ def verdict(report: SweepReport, speed_warning: str | None = None) -> list[str]:
         report: whole but for its verdict.
         speed_warning: why trials cannot be ranked by an objective that is a speed.
     """
-    said = [_what_to_use(report)]
+    said = [_what_to_use(report), *constraint_sentences(report)]
     if report.standings:
         said += [_over_baseline(name, gain, report) for name, gain in report.gains.items()]
         if report.runner_up is not None:
@@ -43,6 +45,8 @@ def _what_to_use(report: SweepReport) -> str:
     if not report.standings:
         return _nothing(report)
     winner, objective = report.standings[0], report.spec.objectives[0]
+    if winner.is_passed_over:
+        return f"No configuration is recommended: none could be tested for a lost class, {_more_seeds(report)}."
     reached = standing_text(winner, objective)
     if winner.at_epoch is not None:
         of = next(trial.epochs for trial in report.trials if trial.trial == winner.trial)
@@ -65,10 +69,10 @@ def _baseline_first(winner: Standing, reached: str, report: SweepReport) -> str:
         return f"{name} reached {reached}; no trial of the search can be compared with it yet.".capitalize()
     if not report.is_over:
         return f"nothing is ahead of {name}, {reached}; more trials will follow."
-    if winner.origin == "published":
-        text = f"Keep the default weights: nothing beat them, {reached}."
-    else:
-        text = f"Do not distil with any of these values: nothing beat {name}, {reached}."
+    beat = "nothing beat"
+    if any(each.is_passed_over for each in report.standings):
+        beat = "nothing that is shown to fulfil the constraint beat"
+    text = f"{_BASELINE_ADVICE[winner.origin]}: {beat} {name}, {reached}."
     if report.runner_up is not None and report.runner_up.verdict != "clear":
         text += " It is not shown that the others are worse, so use what is simplest."
     return text
