@@ -24,6 +24,7 @@ class Setting(NamedTuple):
         return {"shorter_px": shorter_px, "longer_px": longer_px}
 
 
+_FGD = {"type": "fgd", "temperature": "auto"}
 ARMS: Mapping[str, dict[str, Any]] = {
     "fgd": {"type": "fgd", "temperature": 0.5},
     "pkd": {"type": "pkd"},
@@ -31,8 +32,11 @@ ARMS: Mapping[str, dict[str, Any]] = {
     "mgd": {"type": "mgd"},
     "crosskd": {"type": "crosskd"},
     "composed": {"type": "composed"},
-    "fgd auto T": {"type": "fgd", "temperature": "auto"},
+    "fgd auto T": _FGD,
     "fgd 0.03 auto T": {"type": "fgd", "scale": 0.03, "temperature": "auto"},
+    "fgd 1 auto T": _FGD | {"scale": 1.0},
+    "fgd and pkd": {"type": "mixed", "parts": {"fgd": _FGD, "pkd": {"type": "pkd"}}},
+    "fgd and crosskd": {"type": "mixed", "parts": {"fgd": _FGD, "crosskd": {"type": "crosskd"}}},
     "fgd published": {"type": "fgd", "scale": 1.0},
     "fgd 0.05 T4": {"type": "fgd", "scale": 0.05, "temperature": 4},
 }

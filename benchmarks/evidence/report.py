@@ -8,9 +8,14 @@ from statistics import fmean, stdev
 from benchmarks.evidence.plan import PLAIN
 from benchmarks.evidence.recording import RESULTS, Recording, recorded
 from benchmarks.evidence.running import TEACHER
+from fgd_core.spec.comparison import Change
 from fgd_core.statistics.welch import Difference, sample, welch
+from fgd_core.studies.left_over import left_over
+from fgd_core.studies.runs import StudyRun
 
 PAGE = RESULTS.with_suffix(".md")
+MIN_SEEDS = 3
+"""Of plain and of distilled students, for a table of classes."""
 
 
 def write(names: Iterable[str], page: Path = PAGE) -> str:
@@ -28,7 +33,7 @@ _HEAD = (
     "plain training, with Welch's 95 % interval and p; beside it p after Bonferroni's correction for all methods of",
     "the table. The validation split is small: p is about other seeds, not about other images.",
     "",
-    "Methods have `scale: auto` unless the name says another. `fgd auto T` is what a spec gets that names nothing;",
+    'Methods have `scale: auto` unless the name says another. "fgd auto T" is what a spec gets that names nothing;',
     "`fgd` is what it got before [decision 116](../../docs/decisions/0116-temperature-from-the-features.md).",
     "",
 )
@@ -69,6 +74,36 @@ def _data_set(name: str) -> Iterator[str]:
         spread = f"{stdev(aps):.3f}" if len(aps) > 1 else ""
         yield f"| {arm} | {len(aps)} | {fmean(aps):.3f} | {spread} | {_gain_cells(arms[PLAIN], own, arm, methods)} |"
     yield ""
+    yield from _classes(arms, [each for each in runs if each.arm == TEACHER][-1:])
+
+
+def _classes(arms: Mapping[str, Sequence[Recording]], teacher: Sequence[Recording]) -> Iterator[str]:
+    """Yield which classes gained and lost, as a study of type `left_over` judges them."""
+    tested = [arm for arm, own in arms.items() if len(own) >= MIN_SEEDS]
+    if len(arms[PLAIN][0].scores.per_class) < 2 or PLAIN not in tested:
+        return
+    yield "Classes, as a study of type `left_over` judges them: Welch, after Benjamini and Hochberg over the classes."
+    yield ""
+    yield "| training | class | boxes | AP | plain | teacher | gain (95 % interval) | p adjusted | finding |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for arm in tested:
+        if arm == PLAIN:
+            continue
+        for row in left_over(_runs(arms[PLAIN]), _runs(arms[arm]), _runs(teacher)).classes:
+            scores = " | ".join(f"{value or 0.0:.3f}" for value in (row.first, row.second, row.teacher))
+            change = "| | " if row.change is None else _change_cells(row.change)
+            yield f"| {arm} | {row.name} | {row.num_boxes} | {scores} | {change} |"
+    yield ""
+
+
+def _runs(recordings: Sequence[Recording]) -> list[StudyRun]:
+    return [StudyRun(seed=each.seed, scores=each.scores) for each in recordings]
+
+
+def _change_cells(change: Change) -> str:
+    adjusted = "" if change.p_adjusted is None else f"{change.p_adjusted:.3g}"
+    interval = f" ({change.low:+.3f} to {change.high:+.3f})" if change.low is not None else ""
+    return f"{change.value:+.3f}{interval} | {adjusted} | {change.finding.replace('_', ' ')}"
 
 
 def _gain_cells(plain: Sequence[Recording], own: Sequence[Recording], arm: str, methods: int) -> str:
