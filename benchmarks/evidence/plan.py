@@ -37,7 +37,7 @@ ARMS: Mapping[str, dict[str, Any]] = {
     "fgd 1 auto T": _FGD | {"scale": 1.0},
     "fgd and pkd": {"type": "mixed", "parts": {"fgd": _FGD, "pkd": {"type": "pkd"}}},
     "fgd and crosskd": {"type": "mixed", "parts": {"fgd": _FGD, "crosskd": {"type": "crosskd"}}},
-    "fgd published": {"type": "fgd", "scale": 1.0},
+    "fgd published": {"type": "fgd", "scale": 1.0, "temperature": 0.5},
     "fgd 0.05 T4": {"type": "fgd", "scale": 0.05, "temperature": 4},
 }
 """The method of each distilled student; without a scale, it is the product's default. No student inherits weights."""
