@@ -197,6 +197,7 @@ class NoClassLoses(Command):
     """No class and no size of objects may lose significantly against the student without distillation."""
 
     type: Literal["no_class_loses"] = "no_class_loses"
+    """`no_class_loses`, the only constraint."""
     over: tuple[Literal["classes", "sizes"], ...] = Field(default=("classes", "sizes"), min_length=1)
     """What may not lose: the AP of each class, and the AP of small, medium and large objects. Classes with fewer than
     20 true boxes are not tested."""
