@@ -120,7 +120,8 @@ def compare(runs: Runs, num_seeds: int) -> list[Comparison]:
     """Search the scale of each setting with one seed, and compare with others."""
     searched = runs.aps([Case(name, scale, 0) for name in SETTINGS for scale in SCALES])
     bests = {name: max(SCALES, key=lambda scale: searched[Case(name, scale, 0)]) for name in SETTINGS}
-    compared = {name: dict.fromkeys((bests[name], 1.0, "auto", 0.0)) for name in SETTINGS}
+    others: tuple[Scale, ...] = (1.0, "auto", 0.0)
+    compared = {name: dict.fromkeys((bests[name], *others)) for name in SETTINGS}
     seeds = range(1, num_seeds + 1)
     fresh = runs.aps([Case(name, scale, seed) for seed in seeds for name in SETTINGS for scale in compared[name]])
     return [

@@ -50,7 +50,7 @@ async def measure(folder: Path, *, num_nodes: int, num_runs: int, answer_s: floa
         async with RayCluster(ray.url) as cluster:
             mint, storage = TokenMint.at(folder / "secret"), storage_of(settings)
             dispatcher = Dispatcher(database, cluster, settings, utc_now, storage=storage, mint=mint)
-            starting_s = []
+            starting_s: list[tuple[float, float]] = []
             while len(starting_s) * starting.MAX_STARTS < num_runs:
                 starting_s.append(await _tick(dispatcher))
             ray.asked()

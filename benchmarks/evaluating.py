@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", nargs=2, metavar=("PART", "ENGINE"), help="measure in this process, and print JSON")
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(_measured(*options.only, options)._asdict()))
+        print(json.dumps(_measured(options.only[0], options.only[1], options)._asdict()))
         return
     costs = [_in_own_process(part, name, options) for part in PARTS for name in ENGINES]
     for first, second in zip(costs[::2], costs[1::2], strict=True):

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +70,10 @@ class Reference(nn.Module):
         spatial_s, channel_s = self._attention(student)
         spatial_t, channel_t = self._attention(teacher)
         foreground, background = self._masks(student, boxes, size)
-        focal = [
-            mse_loss(*(self._weighed(each, mask, spatial_t, channel_t) for each in (student, teacher)), reduction="sum")
-            for mask in (foreground, background)
-        ]
+        focal = []
+        for mask in (foreground, background):
+            ours, theirs = (self._weighed(each, mask, spatial_t, channel_t) for each in (student, teacher))
+            focal.append(mse_loss(ours, theirs, reduction="sum"))
         gaps = (channel_s - channel_t).abs().sum() + (spatial_s - spatial_t).abs().sum()
         relation = mse_loss(self.student_context(student), self.teacher_context(teacher), reduction="sum")
         total: Tensor = ALPHA * focal[0] + BETA * focal[1] + GAMMA * gaps + LAMBDA * relation
@@ -125,8 +126,8 @@ def reference(device: torch.device) -> Loss:
 
 def ours(kind: type[FGDLoss], device: torch.device, *, compiles: bool = False) -> Loss:
     """Return our loss of all levels."""
-    weights = {"alpha": ALPHA, "beta": BETA, "gamma": GAMMA, "lambda_": LAMBDA}
-    levels = [kind(CHANNELS, CHANNELS, **weights, temperature=TEMPERATURE).to(device) for _ in GRIDS]
+    build = partial(kind, CHANNELS, CHANNELS, alpha=ALPHA, beta=BETA, gamma=GAMMA, lambda_=LAMBDA)
+    levels = [build(temperature=TEMPERATURE).to(device) for _ in GRIDS]
     for level in levels if compiles else ():
         level.compile_sums()
 
@@ -178,7 +179,7 @@ def compared(losses: Mapping[str, Loss], inputs: Inputs, rounds: int, device: to
     costs: dict[str, list[Cost]] = {name: [] for name in (*losses, "pass")}
     for _ in range(rounds + 1):
         for name, loss in losses.items():
-            costs[name].append(measured(lambda loss=loss: backward(loss, inputs), device))
+            costs[name].append(measured(partial(backward, loss, inputs), device))
         costs["pass"].append(measured(one_pass, device))
     return {
         name: Cost(*(statistics.median(each) for each in zip(*found[1:], strict=True))) for name, found in costs.items()

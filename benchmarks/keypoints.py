@@ -31,6 +31,8 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.data import DataSpec
 from fgd_core.spec.jobs import JOB_SPEC
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.train import TrainSpec
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples/keypoints"
 RESULTS = Path(__file__).parent / "results"
@@ -75,6 +77,7 @@ def train(example: str, folder: Path, changes: dict[str, Any] | None = None) -> 
         RuntimeError: the run did not succeed.
     """
     job = JOB_SPEC.validate_python(yaml.safe_load((EXAMPLES / f"{example}.yaml").read_text()) | (changes or {}))
+    assert isinstance(job, TrainSpec | DistillSpec), job
     with ConsoleContext(folder) as context:
         finished = execute(job, context)
     if finished.result is None or finished.result.scores.keypoints is None:

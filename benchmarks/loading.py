@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,8 @@ def make(folder: Path, num_images: int) -> None:
     """Write a COCO data set of smooth pictures with some noise, each of about 90 kB."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(1, num_images + 1):
         coarse = Image.fromarray(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize(SIZE_PX, Image.Resampling.BICUBIC)).astype(np.int16)

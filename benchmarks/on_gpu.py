@@ -104,7 +104,8 @@ def loss_lines(scale: Scale, device: torch.device) -> Iterator[str]:
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """Let PyTorch's operations do the passes over the maps."""
-    chosen, map_sums.passes_for = map_sums.passes_for, lambda _: cast(map_passes.Passes, map_passes)
+    chosen = map_sums.passes_for
+    map_sums.passes_for = lambda features: cast(map_passes.Passes, map_passes)
     try:
         yield
     finally:
@@ -152,7 +153,7 @@ class Training:
     def run(self, steps: int) -> None:
         """Take steps, and wait until the last one has ended."""
         for number in range(steps):
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             values = self._optimisation.step(self._transfer(self._batch), Moment(number, 1000, 1), _RATE)
             self._late.add(LateValues(number, values, learning_rate=_RATE, waited_s=0))
             for step in self._late.due():
@@ -209,11 +210,12 @@ def speed_lines(scale: Scale, device: torch.device) -> Iterator[str]:
 @contextmanager
 def compiled_as_graphs() -> Iterator[None]:
     """Let a training record the compiled maps of its student as CUDA graphs."""
-    chosen, optimisation.compiled = optimisation.compiled, partial(torch.compile, mode="reduce-overhead")
+    chosen = vars(optimisation)["compiled"]
+    vars(optimisation)["compiled"] = partial(torch.compile, mode="reduce-overhead")
     try:
         yield
     finally:
-        optimisation.compiled = chosen
+        vars(optimisation)["compiled"] = chosen
 
 
 # -- trainings -----------------------------------------------------------------------------------------------------

@@ -195,8 +195,8 @@ def _table(recorded: Sequence[Mapping[str, Any]], steps: int) -> list[str]:
     plain = sample(aps["plain"])
     for arm, own in sorted(aps.items(), key=lambda item: fmean(item[1])):
         ours, cells = sample(own), "| | "
-        if ours is not None and plain is not None and arm != "plain":
-            gain = welch(ours, plain)
+        gain = welch(ours, plain) if ours is not None and plain is not None and arm != "plain" else None
+        if gain is not None:
             interval = f"{gain.interval.low:+.3f} to {gain.interval.high:+.3f}"
             cells = f"{gain.value:+.3f} ({interval}) | {gain.p_value:.3g} | {gain.value / (all_labels - few):.0%}"
         lines.append(f"| {arm} | {len(own)} | {fmean(own):.3f} | {cells} |")

@@ -149,8 +149,9 @@ def build_reference(task: Task, num_classes: int) -> nn.Module:
         norm = partial(nn.GroupNorm, 32)
         head = RetinaNetHead(WIDTH, len(octaves[0]) * len(ratios[0]), num_classes, norm_layer=norm)
         anchors = AnchorGenerator(octaves, ratios)
-        return RetinaNet(backbone, num_classes, anchor_generator=anchors, head=head, **size)
-    return FasterRCNN(
+        dense: nn.Module = RetinaNet(backbone, num_classes, anchor_generator=anchors, head=head, **size)
+        return dense
+    two_stage: nn.Module = FasterRCNN(
         backbone,
         rpn_anchor_generator=AnchorGenerator(tuple((side,) for side in sides), ratios),
         box_head=TwoMLPHead(49 * WIDTH, 4 * WIDTH),
@@ -158,6 +159,7 @@ def build_reference(task: Task, num_classes: int) -> nn.Module:
         box_batch_size_per_image=REGIONS,
         **size,
     )
+    return two_stage
 
 
 def _train_reference(task: Task, folder: Path) -> Outcome:
@@ -176,7 +178,7 @@ def _train_reference(task: Task, folder: Path) -> Outcome:
         for batch, targets in loader:
             loss = torch.stack([*model(list(batch), list(targets)).values()]).sum()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "last.pth")

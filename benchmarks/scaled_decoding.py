@@ -12,6 +12,7 @@ import argparse
 import io
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,12 +61,10 @@ def _compared(paths: Sequence[Path], factor: float) -> list[Difference]:
         with Image.open(path) as image:
             full_px = image.size
         size_px = (max(1, int(full_px[1] / factor + 0.5)), max(1, int(full_px[0] / factor + 0.5)))
-        pixels, took_s = _timed(
-            lambda path=path, full_px=full_px, size_px=size_px: _shrunk(decode(path, full_px), size_px)
-        )
+        pixels, took_s = _timed(partial(_decoded_whole, path, full_px, size_px))
         whole_s += took_s
         whole.append(pixels)
-        pixels, took_s = _timed(lambda path=path, size_px=size_px: _shrunk(_decoded_scaled(path, size_px), size_px))
+        pixels, took_s = _timed(partial(_decoded_scaled, path, size_px))
         scaled_s += took_s
         scaled.append(pixels)
         again.append(_shrunk(_saved_again(decode(path, full_px)), size_px))
@@ -81,11 +80,16 @@ def _timed(work: Callable[[], npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.ui
     return found, time.process_time() - began_s
 
 
+def _decoded_whole(path: Path, full_px: tuple[int, int], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Decode at full size, and resize to (3, height, width)."""
+    return _shrunk(decode(path, full_px), size_px)
+
+
 def _decoded_scaled(path: Path, size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Decode (H, W, 3) at the smallest scale of libjpeg that is not below (height, width)."""
+    """Decode at the smallest scale of libjpeg that is not below (height, width), and resize to (3, height, width)."""
     with Image.open(path) as image:
         image.draft("RGB", (size_px[1], size_px[0]))
-        return np.asarray(image.convert("RGB"))
+        return _shrunk(np.asarray(image.convert("RGB")), size_px)
 
 
 def _saved_again(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
 from tests.tuning.function_trials import Memory, run, sweep
 
@@ -49,6 +50,8 @@ class Case:
 def _unit(spec: TrainSpec | DistillSpec, num_dimensions: int) -> np.ndarray:
     """Return the searched fields, shape (num_dimensions,), each scaled to [0, 1]."""
     assert isinstance(spec, DistillSpec)
+    assert isinstance(spec.method, Fgd)
+    assert isinstance(spec.method.temperature, float)
     weights = [math.log10(max(getattr(spec.method, name), 1e-9)) / 6 + 1 for name in _WEIGHTS]
     return np.array([*weights, math.log10(spec.method.temperature) / 2 + 0.5])[:num_dimensions]
 

@@ -95,7 +95,8 @@ def reference(size_px: int) -> nn.Module:
     sides = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (32, 64, 128, 256, 512))
     anchors = AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides))
     limits = {"min_size": size_px, "max_size": size_px, "_skip_resize": True}
-    return RetinaNet(backbone, NUM_CLASSES, anchor_generator=anchors, **limits).train()
+    model: nn.Module = RetinaNet(backbone, NUM_CLASSES, anchor_generator=anchors, **limits)
+    return model.train()
 
 
 def reference_step(model: nn.Module, images: Images) -> Step:
@@ -109,7 +110,7 @@ def reference_step(model: nn.Module, images: Images) -> Step:
         if not math.isfinite(loss.item()):
             raise SystemExit("the reference's loss is not finite")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return run

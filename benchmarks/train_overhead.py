@@ -140,7 +140,7 @@ def _events(update_within: Callable[[float], Update]) -> list[RunEvent]:
 
 
 def _median(speeds: list[Speed], what: str) -> float:
-    return statistics.median(getattr(speed, what) for speed in speeds)
+    return float(statistics.median(getattr(speed, what) for speed in speeds))
 
 
 def _markdown(found: dict[str, Any]) -> str:

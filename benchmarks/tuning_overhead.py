@@ -59,7 +59,8 @@ def main() -> None:
     # Both without their console output.
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0"}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for repetition in range(options.repetitions):
         turns = [(_ours, ours), (_tune, theirs)]
         for measure, seconds in turns if repetition % 2 == 0 else reversed(turns):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.control_plane.engines import Databases
 from benchmarks.control_plane.workloads import CHART_POINTS
+from service.jobs.points import Column
 from service.store import buckets, jobs, metrics
 from service.store.session import Database
 
@@ -22,7 +23,8 @@ def ours(databases: Databases, job_id: str) -> None:
 async def _ours(url: str, job_id: str) -> None:
     database = Database(url)
     for first in range(0, CHART_POINTS, _AT_ONCE):
-        points = {step: math.sin(step / 5000) for step in range(first, first + _AT_ONCE)}
+        steps = range(first, first + _AT_ONCE)
+        points = Column(steps, [math.sin(step / 5000) for step in steps])
         async with database.writing() as session:
             await jobs.get(session, job_id, lock=True)
             await metrics.record(session, job_id, {CURVE: points})

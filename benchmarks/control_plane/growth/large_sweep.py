@@ -159,6 +159,8 @@ def _trial(trial: int, dice: random.Random) -> Iterator[dict[str, Any]]:
 
 
 def _scores(ap: float) -> dict[str, Any]:
-    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
-    names += ("ar_small", "ar_medium", "ar_large")
-    return dict.fromkeys(names, ap) | {"per_class": {f"class {n}": {"ap": ap, "num_boxes": 30} for n in range(3)}}
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    recalls = ("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
+    return dict.fromkeys(names + recalls, ap) | {
+        "per_class": {f"class {n}": {"ap": ap, "num_boxes": 30} for n in range(3)}
+    }
