@@ -4,6 +4,7 @@ If an index finds that a filter selects few jobs, these are sorted. Otherwise th
 column, a limited number for each page.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,16 +28,23 @@ async def page(session: WriteSession, wanted: Filter, order: Order, *, before: K
     if order.column != "best_ap":
         query = _sorted(wanted, listing, few) if few is not None else None
         return await _read(session, listing, query, before=before, limit=limit)
-    if before is None or before[0] is not None:
+    scored: Sequence[Job] = []
+    start = before[1:] if before is not None and before[0] is None else None
+    if start is None:
         query = _sorted(wanted, listing, few).where(_AP.is_not(None)) if few is not None else None
-        scored = listing.within(Job.best_ap.is_not(None))
-        found = await _read(session, scored, query, before=before, limit=limit)
-        return Page(rows=found.rows, end=found.end or (None, _EARLIEST if order.is_ascending else _LATEST, ""))
+        found = await _read(session, listing.within(Job.best_ap.is_not(None)), query, before=before, limit=limit)
+        if found.end is not None:
+            return found
+        scored = found.rows
     # By age only: a comparison with NULL is never true.
     unscored = replace(listing, key=AGE, lanes=[Job.best_ap.is_(None)])
     query = _sorted(wanted, unscored, few).where(_AP.is_(None)) if few is not None else None
-    found = await _read(session, unscored, query, before=before[1:], limit=limit)
-    return Page(rows=found.rows, end=(None, *found.end) if found.end is not None else None)
+    if len(scored) == limit:
+        following = await _read(session, unscored, query, before=None, limit=1)
+        first = (None, _EARLIEST if order.is_ascending else _LATEST, "")
+        return Page(rows=scored, end=first if following.rows or following.end is not None else None)
+    found = await _read(session, unscored, query, before=start, limit=limit - len(scored))
+    return Page(rows=[*scored, *found.rows], end=(None, *found.end) if found.end is not None else None)
 
 
 async def _read(

@@ -179,6 +179,21 @@ class TestOrders:
             assert await names(named, sort="best_ap", limit=2, **filtered) == scored + others
             assert await names(named, sort="-best_ap", limit=2, **filtered) == scored[::-1] + others[::-1]
 
+    @pytest.mark.parametrize("sort", ["best_ap", "-best_ap"])
+    async def test_a_page_has_jobs_with_an_ap_and_others_behind_them(
+        self, named: ControlPlane, various: list[dict[str, Any]], sort: str
+    ) -> None:
+        for limit, sizes in ((2, [2, 2, 2, 2]), (3, [3, 3, 2]), (8, [8])):
+            assert [len(page) for page in await pages(named, "/v1/jobs", sort=sort, limit=limit)] == sizes
+        # One of two has an AP, and the only one.
+        for query, sizes in (("street", [1, 1]), ("or not", [1])):
+            assert [len(page) for page in await pages(named, "/v1/jobs", sort=sort, q=query, limit=1)] == sizes
+
+    async def test_the_first_page_has_jobs_if_none_has_an_ap(self, named: ControlPlane) -> None:
+        found = await pages(named, "/v1/jobs", sort="best_ap", limit=5)
+        assert [job["name"] for page in found for job in page] == NAMES
+        assert [len(page) for page in found] == [5, 3]
+
     async def test_an_evaluation_moves_a_job(self, plane: ControlPlane) -> None:
         job_id, run = await plane.started_job()
         other = await plane.submit(train_spec())
