@@ -20,7 +20,7 @@ HEAD = """# Accessibility: what axe-core finds
 
 `python -m tests.web.axe_table docs/accessibility.md` writes this page: it opens each page with drawn runs, in both
 themes, and runs axe-core {version} on it. A cell is the number of elements that break a rule.
-`tests/web/test_every_page.py` runs axe-core as well, and refuses anything critical or serious. It also presses Tab
+`tests/web/test_every_page.py` runs axe-core as well, and refuses every finding. It also presses Tab
 through each page: every control must be reached.
 
 """

@@ -50,19 +50,13 @@ def test_assistive_technology_can_use_it(page: str, addresses: Mapping[str, str]
 
 
 def axe_findings(window: Page) -> list[tuple[str, str, list[str]]]:
-    """What axe-core finds serious in the light and the dark theme: (rule, theme, elements)."""
-    serious = []
+    """What axe-core finds in the light and the dark theme: (rule, theme, elements)."""
+    findings = []
     for scheme in ("light", "dark"):
         window.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         found = Axe().run(window).response["violations"]
-        serious += [
-            (each["id"], scheme, [node["html"] for node in each["nodes"]]) for each in found if is_serious(each)
-        ]
-    return serious
-
-
-def is_serious(found: dict[str, str]) -> bool:
-    return found["impact"] in ("serious", "critical")
+        findings += [(each["id"], scheme, [node["html"] for node in each["nodes"]]) for each in found]
+    return findings
 
 
 @pytest.mark.parametrize("page", PAGES)

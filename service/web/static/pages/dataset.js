@@ -119,7 +119,7 @@ function classesPart(splits, profiles) {
     caption: "Classes", items: names,
     columns: [
       { label: "Class", cell: (name) => name },
-      { label: "", cell: (name) => shareBar(total(name) / most, `boxes of ${name}`) },
+      { label: "Share of the largest", cell: (name) => shareBar(total(name) / most, `boxes of ${name}`) },
       ...splits.flatMap((split) => [
         { label: `Boxes in ${split.split}`, className: "number", cell: (/** @type {string} */ name) => h("span", { className: split.boxes_per_category[name] ? "" : "bad" }, number(split.boxes_per_category[name] ?? 0)) },
         { label: `Images in ${split.split}`, className: "number wide", cell: (/** @type {string} */ name) => number(profiles.find((each) => each.split === split.split)?.images_per_category[name] ?? 0) },
@@ -130,12 +130,12 @@ function classesPart(splits, profiles) {
 
 /** @param {Profile} profile */
 function numbersPart({ split, objects_per_image: objects, longer_sides_px: sides }) {
-  const histogram = (/** @type {string} */ title, /** @type {Bin[]} */ bins) => {
+  const histogram = (/** @type {string} */ title, /** @type {string} */ unit, /** @type {Bin[]} */ bins) => {
     const most = Math.max(1, ...bins.map(({ count }) => count));
     const range = (/** @type {Bin} */ { first, last }) => (last === null ? `${number(first)} and more` : first === last ? number(first) : `${number(first)}–${number(last)}`);
-    return h("div", {}, h("h3", {}, title), rows({ caption: title, items: bins, columns: [{ label: "", cell: range }, { label: "", cell: (bin) => shareBar(bin.count / most, "images") }, { label: "Images", className: "number", cell: ({ count }) => number(count) }] }));
+    return h("div", {}, h("h3", {}, title), rows({ caption: title, items: bins, columns: [{ label: unit, cell: range }, { label: "Share of the largest", cell: (bin) => shareBar(bin.count / most, "images") }, { label: "Images", className: "number", cell: ({ count }) => number(count) }] }));
   };
-  return h("div", { className: "beside" }, histogram(`Objects in an image of ${split}`, objects), histogram(`Longer side of an image of ${split}, in pixels`, sides));
+  return h("div", { className: "beside" }, histogram(`Objects in an image of ${split}`, "Objects", objects), histogram(`Longer side of an image of ${split}, in pixels`, "Pixels", sides));
 }
 
 /** @param {Jobs} jobs */

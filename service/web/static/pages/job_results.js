@@ -102,7 +102,7 @@ function classesOf({ per_class }) {
   if (rows.length === 0) return null;
   return h(
     "section", {}, h("h2", {}, "AP of each class, lowest first"),
-    table(["Class", "Boxes", "AP", "AP50", ""], rows.map(([name, { ap, ap50, num_boxes }]) => [name, number(num_boxes), score(ap), score(ap50), meter(ap, 1)])),
+    table(["Class", "Boxes", "AP", "AP50", "AP of 0 to 1"], rows.map(([name, { ap, ap50, num_boxes }]) => [name, number(num_boxes), score(ap), score(ap50), meter(ap, 1)])),
   );
 }
 
@@ -113,7 +113,7 @@ function errorsOf({ ap50, errors, confusion }) {
   const mixed = confusion.cells.filter((cell) => cell.true !== null && cell.found !== null && cell.true !== cell.found).slice(0, 5);
   return h(
     "section", {}, h("h2", {}, "Errors, costliest first"),
-    table(["Kind", "Number", "Costs AP50", ""], sorted.map(({ kind, count, gain }) => [h("span", {}, kind, h("small", {}, ` ${MEANINGS[kind] ?? ""}`)), number(count), score(gain), meter(gain, most)])),
+    table(["Kind", "Number", "Costs AP50", "Share of the largest"], sorted.map(({ kind, count, gain }) => [h("span", {}, kind, h("small", {}, ` ${MEANINGS[kind] ?? ""}`)), number(count), score(gain), meter(gain, most)])),
     h("p", { className: "faint" }, `By how much AP50 (${score(ap50)}) would rise without the errors of a kind; the costs do not add up.`),
     mixed.length > 0 && h("p", {}, "Confused most often: ", mixed.map((cell) => `${cell.true} with ${cell.found} (${number(cell.count)})`).join(", "), "."),
   );

@@ -88,7 +88,7 @@ function waitingPart({ items, num_waiting: waiting }) {
   const table = rows({
     caption: "Waiting jobs", items, empty: ["Nothing waits. ", h("a", { href: `${BASE}/submit` }, "Submit a job"), "."],
     columns: [
-      { label: "", className: "number", cell: ({ position }) => number(position) },
+      { label: "Place", className: "number", cell: ({ position }) => number(position) },
       { label: "Job", cell: jobLink },
       { label: "Why it waits", className: "why", cell: ({ message }) => message },
       { label: "May start", className: "when", cell: ({ not_before: at }) => (at === null ? "not known" : time(at)) },

@@ -54,7 +54,7 @@ function table(items, edit, why) {
       { label: "Most GPUs", className: "number", cell: (project) => limit(project.max_gpus) },
       { label: "Running", className: "number wide", cell: (project) => number(project.running_jobs) },
       { label: "Waiting", className: "number wide", cell: (project) => number(project.queued_jobs) },
-      { label: "", cell: (project) => h("button", { type: "button", disabled: why !== null, title: why ?? "", "aria-label": `Change ${project.name}`, on: { click: () => edit(project) } }, "Change") },
+      { label: "Actions", cell: (project) => h("button", { type: "button", disabled: why !== null, title: why ?? "", "aria-label": `Change ${project.name}`, on: { click: () => edit(project) } }, "Change") },
     ],
   });
 }

@@ -49,7 +49,7 @@ function table(items, revoke) {
       { label: "State", cell: stateOf },
       { label: "Last used", className: "wide", cell: ({ last_used_at: at }) => (at === null ? "never" : time(at)) },
       { label: "Created", className: "wide", cell: ({ created_at: at, created_by: by }) => `${time(at)} by ${by}` },
-      { label: "", cell: (token) => isValid(token) && h("button", { type: "button", "aria-label": `Revoke ${token.name}`, on: { click: () => revoke(token) } }, "Revoke") },
+      { label: "Actions", cell: (token) => isValid(token) && h("button", { type: "button", "aria-label": `Revoke ${token.name}`, on: { click: () => revoke(token) } }, "Revoke") },
     ],
   });
 }

@@ -50,7 +50,7 @@ function table(items, actions) {
       { label: "Address", cell: ({ url }) => url },
       { label: "Project", className: "wide", cell: ({ project }) => project ?? "all" },
       { label: "Added", className: "wide", cell: ({ created_at: at, created_by: by }) => `${time(at)} by ${by}` },
-      { label: "", cell: (webhook) => h("span", { className: "choices" }, button(webhook, "show", "Deliveries"), button(webhook, "test", "Test"), button(webhook, "remove", "Remove")) },
+      { label: "Actions", cell: (webhook) => h("span", { className: "choices" }, button(webhook, "show", "Deliveries"), button(webhook, "test", "Test"), button(webhook, "remove", "Remove")) },
     ],
   });
 }
