@@ -15,6 +15,8 @@ Fault: TypeAlias = Mapping[str, Any]
 
 MAX_EXPLAINED = 50
 """More faults are only counted: users do not read more, and formatting each one takes time."""
+MORE_FAULTS = "more_faults"
+"""The code of the reason that counts them."""
 _LONGEST_NAME = 100
 _LONGEST_MESSAGE = 2000
 
@@ -25,24 +27,24 @@ def spec_reasons(error: ValidationError) -> list[ProblemReason]:
     Args:
         error: raised by `JOB_SPEC`.
     Returns:
-        One reason for each fault, as in `explained`. `loc` is the path as the user wrote it, without tags of unions. A
-        field that takes several types, such as a number or `auto`, has one reason.
+        As in `explained`. `loc` is the path as the user wrote it, without tags of unions.
     """
-    faults = error.errors(include_url=False)
-    reasons = explained(faults, spec_reason)
-    kept = reasons[:1]
-    for before, fault, reason in zip(faults, faults[1:], reasons[1:], strict=False):
-        if reason.code == fault["type"] and _written(before["loc"]) == _written(fault["loc"]):
+    return explained(error.errors(include_url=False), spec_reason)
+
+
+def explained(faults: Sequence[Fault], explain: Callable[[Fault], ProblemReason]) -> list[ProblemReason]:
+    """Return the reasons for the first MAX_EXPLAINED faults; if there are more, the last reason counts them.
+
+    A field that takes several types, such as a number or `auto`, has a fault for each type, and one reason.
+    """
+    kept: list[ProblemReason] = []
+    for reason in bounded([explain(fault) for fault in faults[: MAX_EXPLAINED + 1]], len(faults)):
+        if kept and kept[-1].loc == reason.loc and reason.code != MORE_FAULTS:
             message = shortened(f"{kept[-1].message}; or: {reason.message}", _LONGEST_MESSAGE)
             kept[-1] = kept[-1].model_copy(update={"message": message})
         else:
             kept.append(reason)
     return kept
-
-
-def explained(faults: Sequence[Fault], explain: Callable[[Fault], ProblemReason]) -> list[ProblemReason]:
-    """Return a reason for each of the first MAX_EXPLAINED faults; if there are more, the last reason counts them."""
-    return bounded([explain(fault) for fault in faults[: MAX_EXPLAINED + 1]], len(faults))
 
 
 def bounded(reasons: Sequence[ProblemReason], num_faults: int | None = None) -> list[ProblemReason]:
@@ -55,7 +57,7 @@ def bounded(reasons: Sequence[ProblemReason], num_faults: int | None = None) -> 
     if left <= 0:
         return list(reasons)
     message = f"this and {left - 1} more faults are not explained; correct the faults above first"
-    more = ProblemReason(loc=reasons[MAX_EXPLAINED].loc, code="more_faults", message=message)
+    more = ProblemReason(loc=reasons[MAX_EXPLAINED].loc, code=MORE_FAULTS, message=message)
     return [*reasons[:MAX_EXPLAINED], more]
 
 

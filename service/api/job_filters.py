@@ -34,6 +34,9 @@ def _selected(
     seed_group: Annotated[
         list[SeedGroup] | None, Query(description="Only these groups of runs that differ in the seed; may be repeated")
     ] = None,
+    parent: Annotated[
+        str | None, Query(max_length=32, description="Only the runs of this study, and jobs made from this job's spec")
+    ] = None,
     q: Annotated[str, Query(max_length=100, description="Text in the name, or at the start of the id")] = "",
     created_after: Annotated[
         _Moment | None, Query(description="Only jobs created after this time (UTC without a zone)", examples=_TIMES)
@@ -47,6 +50,7 @@ def _selected(
         kinds=kind or [],
         projects=project or [],
         seed_groups=seed_group or [],
+        parent=parent or None,
         text=q.replace("\x00", ""),
         created_after=created_after,
         created_before=created_before,

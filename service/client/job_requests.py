@@ -67,6 +67,8 @@ class JobRequests(Transport):
         state: JobState | Sequence[JobState] | None = None,
         kind: str | None = None,
         project: str | None = None,
+        seed_group: str | Sequence[str] | None = None,
+        parent: str | None = None,
         text: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -76,12 +78,16 @@ class JobRequests(Transport):
         """Yield the jobs that match, newest first unless `sort` says otherwise; the server sends them page by page.
 
         Args:
+            seed_group: of runs that differ only in the seed; see `JobSummary.seed_group`.
+            parent: id of a job: the runs of that study, and the jobs that were made from its spec.
             text: a part of the name, or the beginning of the id.
         """
         query: Query = {
             "state": state,
             "kind": kind,
             "project": project,
+            "seed_group": seed_group,
+            "parent": parent,
             "q": text,
             "sort": sort,
             "limit": page_size,

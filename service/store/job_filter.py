@@ -7,13 +7,13 @@ from datetime import datetime
 from itertools import product
 from typing import Literal, TypeAlias, get_args
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, or_, select
 
 from fgd_core.spec.events import JobState
 from service.store import job_search
 from service.store.bounded_lists import Attribute, Listing
 from service.store.statements import unindexed
-from service.store.tables import Job
+from service.store.tables import Job, JobDependency
 
 _MAX_LANES = 16
 # By age, in the order of preference: a project before a state, which may have most of the jobs.
@@ -59,6 +59,8 @@ class Filter:
     kinds: Sequence[str] = ()
     projects: Sequence[str] = ()
     seed_groups: Sequence[str] = ()
+    parent: str | None = None
+    """A job: its runs if it is a study, and the jobs whose specs were made from its spec."""
     text: str = ""
     """A part of the name or the beginning of the id, case-insensitive."""
     created_after: datetime | None = None
@@ -104,6 +106,8 @@ class Filter:
         found += [unindexed(getattr(Job, name)).in_(values) for name, values in choices.items()]
         if self.only_project is not None and self.projects:
             found.append(unindexed(Job.project).in_(self.projects))
+        if self.parent is not None:
+            found.append(Job.id.in_(children(self.parent)))
         if self.text:
             found.append(job_search.matches(self.text))
         return found
@@ -115,6 +119,12 @@ class Filter:
         if self.created_before is not None:
             found.append(created_at < self.created_before)
         return found
+
+
+def children(parent: str) -> Select[str]:
+    """Return a query for the ids of the jobs that `Filter.parent` selects."""
+    runs = select(JobDependency.needs_job_id).where(JobDependency.job_id == parent, JobDependency.arm.is_not(None))
+    return select(Job.id).where(or_(Job.parent_id == parent, Job.id.in_(runs)))
 
 
 def _num_lanes(names: Sequence[str], choices: Mapping[str, Sequence[str]]) -> float:

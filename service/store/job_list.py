@@ -20,7 +20,7 @@ async def page(
     Args:
         before: the `end` of the previous page in the same order; None for the first page.
     """
-    if order != NEWEST_FIRST:
+    if order != NEWEST_FIRST or wanted.parent is not None:
         return await job_sorting.page(session, wanted, order, before=before, limit=limit)
     # A text is first searched in the newest jobs, and then through its index.
     listing = wanted.listing()

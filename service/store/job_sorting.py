@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select, union_all
 
 from service.store import bounded_lists, job_search
 from service.store.bounded_lists import Key, Listing, Page
-from service.store.job_filter import AGE, Filter, Order
+from service.store.job_filter import AGE, Filter, Order, children
 from service.store.statements import unindexed
 from service.store.tables import Job
 from service.store.write_session import WriteSession
@@ -73,7 +73,8 @@ def _sorted(wanted: Filter, listing: Listing[Job], few: Select[tuple[str]]) -> S
 
 async def _few(session: WriteSession, wanted: Filter) -> Select[tuple[str]] | None:
     """Return a query for the ids of few jobs that include all selected ones; None if no index finds them."""
-    for found in (await job_search.candidates(session, wanted.text), _by_index(wanted)):
+    of_parent = children(wanted.parent) if wanted.parent is not None else None
+    for found in (of_parent, await job_search.candidates(session, wanted.text), _by_index(wanted)):
         if found is not None:
             ids = select(found.subquery().c.id).limit(bounded_lists.EXAMINED + 1)
             num_found = await session.scalar(select(func.count()).select_from(ids.subquery()))

@@ -68,6 +68,11 @@ class TestFind:
         submitted = [client.submit(spec(f"job {number}")).job_id for number in range(5)]
         assert [job.job_id for job in client.jobs(page_size=2)] == submitted[::-1]
 
+    def test_jobs_are_listed_by_their_seed_group(self, client: FgdClient) -> None:
+        first, _ = client.submit(spec("one")), client.submit(spec("another", resources=Resources(cpus=2)))
+        again = client.submit(spec("again"))
+        assert [job.job_id for job in client.jobs(seed_group=first.seed_group)] == [again.job_id, first.job_id]
+
     def test_a_unique_prefix_of_an_id_is_enough(self, client: FgdClient) -> None:
         job = client.submit(spec())
         assert client.find(job.job_id[:6]).job_id == job.job_id

@@ -278,6 +278,8 @@ class TestJobs:
         runs = re.findall(r"(plain|both), seed ([01]): queued (\w+)", shown)
         assert [run[:2] for run in runs] == [("plain", "0"), ("both", "0"), ("plain", "1"), ("both", "1")]
         assert f"study helps {study_id}, arm both" in fgd("show", runs[1][2], "--server", server.url).out
+        listed = fgd("jobs", "--parent", study_id[:8], "--server", server.url, "--json").json
+        assert {job["job_id"] for job in listed} == {job_id for _, _, job_id in runs}
         report = fgd("report", study_id, "--server", server.url).out
         assert "helps is blocked: it answers once all its runs have ended" in report
 

@@ -36,6 +36,13 @@ class TestRefusedSpecs:
         answer = await plane.http.post("/v1/jobs", json={"kind": "train", "data": SHAPES, "resources": {"gpus": -1}})
         assert set(reasons(answer.json())) == {"name", "detector", "resources.gpus"}
 
+    async def test_a_field_of_several_types_has_one_reason(self, plane: ControlPlane) -> None:
+        taught = {"student": {"type": "retinanet"}, "teacher": {"checkpoint": "/t.pt"}, "data": SHAPES}
+        wrong = {"kind": "distill", "name": "a distillation", "method": {"temperature": "automatic"}}
+        (reason,) = (await plane.http.post("/v1/jobs", json=taught | wrong)).json()["reasons"]
+        assert reason["loc"] == "method.temperature"
+        assert "number" in reason["message"] and "write 'auto'" in reason["message"]
+
     @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"", b'{"kind": "trian"}', b"\xff", b'{"kind": NaN}'])
     async def test_a_body_that_is_not_a_spec_is_refused(self, plane: ControlPlane, body: bytes) -> None:
         answer = await plane.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 from control_plane import ControlPlane, scores, train_spec
 from sqlalchemy import select, text, update
+from test_studies import gain_spec
 
 from fgd_core.spec.views import JobSort
 from service.store import all_events, bounded_lists
@@ -117,6 +118,19 @@ class TestFilters:
             ]
             assert await names(named, **query, limit=3) == wanted, query
             assert await names(named, **query, limit=100) == wanted, query
+
+    async def test_a_parent_selects_the_runs_of_a_study_and_jobs_made_from_its_spec(
+        self, plane: ControlPlane, examined: int
+    ) -> None:
+        teacher = await plane.submit(train_spec(name="teacher"))
+        study = await plane.submit(gain_spec(teacher=teacher, inherit="nothing"))
+        copy = await plane.http.post("/v1/jobs", json=train_spec(name="made from it"), params={"parent": study})
+        assert copy.status_code == 202
+        runs = [f"does it help - {arm} {seed}" for seed in (1, 0) for arm in ("distilled", "plain")]
+        assert await names(plane, parent=study, limit=2) == ["made from it", *runs]
+        assert await names(plane, parent=study, sort="name") == [*sorted(runs), "made from it"]
+        assert await names(plane, parent=study, kind="train") == ["made from it", *runs[1::2]]
+        assert await names(plane, parent=teacher) == await names(plane, parent="nobody") == []
 
     async def test_audit_entries_are_complete_over_all_pages(self, named: ControlPlane, examined: int) -> None:
         for query in ({"action": "submit_job", "project": "other"}, {"target": "jobs", "project": "other"}):

@@ -38,6 +38,9 @@ def jobs(
     ] = None,
     kind: Annotated[str | None, Option(metavar="KIND", help=f"Only jobs of this kind: {', '.join(_KINDS)}.")] = None,
     project: Annotated[str | None, Option(metavar="NAME", help="Only jobs of this project.")] = None,
+    parent: Annotated[
+        str | None, Option(metavar="ID", help="Only the runs of this study, and jobs made from this job's spec.")
+    ] = None,
     since: Annotated[datetime | None, Option(help="Only jobs submitted after this local time.")] = None,
     until: Annotated[datetime | None, Option(help="Only jobs submitted before this local time.")] = None,
     sort: Annotated[
@@ -57,6 +60,8 @@ def jobs(
 
     `fgd jobs --kind distill --sort -best_ap`
 
+    `fgd jobs --parent 3f2a --state failed`
+
     `fgd jobs --kind distill --json | jq -r '.[].job_id'`
     """
     with FgdClient(server) as client:
@@ -64,6 +69,7 @@ def jobs(
             state=[_known(word) for word in state or ()],
             kind=_known_kind(kind) if kind is not None else None,
             project=project,
+            parent=client.find(parent).job_id if parent is not None else None,
             text=text,
             created_after=since.astimezone() if since else None,
             created_before=until.astimezone() if until else None,
@@ -74,7 +80,7 @@ def jobs(
         print_json(found)
     elif found:
         output().print(job_table(found, width=output().width))
-    elif any((text, state, kind, project, since, until)):
+    elif any((text, state, kind, project, parent, since, until)):
         output().print("no jobs match; `fgd jobs` lists all jobs")
     else:
         output().print("no jobs yet; submit one with `fgd submit SPEC`")
