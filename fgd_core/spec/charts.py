@@ -1,4 +1,6 @@
-"""The charts of a report, for programs that draw them themselves."""
+"""The charts and tables of a report, for programs that draw them themselves."""
+
+from collections.abc import Sequence
 
 from pydantic import JsonValue
 
@@ -20,9 +22,22 @@ class ChartView(Fact):
     """`data` and `layout`."""
 
 
+class StudyTable(Fact):
+    """A table of a study's report."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """The first cell of a row is its name."""
+    note: str = ""
+    """How to read it; empty if that is clear."""
+
+
 class ReportCharts(Fact):
-    """All charts of a report that have data."""
+    """All charts of a report that have data, and the tables of its studies."""
 
     charts: list[ChartView]
+    tables: list[StudyTable]
+    """The most important first; empty if no job is a study that has its answer."""
     labels: dict[int, str]
     """Texts of trials, by the number in `customdata` of a figure's traces; for `%{text}` in their `hovertemplate`."""

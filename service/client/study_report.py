@@ -4,9 +4,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fgd_core.spec.charts import StudyTable
 from fgd_core.spec.report import JobReport
 from service.client.console import output
-from service.jobs.study_tables import StudyTable, study_tables
+from service.jobs.study_tables import study_tables
 
 
 def print_study(job: JobReport) -> None:
@@ -25,8 +26,7 @@ def print_study(job: JobReport) -> None:
 def _table(study: StudyTable, console: Console) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, caption=study.note, caption_justify="left")
     for place, heading in enumerate(study.headings):
-        name = (heading or study.title) if place == 0 else heading
-        table.add_column(Text(name), justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(Text(heading), justify="left" if place == 0 else "right", overflow="fold")
     for name, *cells in study.rows:
         table.add_row(Text(name, style="bold"), *map(Text, cells))
     return table

@@ -1,8 +1,8 @@
-"""The figures of a study as tables of text, for the terminal and for the HTML page."""
+"""The figures of a study as tables of text: for the terminal, the HTML report and the page."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from fgd_core.spec.charts import StudyTable
 from fgd_core.spec.comparison import Change, ClassRow, ScoreRow
 from fgd_core.spec.study_findings.gain import Contrast, Gain
 from fgd_core.spec.study_findings.left_over import LeftOver, Rate
@@ -10,17 +10,6 @@ from fgd_core.spec.study_findings.trend import Trend
 from fgd_core.spec.study_findings.why import SettingGain, Spread, Why
 from fgd_core.spec.study_report import Findings, StudyReport
 from service.jobs.metric_text import metric_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyTable:
-    """A table of a study's report."""
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    """The first cell of a row is its name."""
-    note: str = ""
 
 
 def study_tables(report: StudyReport) -> list[StudyTable]:
@@ -66,10 +55,10 @@ def _gain(found: Gain) -> Iterator[StudyTable]:
         note="p is adjusted for the number of these comparisons. Seeds show: the smallest true gain that so many seeds "
         "find four times in five. The last column: the seeds of each arm that find the smallest gain that matters.",
     )
-    yield _by_contrast(
-        "Other scores", [[(metric_name(row.score), row) for row in each.scores] for each in found.contrasts], found
-    )
-    yield _by_contrast("AP per class", [[(row.name, row) for row in each.classes] for each in found.contrasts], found)
+    scores = [[(metric_name(row.score), row) for row in each.scores] for each in found.contrasts]
+    yield _by_contrast("Other scores", "score", scores, found)
+    classes = [[(row.name, row) for row in each.classes] for each in found.contrasts]
+    yield _by_contrast("AP per class", "class", classes, found)
 
 
 def _left_over(found: LeftOver) -> Iterator[StudyTable]:
@@ -178,13 +167,15 @@ def _contrast(each: Contrast) -> Sequence[str]:
     )
 
 
-def _by_contrast(title: str, each: Sequence[Sequence[tuple[str, ScoreRow | ClassRow]]], found: Gain) -> StudyTable:
+def _by_contrast(
+    title: str, what: str, each: Sequence[Sequence[tuple[str, ScoreRow | ClassRow]]], found: Gain
+) -> StudyTable:
     """Put the rows of all comparisons side by side."""
     names = list(dict.fromkeys(name for rows in each for name, _ in rows))
     cells = [{name: _cell(row) for name, row in rows} for rows in each]
     return StudyTable(
         title=title,
-        headings=("", *(_pair(contrast) for contrast in found.contrasts)),
+        headings=(what, *(_pair(contrast) for contrast in found.contrasts)),
         rows=[(name, *(column.get(name, "–") for column in cells)) for name in names],
         note="Differences, and what each is: without a word, chance explains it.",
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from fgd_core.spec.charts import ChartView, ReportCharts
+from fgd_core.spec.charts import ChartView, ReportCharts, StudyTable
 
 # The colours of Okabe and Ito, which colour-blind people can distinguish; each is legible on white and near-black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C")
@@ -40,8 +40,10 @@ class Chart:
         return {"data": list(self.traces), "layout": self.layout}
 
 
-def views(charts: Sequence[Chart], labels: Mapping[int, str] | None = None) -> ReportCharts:
-    """Return charts as the API does.
+def views(
+    charts: Sequence[Chart], *, labels: Mapping[int, str] | None = None, tables: Sequence[StudyTable] = ()
+) -> ReportCharts:
+    """Return charts and tables as the API does.
 
     Args:
         labels: texts under the pointer, by the values in `customdata` of traces that have no text of their own.
@@ -57,7 +59,7 @@ def views(charts: Sequence[Chart], labels: Mapping[int, str] | None = None) -> R
         )
         for chart in charts
     ]
-    return ReportCharts(charts=found, labels=dict(labels or {}))
+    return ReportCharts(charts=found, tables=list(tables), labels=dict(labels or {}))
 
 
 def layout(height_px: int, **changes: Any) -> dict[str, Any]:

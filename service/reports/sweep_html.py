@@ -72,7 +72,7 @@ def sweep_charts(report: SweepReport) -> list[Chart]:
 def sweep_chart_views(report: SweepReport) -> ReportCharts:
     """Return the charts that have data, with the texts of their trials, as the API does."""
     charts = sweep_charts(report)
-    return views(charts, labels(report, charts))
+    return views(charts, labels=labels(report, charts))
 
 
 def _row(

@@ -155,6 +155,7 @@ def test_every_row_of_a_table_has_a_cell_for_each_heading(tmp_path: Path) -> Non
         assert tables
         for table in tables:
             assert {len(row) for row in table.rows} == {len(table.headings)}, table.title
+            assert all(table.headings), table.title
 
 
 def test_a_study_of_why_draws_the_gain_in_each_setting(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from service.api.sweep_reports import Text, Version
 from service.compare.request import SweepReportRequest
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
+from service.jobs.study_tables import study_tables
 from service.reports.advice import sentences
 from service.reports.csv import render_csv
 from service.reports.diagnosis_figures import diagnosis_charts
@@ -76,9 +77,9 @@ async def get_report(
 ) -> Response:
     """Return the report of a job, and of the jobs named by `with`, as JSON, as one HTML file or as CSV.
 
-    The format is JSON unless `format` or `Accept` asks for another one; `charts` are the figures of the HTML as JSON.
-    A sweep has a report of its own, also while it runs; it cannot be combined with other jobs. Jobs that were evaluated
-    on different validation data are refused.
+    The format is JSON unless `format` or `Accept` asks for another one; `charts` are the figures of the HTML, and the
+    tables of its studies, as JSON. A sweep has a report of its own, also while it runs; it cannot be combined with
+    other jobs. Jobs that were evaluated on different validation data are refused.
     """
     wanted = form or responses.preferred(accept, _FORMS, default="json")
     async with services.database.reading() as session:
@@ -153,7 +154,8 @@ def _job_response(report: Report, storage: Storage, wanted: Form) -> Response:
         case "csv":
             return Response(render_csv(report), media_type="text/csv", headers=_attachment(report.jobs[0].job_id))
         case "charts":
-            drawn = views([*charts(report), *diagnosis_charts(report), *study_charts(report)])
+            tables = [table for job in report.jobs if job.study is not None for table in study_tables(job.study)]
+            drawn = views([*charts(report), *diagnosis_charts(report), *study_charts(report)], tables=tables)
             return Response(drawn.model_dump_json(), media_type="application/json")
     told = report.model_copy(update={"sentences": sentences(report)})
     return Response(told.model_dump_json(), media_type="application/json")

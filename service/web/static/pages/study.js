@@ -4,25 +4,20 @@ import { BASE, get } from "../core/api.js";
 import { live } from "../core/live.js";
 import { score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
-import { intervalBar } from "../ui/interval.js";
 import { OVER, progressBar, stateBadge, tried } from "../ui/parts.js";
-import { extent } from "../ui/scale.js";
 import { figureOf } from "./job_results.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
 /** @typedef {import("../core/types.js").StudyRun} StudyRun */
-/** @typedef {{ arm: string, seeds: number[], mean: number | null, low: number | null, high: number | null }} Arm */
-/** @typedef {{ value: number, low: number | null, high: number | null, p: number | null, finding: string }} Change */
-/** @typedef {{ first: string, second: string, change: Change | null, power: { shown_gain: number, smallest_gain: number, seeds_needed: number | null } | null }} Contrast */
-/** @typedef {{ sentences: string[], findings: { arms?: Arm[], contrasts?: Contrast[] }, runs: { job_id: string, ap: number | null }[], left_out: { job_id: string, arm: string, seed: number, why: string }[] }} StudyReport */
+/** @typedef {import("./job_results.js").ChartView} ChartView */
+/** @typedef {{ title: string, headings: string[], rows: string[][], note: string }} StudyTable The first cell names its row. */
+/** @typedef {{ sentences: string[], runs: { job_id: string, ap: number | null }[], left_out: { job_id: string, arm: string, seed: number, why: string }[] }} StudyReport */
 
 /** @type {Record<string, string>} */
 const QUESTIONS = {
   gain: "What do distilling, inheriting and both bring?", left_over: "Which classes and groups does the distillation leave behind?",
   why: "Why does the distillation help, or not?",
 };
-/** @type {Record<string, [string, string]>} */
-const FINDINGS = { gained: ["better", "good"], lost: ["worse", "bad"], noise: ["within noise", ""], too_little_data: ["too little data", ""] };
 
 /** What the page of a study shows in place of curves: the question, the answer, and the runs that it comes from. */
 export class StudyPart {
@@ -33,14 +28,14 @@ export class StudyPart {
   #trouble = h("div");
   #question = h("h2");
   #answer = h("div", { "aria-live": "polite" });
+  #figures = h("section");
   #runs = h("section");
-  #charts = h("section");
 
   /** @param {string} jobId @param {import("../core/router.js").Query} _query @param {AbortSignal} life */
   constructor(jobId, _query, life) {
     this.#jobId = jobId;
     this.#life = life;
-    this.element = h("div", { className: "study" }, this.#trouble, this.#question, this.#answer, this.#runs, this.#charts);
+    this.element = h("div", { className: "study" }, this.#trouble, this.#question, this.#answer, this.#figures, this.#runs);
     live({ kinds: ["state_changed", "study_reported"], read: () => tried(this.#trouble, life, () => this.#read()) }, life);
   }
 
@@ -58,8 +53,9 @@ export class StudyPart {
     this.#job = await get(path, { life: this.#life });
     if (this.#report === null && this.#job?.state === "succeeded") {
       this.#report = (await get(`${path}/report`, { query: { format: "json" }, life: this.#life })).jobs[0].study;
-      const { charts, labels } = await get(`${path}/report`, { query: { format: "charts" }, life: this.#life });
-      fill(this.#charts, charts.length > 0 && h("h2", {}, "Charts"), h("div", { className: "charts" }, charts.map((/** @type {any} */ chart) => figureOf(chart, labels))));
+      /** @type {{ charts: ChartView[], labels: Record<string, string>, tables: StudyTable[] }} */
+      const { charts, labels, tables } = await get(`${path}/report`, { query: { format: "charts" }, life: this.#life });
+      fill(this.#figures, h("div", { className: "charts" }, charts.map((chart) => figureOf(chart, labels))), h("div", { className: "beside" }, tables.map(figuresTable)));
     }
     this.#show();
   }
@@ -82,35 +78,16 @@ function waiting({ state, study_runs: runs }) {
 }
 
 /** @param {StudyReport} report */
-function answerOf({ sentences: [headline, ...more], findings: { arms = [], contrasts = [] }, left_out: leftOut }) {
+function answerOf({ sentences: [headline, ...more], left_out: leftOut }) {
   return [
     h("p", { className: "headline" }, headline), more.map((sentence) => h("p", {}, sentence)),
     leftOut.length > 0 && h("ul", { className: "findings" }, leftOut.map(({ job_id: id, arm, seed, why }) => h("li", { className: "warning" }, "Left out: ", linkTo(id, `${arm}, seed ${seed}`), `: ${why}`))),
-    h("div", { className: "beside" }, arms.length > 0 && armsTable(arms), contrasts.length > 0 && contrastsTable(contrasts)),
   ].flat();
 }
 
-/** @param {Arm[]} arms */
-function armsTable(arms) {
-  const range = extent([arms.flatMap(({ mean, low, high }) => [mean, low, high].filter((each) => each !== null))]) ?? { low: 0, high: 1 };
-  return table("AP of each arm, with the 95 % interval of its mean", ["Arm", "Seeds", "AP", "Interval"], arms.map(({ arm, seeds, mean, low, high }) => [
-    arm, String(seeds.length), score(mean), intervalBar(mean, low === null || high === null ? null : { low, high }, range),
-  ]));
-}
-
-/** @param {Contrast[]} contrasts */
-function contrastsTable(contrasts) {
-  const ends = contrasts.flatMap(({ change }) => (change ? [change.value, change.low ?? change.value, change.high ?? change.value] : []));
-  const range = extent([[...ends, 0]]) ?? { low: -1, high: 1 };
-  const smallest = contrasts.find(({ power }) => power !== null)?.power?.smallest_gain;
-  return table("What each arm brings over another", ["Arms", "AP", "Interval", "Finding", smallest === undefined ? "Seeds needed" : `Seeds that show ${smallest}`], contrasts.map(({ first, second, change, power }) => {
-    const [text, tone] = FINDINGS[change?.finding ?? ""] ?? ["–", ""];
-    const interval = change && change.low !== null && change.high !== null ? { low: change.low, high: change.high } : null;
-    return [
-      `${first} − ${second}`, change ? `${change.value >= 0 ? "+" : "−"}${Math.abs(change.value).toFixed(3)}` : "–", change && intervalBar(change.value, interval, range, { zero: true, tone }),
-      h("small", { className: tone }, text), power === null ? "–" : String(power.seeds_needed ?? "more than 50"),
-    ];
-  }));
+/** @param {StudyTable} found */
+function figuresTable({ title, headings, rows, note }) {
+  return h("div", {}, table(title, headings, rows), note && h("p", { className: "faint" }, note));
 }
 
 /** Arms by seeds; each cell is a job. @param {StudyRun[]} runs @param {Map<string, number | null>} aps By job. */
@@ -128,7 +105,7 @@ function runsTable(runs, aps) {
 function table(caption, headings, rows) {
   return h("div", { className: "sideways", tabIndex: 0, role: "region", "aria-label": caption }, h(
     "table", { className: "standings" }, h("caption", {}, caption), h("thead", {}, h("tr", {}, headings.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", { className: cell instanceof HTMLElement && cell.classList.contains("interval") ? "bars" : "" }, cell))))),
+    h("tbody", {}, rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell))))),
   ));
 }
 
