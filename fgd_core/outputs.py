@@ -23,6 +23,8 @@ class FeatureLevel(NamedTuple):
     channels: int
     is_derived: bool = False
     """Whether the map only subsamples the level below, so it adds no information."""
+    is_frozen: bool = False
+    """Whether nothing that computes the map trains."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -50,9 +50,18 @@ class Detector(nn.Module, Generic[Out]):
     scale: float = 1.0
     """The detector's own pixels, in which its outputs are, for each pixel of the images that it is given."""
 
+    @property
+    def stages(self) -> tuple[FeatureLevel, ...]:
+        """The maps of the backbone from which the first `levels` are made, in their order and of their strides."""
+        return ()
+
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the maps: (N, 3, H, W), normalised and padded, to (N, C, H / stride, W / stride) for each level."""
+
+    def all_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps (N, C, H / stride, W / stride) of `levels`, then those of `stages`, in one pass."""
+        return self.features(images)
 
     @abstractmethod
     def predict(

@@ -8,14 +8,14 @@ from torch.nn.functional import interpolate
 from fgd_core.data.targets import Targets
 from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors.base import Detections, Detector, Out
-from fgd_core.outputs import DenseHead, RegionHead
+from fgd_core.outputs import DenseHead, FeatureLevel, RegionHead
 
 
 class RescaledDetector(Detector[Out]):
     """Detects on the image resized by `scale`, and returns boxes in pixels of the given image.
 
-    `levels` are those of `detector`, with their strides on the resized image; a cell is `stride / scale` pixels of the
-    given image.
+    `levels` and `stages` are those of `detector`, with their strides on the resized image; a cell is `stride / scale`
+    pixels of the given image.
     """
 
     def __init__(self, detector: Detector[Out], scale: float) -> None:
@@ -24,9 +24,18 @@ class RescaledDetector(Detector[Out]):
         self.levels, self.num_classes = detector.levels, detector.num_classes
         self.has_masks, self.has_keypoints = detector.has_masks, detector.has_keypoints
 
+    @property
+    def stages(self) -> tuple[FeatureLevel, ...]:
+        """The maps of the backbone of `detector`."""
+        return self.detector.stages
+
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of the resized images: (N, 3, H, W) to (N, C, scale H / stride, …) for each level."""
         return self.detector.features(_resized(images, self.scale))
+
+    def all_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the resized images, those of the backbone last: each (N, C, scale H / stride, …)."""
+        return self.detector.all_maps(_resized(images, self.scale))
 
     def predict(
         self, features: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], targets: Targets | None = None

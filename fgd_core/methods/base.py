@@ -29,6 +29,8 @@ class Side(NamedTuple):
     """Whether its head processes given regions."""
     vector_size: int = 0
     """Length of the last hidden vector of its head, of a region or of a location."""
+    stages: Sequence[FeatureLevel] = ()
+    """The maps of the backbone below the levels, fine to coarse."""
 
 
 class Moment(NamedTuple):
@@ -69,27 +71,40 @@ class View:
     A student's parts have gradients. A teacher's have none, but gradients flow through its heads to their inputs.
 
     Args:
-        pyramid: computes the maps.
-        outputs: computes the outputs of the heads from the maps, each (N, C, H, W).
+        maps: computes the maps of the pyramid and, behind them, those of the backbone, if a method reads them.
+        outputs: computes the outputs of the heads from the maps of the pyramid, each (N, C, H, W).
+        num_levels: of the pyramid; None: all maps are the pyramid's.
         dense_head: the head, if it predicts at every location and can be cut in two.
         region_head: the head that processes given regions.
     """
 
     def __init__(
         self,
-        pyramid: Callable[[], Sequence[Tensor]],
+        maps: Callable[[], Sequence[Tensor]],
         outputs: Callable[[Sequence[Tensor]], Outputs] | None = None,
         *,
+        num_levels: int | None = None,
         dense_head: DenseHead | None = None,
         region_head: RegionHead | None = None,
     ) -> None:
-        self._pyramid, self._outputs = pyramid, outputs
+        self._compute, self._outputs, self.num_levels = maps, outputs, num_levels
         self.dense_head, self.region_head = dense_head, region_head
 
     @cached_property
+    def maps(self) -> Sequence[Tensor]:
+        """The maps of the pyramid, then those of the backbone, if there are any; each (N, C, H, W)."""
+        return self._compute()
+
+    @property
     def pyramid(self) -> Sequence[Tensor]:
-        """The maps from fine to coarse, each (N, C, H, W)."""
-        return self._pyramid()
+        """The maps of the pyramid from fine to coarse, each (N, C, H, W)."""
+        return self.maps[: self.num_levels]
+
+    @property
+    def stages(self) -> Sequence[Tensor]:
+        """The maps of the backbone from fine to coarse, each (N, C, H, W)."""
+        assert self.num_levels is not None, "this view shows a pyramid only"
+        return self.maps[self.num_levels :]
 
     @cached_property
     def outputs(self) -> Outputs:

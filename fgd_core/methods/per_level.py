@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ LevelBuilder: TypeAlias = Callable[[Any, LevelPair], nn.Module]
 """(the method's spec, a pair of levels) -> a `LevelLoss`."""
 Pairing: TypeAlias = Callable[[Any, Side, Side], Sequence[Pair]]
 """(the method's spec, the student, the teacher) -> the levels that are compared, fine to coarse."""
+Network: TypeAlias = Literal["pyramid", "stages"]
+"""Whose maps are compared: the pyramid's, or the backbone's below it."""
 Advise: TypeAlias = Callable[[Any, Mapping[str, Tensor]], str | None]
 """(the method's spec, the teacher's maps by the name of the student's level) -> advice; None if the settings suit."""
 
@@ -38,6 +40,7 @@ def per_level(
     pairing: Pairing = by_stride,
     advise: Advise | None = None,
     kind: "type[PerLevel] | None" = None,
+    network: Network = "pyramid",
 ) -> MethodFactory:
     """Make a method of a loss between two maps.
 
@@ -46,12 +49,15 @@ def per_level(
         pairing: chooses the pairs.
         advise: looks at the teacher's maps before the first step.
         kind: the class of the method; None: `PerLevel`.
+        network: whose maps are compared.
     """
 
     def make(method: AnyMethod, student: Side, teacher: Side) -> PerLevel:
+        if network == "stages":
+            student, teacher = (side._replace(levels=side.stages) for side in (student, teacher))
         pairs = pairing(method, student, teacher)
         advice = None if advise is None else partial(advise, method)
-        return (kind or PerLevel)(student, teacher, pairs, partial(build, method), advice)
+        return (kind or PerLevel)(student, teacher, pairs, partial(build, method), advice, network=network)
 
     return make
 
@@ -74,6 +80,7 @@ class PerLevel(Method):
     Args:
         build: builds the loss of a pair, a `LevelLoss`.
         advise: looks at the teacher's maps by the name of the student's level; None gives no advice.
+        network: whose maps the levels are.
     """
 
     def __init__(
@@ -83,9 +90,11 @@ class PerLevel(Method):
         pairs: Sequence[Pair],
         build: Callable[[LevelPair], nn.Module],
         advise: Callable[[Mapping[str, Tensor]], str | None] | None,
+        *,
+        network: Network = "pyramid",
     ) -> None:
         super().__init__()
-        self._pairs, self._advise = pairs, advise
+        self._pairs, self._advise, self._network = pairs, advise, network
         self._planned = plan_levels(student.levels, teacher.levels, teacher.input_scale, self._pairs)
         self.level_names = [student.levels[pair.student].name for pair in self._pairs]
         for index, pair in enumerate(self._pairs):
@@ -102,8 +111,9 @@ class PerLevel(Method):
 
     def compared(self, lesson: Lesson) -> Iterator[Compared]:
         """Yield each pair with its loss and its two maps on one grid."""
+        ours, theirs = self._maps(lesson.student), self._maps(lesson.teacher)
         for name, pair, loss in zip(self.level_names, self._pairs, self.children(), strict=True):
-            student, teacher = lesson.student.pyramid[pair.student], lesson.teacher.pyramid[pair.teacher]
+            student, teacher = ours[pair.student], theirs[pair.teacher]
             if pair.resizes_student:
                 student = resample(student, 1 / pair.cells_per_cell, teacher)
             else:
@@ -118,9 +128,14 @@ class PerLevel(Method):
         """Return advice about settings that do not suit the teacher's maps."""
         if self._advise is None:
             return ()
-        maps = {name: teacher.pyramid[pair.teacher] for name, pair in zip(self.level_names, self._pairs, strict=True)}
+        theirs = self._maps(teacher)
+        maps = {name: theirs[pair.teacher] for name, pair in zip(self.level_names, self._pairs, strict=True)}
         found = self._advise(maps)
         return () if found is None else (found,)
+
+    def _maps(self, view: View) -> Sequence[Tensor]:
+        """Return the maps of a view, each (N, C, H, W)."""
+        return view.pyramid if self._network == "pyramid" else view.stages
 
 
 def resample(features: Tensor, cells_per_cell: float, like: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from fgd_core.training.distiller import Distillation
 from fgd_core.training.ending import Spent
 from fgd_core.training.identity import RunIdentity, reason_to_restart, run_identity
 from fgd_core.training.machine import choose_machine, default_evaluate_beside, seed_everything
-from fgd_core.training.teacher_maps import SharesTeacher, TeacherMaps, TeacherSharing
+from fgd_core.training.teacher_maps import OwnTeacher, SharesTeacher, TeacherMaps, TeacherSharing
 from fgd_core.training.trainer import Trainer
 
 
@@ -185,13 +185,17 @@ class TrainingRun:
         # A shared source knows whole batches only.
         if self.sharing is None or self.spec.training.accumulate > 1:
             return {}
+        assert isinstance(self.spec, DistillSpec)
+        with_stages = self.spec.method.compares_stages
         found = {}
         for name in pictures:
             seen = settings.picture or IMAGE if name == IMAGE else name
             content = [seen, self.pictures[seen].fingerprint] if seen in self.pictures else []
+            content += ["stages"] if with_stages else []
             key = self._key_of_teacher(settings, self.train_data.fingerprint, self.spec.seed, *content)
             num_batches = self._num_batches(self._until_epoch(seen))
-            found[name] = self.sharing.maps(key, teacher, self.loader.showing(seen), num_batches=num_batches)
+            own = OwnTeacher(teacher, with_stages=with_stages)
+            found[name] = self.sharing.maps(key, own, self.loader.showing(seen), num_batches=num_batches)
         return found
 
     def _until_epoch(self, seen: str) -> int | None:

@@ -7,12 +7,12 @@ import torch
 
 from fgd_core.errors import CompilerError
 from fgd_core.no_compiler import compiler_error
-from fgd_core.training.step import Features
+from fgd_core.training.step import AllMaps
 
 
-def compiled(features: Features) -> Features:
+def compiled(features: AllMaps) -> AllMaps:
     """Compile a function from images to maps. The compiler runs in the first calls and in their backward passes."""
-    run: Features = torch.compile(features)
+    run: AllMaps = torch.compile(features)
     return run
 
 

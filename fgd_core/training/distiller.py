@@ -50,7 +50,7 @@ class Distillation(nn.Module):
 
     def forward(
         self,
-        student_features: Sequence[Tensor],
+        student_maps: Sequence[Tensor],
         batch: Batch,
         moment: Moment,
         outputs: Outputs | None = None,
@@ -59,10 +59,11 @@ class Distillation(nn.Module):
         """Compute the distillation loss of a batch.
 
         Args:
-            student_features: the student's levels from fine to coarse, each (N, C, H, W).
+            student_maps: as of `Detector.all_maps`, each (N, C, H, W); those of the backbone are read only by a method
+                that compares them.
             batch: on the same device.
             moment: the place in the training.
-            outputs: what the student predicts from these levels with the batch's targets; None: predicted when a method
+            outputs: what the student predicts from these maps with the batch's targets; None: predicted when a method
                 reads it.
             task: the student's loss on labels (), from which the scale is found if it is `auto`.
         Returns:
@@ -107,7 +108,7 @@ class Distiller(Distillation):
         super().__init__()
         teacher.eval().requires_grad_(requires_grad=False)
         # Neither these nor the student are submodules: the method's parameters are the only ones of this module.
-        self._own = OwnTeacher(teacher)
+        self._own = OwnTeacher(teacher, with_stages=method.compares_stages)
         self._maps = {name: (maps or {}).get(name, self._own) for name in (IMAGE, *method.pictures)}
         self._seen = {name: picture if name == IMAGE else name for name in self._maps}
         self._networks = _Networks(student, teacher)
@@ -165,31 +166,31 @@ class Distiller(Distillation):
         """Return a batch of a pool with the boxes that the teacher is sure of."""
         assert self.pool_labels is not None, "a training with a pool has labels for it"
         # Not the maps that other runs share: those are of labelled batches.
-        pyramid = self._own.maps(batch)
-        self._ahead = _Ahead(batch.images, pyramid)
-        return self.pool_labels.labelled(batch, pyramid)
+        maps = self._own.maps(batch)
+        self._ahead = _Ahead(batch.images, maps)
+        return self.pool_labels.labelled(batch, maps[: len(self._networks.teacher.levels)])
 
     def forward(
         self,
-        student_features: Sequence[Tensor],
+        student_maps: Sequence[Tensor],
         batch: Batch,
         moment: Moment,
         outputs: Outputs | None = None,
         task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss from the student's levels, each (N, C, H, W); see `Distillation.forward`."""
-        return self.compare(self.student_views(student_features, batch, outputs), batch, moment, task)
+        """Compute the loss from the student's maps, each (N, C, H, W); see `Distillation.forward`."""
+        return self.compare(self.student_views(student_maps, batch, outputs), batch, moment, task)
 
     def student_views(
-        self, student_features: Sequence[Tensor], batch: Batch, outputs: Outputs | None = None
+        self, student_maps: Sequence[Tensor], batch: Batch, outputs: Outputs | None = None
     ) -> Mapping[str, View]:
-        """Return the student's views by picture; its levels on the image, each (N, C, H, W), are given."""
+        """Return the student's views by picture; its maps on the image, each (N, C, H, W), are given."""
         student = self._networks.student
         others = {
-            name: _student_view(student, batch, partial(student.features, each))
+            name: _student_view(student, batch, partial(student.all_maps, each))
             for name, each in batch.pictures.items()
         }
-        return {IMAGE: _student_view(student, batch, lambda: student_features, outputs), **others}
+        return {IMAGE: _student_view(student, batch, lambda: student_maps, outputs), **others}
 
     def compare(
         self, student: Mapping[str, View], batch: Batch, moment: Moment, task: Tensor | None = None
@@ -246,15 +247,16 @@ class Distiller(Distillation):
             outputs = teacher.predict(maps, batch.image_sizes)
             return outputs if order is None else order.outputs(outputs)
 
-        def pyramid() -> Sequence[Tensor]:
+        def compute() -> Sequence[Tensor]:
             if batch.is_labelled:
                 return maps.maps(batch.showing(self._seen[picture]))
             ahead, self._ahead = self._ahead, None
-            return ahead.pyramid if ahead is not None and ahead.images is batch.images else self._own.maps(batch)
+            return ahead.maps if ahead is not None and ahead.images is batch.images else self._own.maps(batch)
 
         return View(
-            pyramid,
+            compute,
             predict,
+            num_levels=len(teacher.levels),
             dense_head=teacher.dense_head,
             region_head=teacher.region_head if order is None else order.region_head(teacher.region_head),
         )
@@ -269,6 +271,7 @@ def side_of(detector: Detector) -> Side:
         detector.scale,
         has_regions=head is not None,
         vector_size=detector.levels[0].channels if head is None else head.vector_size,
+        stages=detector.stages,
     )
 
 
@@ -282,7 +285,7 @@ class _Ahead(NamedTuple):
 
     images: Tensor
     """(N, 3, H, W), which identify the batch."""
-    pyramid: Sequence[Tensor]
+    maps: Sequence[Tensor]
 
 
 class _Networks(NamedTuple):
@@ -300,7 +303,13 @@ def _sharing(student: View, shared: SharedClasses, batch: Batch) -> View:
         assert isinstance(found, DenseOutputs), "only dense detectors share a part of their classes"
         return shared.of_student(found, batch.labels)
 
-    return View(lambda: student.pyramid, outputs, dense_head=student.dense_head, region_head=student.region_head)
+    return View(
+        lambda: student.maps,
+        outputs,
+        num_levels=student.num_levels,
+        dense_head=student.dense_head,
+        region_head=student.region_head,
+    )
 
 
 def _student_view(
@@ -311,4 +320,10 @@ def _student_view(
     def predict(pyramid: Sequence[Tensor]) -> Outputs:
         return student.predict(pyramid, batch.image_sizes, batch.targets) if outputs is None else outputs
 
-    return View(maps, predict, dense_head=student.dense_head, region_head=student.region_head)
+    return View(
+        maps,
+        predict,
+        num_levels=len(student.levels),
+        dense_head=student.dense_head,
+        region_head=student.region_head,
+    )

@@ -29,10 +29,10 @@ class Optimisation:
         self, detector: Detector, distiller: Distillation | None, settings: TrainingSpec, machine: Machine
     ) -> None:
         self._settings, self._machine = settings, machine
-        features = compiled(detector.features) if settings.compile else None
+        all_maps = compiled(detector.all_maps) if settings.compile else None
         if settings.compile and distiller is not None and machine.device.type != "cpu":
             distiller.compile_parts()
-        self._learner = shared_by_ranks(Learner(detector, distiller, features=features))
+        self._learner = shared_by_ranks(Learner(detector, distiller, all_maps=all_maps))
         groups = parameter_groups(settings, detector, *([distiller] if distiller is not None else []))
         self._rates = [group.rate for group in groups]
         self.optimizer = build_optimizer(settings.optimizer, groups)

@@ -73,17 +73,17 @@ class SeveralTeachers(Distillation):
 
     def forward(
         self,
-        student_features: Sequence[Tensor],
+        student_maps: Sequence[Tensor],
         batch: Batch,
         moment: Moment,
         outputs: Outputs | None = None,
         task: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the mean loss from the student's levels, each (N, C, H, W); see `Distillation.forward`.
+        """Compute the mean loss from the student's maps, each (N, C, H, W); see `Distillation.forward`.
 
         Each part is the weighted mean over the teachers; `distill/teacher_1` and so on are the teachers' own totals.
         """
-        student = self._taught[0][1].student_views(student_features, batch, outputs)
+        student = self._taught[0][1].student_views(student_maps, batch, outputs)
         total = batch.images.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for number, distiller, share in self._taught:

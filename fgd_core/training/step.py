@@ -20,8 +20,8 @@ from fgd_core.training.accumulation import Part, weighed_parts
 from fgd_core.training.distiller import Distillation
 from fgd_core.training.optimizers import clip_gradients, update_unless
 
-Features: TypeAlias = Callable[[Tensor], list[Tensor]]
-"""Turns images into the maps of a pyramid, as `Detector.features` does."""
+AllMaps: TypeAlias = Callable[[Tensor], list[Tensor]]
+"""Turns images into maps, as `Detector.all_maps` does."""
 _NEXT_SCALE = "next_gradient_scale"
 
 
@@ -37,15 +37,15 @@ class Learner(nn.Module):
 
     Args:
         distiller: adds the distillation loss; None trains on labels only.
-        features: computes the detector's maps, for example a compiled function; default: the detector's own.
+        all_maps: computes the detector's maps, for example a compiled function; default: the detector's own.
     """
 
     def __init__(
-        self, detector: Detector, distiller: Distillation | None = None, *, features: Features | None = None
+        self, detector: Detector, distiller: Distillation | None = None, *, all_maps: AllMaps | None = None
     ) -> None:
         super().__init__()
         self.detector, self.distiller = detector, distiller
-        self._features = features or detector.features
+        self._all_maps = all_maps or detector.all_maps
 
     @property
     def groups(self) -> list[list[nn.Parameter]]:
@@ -63,13 +63,13 @@ class Learner(nn.Module):
         if not batch.is_labelled:
             assert self.distiller is not None, "only a distillation has a pool"
             batch = self.distiller.labelled(batch)
-        features = self._features(batch.images)
-        outputs = self.detector.predict(features, batch.image_sizes, batch.targets)
+        maps = self._all_maps(batch.images)
+        outputs = self.detector.predict(maps[: len(self.detector.levels)], batch.image_sizes, batch.targets)
         task = self.detector.losses(outputs, batch.targets)
         parts = {f"task/{name}": value.detach() for name, value in task.items()}
         loss = torch.stack(list(task.values())).sum()
         if self.distiller is not None:
-            distilled, of_distiller = self.distiller(features, batch, moment, outputs, loss)
+            distilled, of_distiller = self.distiller(maps, batch, moment, outputs, loss)
             loss = loss + distilled
             parts |= of_distiller
         if not batch.is_labelled:

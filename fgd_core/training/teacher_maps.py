@@ -17,12 +17,13 @@ class TeacherMaps(Protocol):
     """Gives a distiller the teacher's feature maps."""
 
     def maps(self, batch: Batch) -> Sequence[Tensor]:
-        """Return the teacher's pyramid for a batch, without gradient; bit-identical to the teacher's own output.
+        """Return the teacher's maps of a batch, without gradient; bit-identical to the teacher's own output.
 
         Args:
             batch: on the teacher's device.
         Returns:
-            The levels from fine to coarse, each (N, C, H, W).
+            The levels of the pyramid from fine to coarse, each (N, C, H, W); behind them the stages of the backbone, if
+            the method compares them.
         """
         ...
 
@@ -32,16 +33,17 @@ class OwnTeacher:
 
     Args:
         teacher: in eval mode. With the first maps its norms are folded, which changes the names of its weights.
+        with_stages: whether the maps of the backbone are wanted, too.
     """
 
-    def __init__(self, teacher: Detector) -> None:
-        self.teacher = teacher
+    def __init__(self, teacher: Detector, *, with_stages: bool = False) -> None:
+        self.teacher, self._with_stages = teacher, with_stages
         self._compiles = False
 
     # Not in inference mode: autograd keeps no tensor of it for the gradient of a loss.
     @torch.no_grad()
     def maps(self, batch: Batch) -> Sequence[Tensor]:
-        """Return the teacher's levels from fine to coarse, each (N, C, H, W)."""
+        """Return the teacher's maps, each (N, C, H, W); see `TeacherMaps.maps`."""
         return self._features(batch.images)
 
     def compile_maps(self) -> None:
@@ -52,7 +54,8 @@ class OwnTeacher:
     def _features(self) -> Callable[[Tensor], list[Tensor]]:
         # Only now, when the teacher is on its device.
         fold_norms(self.teacher)
-        return torch.compile(self.teacher.features) if self._compiles else self.teacher.features
+        features = self.teacher.all_maps if self._with_stages else self.teacher.features
+        return torch.compile(features) if self._compiles else features
 
 
 class TeacherSharing(Protocol):
@@ -68,14 +71,12 @@ class TeacherSharing(Protocol):
         """
         ...
 
-    def maps(
-        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
-    ) -> TeacherMaps:
+    def maps(self, key: str, own: OwnTeacher, batches: ComingBatches, *, num_batches: int | None = None) -> TeacherMaps:
         """Return a source of the teacher's maps for this run's batches.
 
         Args:
             key: identifies everything that determines the maps of a batch, except the number of the batch.
-            teacher: on its device, in eval mode.
+            own: the run's own teacher, on its device.
             batches: of this run, with the picture that the teacher sees in place of the images.
             num_batches: number of batches, from the first one of the training, whose maps the run needs; None: all.
         """

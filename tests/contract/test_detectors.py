@@ -13,7 +13,7 @@ from fgd_core.data.transforms import move_keypoints
 from fgd_core.detectors import DETECTORS, build_detector
 from fgd_core.detectors.base import Detections, Detector
 from fgd_core.detectors.folding import fold_norms
-from fgd_core.detectors.rescaled import RescaledDetector
+from fgd_core.detectors.rescaled import RescaledDetector, at_input_scale
 from fgd_core.detectors.solo import Solo
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, Record, read_checkpoint, save_checkpoint
 from fgd_core.outputs import BACKGROUND, IGNORED, DenseOutputs, DistributionOutputs, RegionOutputs
@@ -168,6 +168,20 @@ def test_strides_and_channels_are_as_declared(settings: DetectorSpec) -> None:
     assert len(maps) == len(detector.levels)
     for level, features in zip(detector.levels, maps, strict=True):
         assert features.shape == (2, level.channels, 128 // level.stride, 256 // level.stride)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_the_maps_of_the_backbone_follow_those_of_the_pyramid(settings: DetectorSpec, scale: float) -> None:
+    detector = at_input_scale(build_detector(settings, NUM_CLASSES).eval(), scale)
+    images = torch.randn(1, 3, 64, 128)
+    pyramid, maps = detector.features(images), detector.all_maps(images)
+    assert all(map(torch.equal, pyramid, maps))
+    assert detector.stages and [each.stride for each in detector.stages] == [
+        level.stride for level, _ in zip(detector.levels, detector.stages, strict=False)
+    ]
+    for stage, features in zip(detector.stages, maps[len(pyramid) :], strict=True):
+        stride = stage.stride / scale
+        assert features.shape == (1, stage.channels, 64 / stride, 128 / stride)
 
 
 def test_the_spec_knows_whether_it_has_masks_or_keypoints(settings: DetectorSpec) -> None:

@@ -10,7 +10,7 @@ from fgd_core.data.loading import Batch
 from fgd_core.detectors import build_detector
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
-from fgd_core.methods.base import Moment
+from fgd_core.methods.base import Lesson, Moment, View
 from fgd_core.spec.detectors import AnyDetector, DetectorSpec, TwoStage
 from fgd_core.spec.methods import AnyMethod
 from fgd_core.training.distiller import Distiller
@@ -48,6 +48,27 @@ def batch(num_boxes: int = 3) -> Batch:
     )
 
 
+def lesson(student: Detector, teacher: Detector, num_boxes: int = 3) -> Lesson:
+    """Show both detectors on a batch, as the distiller does."""
+    given = batch(num_boxes)
+    return Lesson(
+        student=View(
+            lambda: student.all_maps(given.images),
+            lambda maps: student.predict(maps, given.image_sizes, given.targets),
+            num_levels=len(student.levels),
+            region_head=student.region_head,
+        ),
+        teacher=View(
+            torch.no_grad()(lambda: teacher.eval().all_maps(given.images)),
+            torch.no_grad()(lambda maps: teacher.predict(maps, given.image_sizes)),
+            num_levels=len(teacher.levels),
+            region_head=teacher.region_head,
+        ),
+        targets=given.targets,
+        input_size=(SIZE, SIZE),
+    )
+
+
 def distil(
     method: AnyMethod, student: Detector, teacher: Detector, given: Batch, *, moment: Moment = MOMENT
 ) -> tuple[Tensor, dict[str, float]]:
@@ -57,5 +78,5 @@ def distil(
         The loss, a scalar (), and the values that the step reports, without `distill/`.
     """
     torch.manual_seed(3)
-    total, values = Distiller(method, student, teacher)(student.features(given.images), given, moment)
+    total, values = Distiller(method, student, teacher)(student.all_maps(given.images), given, moment)
     return total, {name.removeprefix("distill/"): value.item() for name, value in values.items()}

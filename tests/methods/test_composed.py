@@ -151,10 +151,10 @@ class TestSearchedForm:
         return () if dimension is None else dimension.values
 
     def test_has_class_scores_only_if_the_pair_is_known_to_have_them(self) -> None:
-        assert self.choices(RetinaNet(), "of") == ("maps", "logits")
+        assert self.choices(RetinaNet(), "of") == ("backbone", "maps", "logits")
         assert "confidence" in self.choices(Fcos(), "cells")
         # Heads of two kinds cannot be compared, and a checkpoint may hold any detector.
-        assert self.choices(Fcos(), "of") == self.choices(None, "of") == ()
+        assert self.choices(Fcos(), "of") == self.choices(None, "of") == ("backbone", "maps")
         assert "confidence" not in self.choices(None, "cells")
 
     def test_searches_a_temperature_only_where_distributions_are_compared(self) -> None:

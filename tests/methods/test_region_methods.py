@@ -6,36 +6,17 @@ from torch import Tensor
 
 from fgd_core.detectors.base import Detector
 from fgd_core.errors import SpecError
-from fgd_core.methods.base import Lesson, Moment, View
+from fgd_core.methods.base import Lesson, Moment
 from fgd_core.methods.parts.region_methods import RegionTasks, TaskWeights, objects_of
 from fgd_core.methods.parts.regions import improves
 from fgd_core.methods.parts.shared_regions import SharedRegions, on_students_regions, on_teachers_regions
 from fgd_core.spec.methods import Cwd, Defeat, Tadr
 from fgd_core.training.distiller import side_of
-from tests.methods.lessons import SIZE, batch, detector, distil, settings
+from tests.methods.lessons import SIZE, batch, detector, distil, lesson, settings
 
 TWO_STAGE = ("faster_rcnn", "cascade_rcnn")
 MANY = 512
 """With so many regions the sample has all true boxes."""
-
-
-def lesson(student: Detector, teacher: Detector, num_boxes: int = 3) -> Lesson:
-    """Show both detectors on a batch, as the distiller does."""
-    given = batch(num_boxes)
-    return Lesson(
-        student=View(
-            lambda: student.features(given.images),
-            lambda maps: student.predict(maps, given.image_sizes, given.targets),
-            region_head=student.region_head,
-        ),
-        teacher=View(
-            torch.no_grad()(lambda: teacher.eval().features(given.images)),
-            torch.no_grad()(lambda maps: teacher.predict(maps, given.image_sizes)),
-            region_head=teacher.region_head,
-        ),
-        targets=given.targets,
-        input_size=(SIZE, SIZE),
-    )
 
 
 class TestSharedRegions:

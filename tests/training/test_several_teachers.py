@@ -59,7 +59,7 @@ def taught(student: Detector, weights: tuple[float, float]) -> list[WeightedTeac
 def lesson(student: Detector, distillation: nn.Module) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Return the loss, its parts, and the gradient of the student's first weight."""
     given = batch()
-    total, parts = distillation(student.features(given.images), given, Moment())
+    total, parts = distillation(student.all_maps(given.images), given, Moment())
     first = next(student.parameters())
     (gradient,) = torch.autograd.grad(total, first)
     return total.detach(), parts, gradient
@@ -92,8 +92,8 @@ class TestMean:
     def test_runs_the_student_once_on_each_picture(self) -> None:
         student = detector(8).eval()
         calls: list[int] = []
-        features = student.features
-        student.features = lambda images: calls.append(len(images)) or features(images)  # type: ignore[method-assign,func-returns-value]
+        all_maps = student.all_maps
+        student.all_maps = lambda images: calls.append(len(images)) or all_maps(images)  # type: ignore[method-assign,func-returns-value]
         lesson(student, SeveralTeachers(taught(student, (1.0, 1.0))))
         assert len(calls) == 2
 

@@ -21,7 +21,6 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from fgd_core.data.loading import Batch, ComingBatches
-from fgd_core.detectors.base import Detector
 from fgd_core.spec.events import RunEvent, Warned
 from fgd_core.stopping import raise_if_stopped
 from fgd_core.training.teacher_maps import OwnTeacher, TeacherMaps
@@ -97,14 +96,11 @@ class TrialTeacher:
             time.sleep(_POLL_S)
         return measure()
 
-    def maps(
-        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
-    ) -> TeacherMaps:
-        own = OwnTeacher(teacher)
+    def maps(self, key: str, own: OwnTeacher, batches: ComingBatches, *, num_batches: int | None = None) -> TeacherMaps:
         if self._store is None:
             return own
         with suppress(*_ERRORS):  # the teacher still has its own weights
-            share_weights(teacher, self._store, patience_s=self._shared.patience_s)
+            share_weights(own.teacher, self._store, patience_s=self._shared.patience_s)
         try:
             position = self._held.enter_context(self._store.register_run())
         except _ERRORS as error:

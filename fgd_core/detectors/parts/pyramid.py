@@ -25,7 +25,8 @@ P6, by convolutions, with or without a ReLU before P7."""
 class Pyramid(nn.Module):
     """Computes maps from images, finest first. Parameters have torchvision's names: `body.…` and `fpn.…`.
 
-    `levels` describes the maps. Frozen stages get no gradient and keep their statistics.
+    `levels` describes the maps, and `stages` those of the backbone below. Frozen stages get no gradient and keep their
+    statistics.
     """
 
     def __init__(
@@ -58,6 +59,10 @@ class Pyramid(nn.Module):
             FeatureLevel(f"P{stride.bit_length() - 1}", stride, width, is_derived=top == "pool" and stride == 64)
             for stride in [*strides, *([64] if top == "pool" else [64, 128])]
         )
+        self.stages = tuple(
+            FeatureLevel(f"C{n}", 2**n, body.stage_channels[n - 2], is_frozen=backbone.frozen_stages >= n)
+            for n in (stride.bit_length() - 1 for stride in strides)
+        )
         self._frozen = [name for name in body.first(backbone.frozen_stages) if name in self.body]
         for name in self._frozen:
             self.body[name].requires_grad_(requires_grad=False)
@@ -71,7 +76,12 @@ class Pyramid(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps: (N, 3, H, W) to (N, width, H / stride, W / stride) for each of `levels`."""
-        return list(self.fpn(self.body(images)).values())
+        return self.all_maps(images)[: len(self.levels)]
+
+    def all_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of `levels`, then those of `stages`: each (N, C, H / stride, W / stride)."""
+        stages = self.body(images)
+        return [*self.fpn(stages).values(), *stages.values()]
 
 
 class PyramidDetector(Detector[Out]):
@@ -79,9 +89,18 @@ class PyramidDetector(Detector[Out]):
 
     backbone: Pyramid
 
+    @property
+    def stages(self) -> tuple[FeatureLevel, ...]:
+        """The maps of the backbone below the pyramid."""
+        return self.backbone.stages
+
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the maps: (N, 3, H, W), normalised and padded, to (N, C, H / stride, W / stride) for each level."""
         return self.backbone.maps(images)
+
+    def all_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps (N, C, H / stride, W / stride) of `levels`, then those of `stages`."""
+        return self.backbone.all_maps(images)
 
 
 class _PlainTop(LastLevelP6P7):  # type: ignore[misc]

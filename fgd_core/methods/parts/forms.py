@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, max_pool2d, normalize
 
 from fgd_core.methods.parts.attention import attention
 from fgd_core.ranks import divisor
@@ -80,6 +80,8 @@ def transformed(
             return standardise(features)
         case "cells":
             return normalize(features, dim=1)
+        case "images":
+            return normalize(features, dim=0)
         case "map":
             return normalize(features.flatten(1)).view(features.shape)
         case "attention_of_cells":
@@ -87,6 +89,22 @@ def transformed(
         case "attention_of_channels":
             return attention(features, temperature)[1][:, :, None, None]
     return features
+
+
+def largest_of_squares(student: Tensor, teacher: Tensor, weights: Weights, side: int) -> tuple[Tensor, Tensor, Weights]:
+    """Keep the largest value of each square of cells, and the mean weight of its cells.
+
+    Args:
+        student: (n, C, H, W), as the teacher.
+        side: of a square in cells; squares at the right and lower border may be smaller.
+    Returns:
+        (n, C, H / side, W / side) each, rounded up.
+    """
+    if side == 1:
+        return student, teacher, weights
+    ours, theirs = (max_pool2d(each, side, ceil_mode=True) for each in (student, teacher))
+    cells = None if weights.cells is None else avg_pool2d(weights.cells, side, ceil_mode=True)
+    return ours, theirs, weights._replace(cells=cells)
 
 
 def pointwise(power: Literal[1, 2], student: Tensor, teacher: Tensor, weights: Weights, _: Temperature) -> Total:

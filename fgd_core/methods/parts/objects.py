@@ -36,6 +36,11 @@ def stacked(boxes: Sequence[Tensor], device: torch.device) -> Objects:
     return Objects(stack, stack[..., 0] != _FILLER)
 
 
+def one_each(boxes: Tensor, exist: Tensor) -> Objects:
+    """Give each of n maps at most one object: boxes (n, 4), and whether each exists (n,)."""
+    return Objects(boxes.masked_fill(~exist[:, None], _FILLER)[:, None], exist[:, None])
+
+
 def on_level(objects: Objects, index: int, num_levels: int) -> Objects:
     """Keep the objects that belong to one level by their size: (N, most, 4) boxes, the others no longer exist.
 

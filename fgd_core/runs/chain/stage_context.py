@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from fgd_core.data.loading import ComingBatches
-from fgd_core.detectors.base import Detector
 from fgd_core.ranks import from_first
 from fgd_core.runs.chain.record import ChainRecord
 from fgd_core.spec.chains import stage_folder
@@ -165,8 +164,6 @@ class RecordedAps:
             self.record.change(teacher_aps={**known, recorded: measure()})
         return self.record.state.teacher_aps[recorded]
 
-    def maps(
-        self, key: str, teacher: Detector, batches: ComingBatches, *, num_batches: int | None = None
-    ) -> TeacherMaps:
+    def maps(self, key: str, own: OwnTeacher, batches: ComingBatches, *, num_batches: int | None = None) -> TeacherMaps:
         """Return the teacher itself: stages have other teachers and run one after another."""
-        return OwnTeacher(teacher)
+        return own

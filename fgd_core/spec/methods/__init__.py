@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
-from fgd_core.spec.detectors import AnyDetector, FasterRcnn, RetinaNet
+from fgd_core.spec.detectors import AnyDetector, RetinaNet, Solo
 from fgd_core.spec.dimensions import Choice, Dimension, LogUniform
 from fgd_core.spec.methods.base import AnyMethod, Space
 from fgd_core.spec.methods.composed import Composed
@@ -65,8 +65,8 @@ def preset_space(
         return {"method.type": Choice(values=tuple(suited)), "method.scale": LogUniform(low=0.03, high=10)}
     published = method.published(student, teacher)
     space = type(method).spaces(published)[preset]
-    # Of a teacher that only its checkpoint describes, nothing is known: it may have no class scores at a location.
-    left = {path: _suited(each, path, published, student, teacher or FasterRcnn()) for path, each in space.items()}
+    # Of a teacher that only its checkpoint describes, nothing is known: as SOLO, it may offer nothing but its maps.
+    left = {path: _suited(each, path, published, student, teacher or Solo()) for path, each in space.items()}
     return {path: each for path, each in left.items() if not isinstance(each, Choice) or len(each.values) > 1}
 
 

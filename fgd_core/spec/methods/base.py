@@ -123,6 +123,11 @@ class AnyMethod(Command):
         return 1.0 if self.scale == "auto" else self.scale
 
     @property
+    def compares_stages(self) -> bool:
+        """Whether it compares the maps of the backbones."""
+        return False
+
+    @property
     def pictures(self) -> Mapping[str, int | None]:
         """The other pictures of the images that it compares, by name: in how many epochs; None: in all."""
         return {}

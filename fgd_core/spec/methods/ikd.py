@@ -38,6 +38,11 @@ class Ikd(SumsOverCells):
     """The name of the copies in `data.pictures`."""
 
     @property
+    def compares_stages(self) -> bool:
+        """Whether the base compares the maps of the backbones."""
+        return self.base.compares_stages
+
+    @property
     def pictures(self) -> Mapping[str, int | None]:
         """The adversarial copies, if they have a weight."""
         return {self.picture: self.until_epoch} if self.alpha_adv else {}

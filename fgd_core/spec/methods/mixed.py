@@ -33,6 +33,11 @@ class Mixed(AnyMethod):
     scale is a number: the share of the part in the mixture."""
 
     @property
+    def compares_stages(self) -> bool:
+        """Whether any part compares the maps of the backbones."""
+        return any(part.compares_stages for part in self.parts.values())
+
+    @property
     def pictures(self) -> Mapping[str, int | None]:
         """The other pictures that any part compares, each as long as any part does."""
         epochs: dict[str, list[int | None]] = {}
