@@ -22,6 +22,7 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import TeacherChecked, Warned
 from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.methods import Composed
 from fgd_core.training.teacher_maps import OwnTeacher
 from tests.library import RecordingContext, distill_spec, train_spec
 from workers.tuning.shared_teacher import SharedTeacher
@@ -122,6 +123,17 @@ class TestSharing:
         weights_after(other, context)
         assert context.stats.shared == 1  # its own batch, of the advice
         assert context.warnings == []
+
+    def test_trials_that_compare_the_backbone_share_its_maps_among_themselves(
+        self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
+    ) -> None:
+        weights_after(spec, SharingContext(tmp_path / "1", shared))
+        below = spec.model_copy(update={"method": Composed(of="backbone")})
+        first, second = SharingContext(tmp_path / "2", shared), SharingContext(tmp_path / "3", shared)
+        expected = weights_after(below, RecordingContext(tmp_path / "4"))
+        assert are_equal(weights_after(below, first), expected)
+        assert are_equal(weights_after(below, second), expected)
+        assert first.stats == SharingStats(computed=STEPS) and second.stats == SharingStats(shared=STEPS)
 
     def test_trials_with_another_input_scale_share_only_among_themselves(
         self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
