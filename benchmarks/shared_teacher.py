@@ -86,7 +86,8 @@ class _Timed:
         return measure()
 
     def maps(self, key: str, teacher: Detector, loader: TrainLoader) -> TeacherMaps:
-        source = OwnTeacher(teacher) if self._sharing is None else self._sharing.maps(key, teacher, loader)
+        own = OwnTeacher(teacher)
+        source = own if self._sharing is None else self._sharing.maps(key, own, loader)
         return _TimedMaps(source, self)
 
 
