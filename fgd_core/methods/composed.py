@@ -7,9 +7,9 @@ from torch import Tensor
 
 from fgd_core.errors import SpecError
 from fgd_core.methods.base import Lesson, LevelPair, Method, Side, Terms
+from fgd_core.methods.composition import Composition, Place
 from fgd_core.methods.levels import Pair, match_levels
 from fgd_core.methods.parts.comparable import check_same_classes, check_same_locations
-from fgd_core.methods.parts.composition import Composition, Place
 from fgd_core.methods.parts.objects import one_each, stacked
 from fgd_core.methods.parts.region_methods import objects_of
 from fgd_core.methods.parts.shared_regions import SharedRegions, on_students_regions

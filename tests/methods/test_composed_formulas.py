@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgd_core.methods.parts.composition import Composition, Place
+from fgd_core.methods.composition import Composition, Place
 from fgd_core.methods.parts.objects import stacked
 from fgd_core.spec.methods import Composed
 from tests.methods.waves import GOLDEN_BOXES, IMAGE_SIZE, STRIDE, golden_maps
