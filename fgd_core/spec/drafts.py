@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from fgd_core.spec.base import Command, Fact
+from fgd_core.spec.costs import CostEstimate
 from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.views import ProblemReason
 
@@ -60,4 +61,6 @@ class DraftView(Fact):
     placement: Placement | None
     """None if there are reasons, or if the cluster does not answer."""
     prediction: PredictionView | None = None
-    """What the job would reach and cost. None if there are reasons, or for other kinds than train and distill."""
+    """What the job would reach. None if there are reasons, or for other kinds than train and distill."""
+    cost: CostEstimate | None = None
+    """None if there are reasons, or for other kinds than train, distill, study and sweep."""

@@ -70,16 +70,6 @@ class TrackRecord(Fact):
     """Number of runs whose final AP was inside the interval."""
 
 
-class PredictedCost(Fact):
-    """What a run will cost, from earlier runs on the same machines and data."""
-
-    ran_s: float
-    """Seconds that it holds its workers, without waits and pauses."""
-    gpu_hours: float
-    runs: int
-    """Number of earlier runs that the estimate is made from."""
-
-
 class PredictionView(Fact):
     """GET /v1/jobs/{job_id}/prediction"""
 
@@ -88,7 +78,5 @@ class PredictionView(Fact):
     reached: float | None
     """The final AP; None until the run has succeeded."""
     track_record: TrackRecord
-    cost: PredictedCost | None
-    """None without an earlier run of the same detector, data and training."""
     sentence: str
     """The newest prediction in words, or why there is none."""

@@ -6,6 +6,7 @@ from typing import Literal
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
 from fgd_core.spec.chains import TeachersOrdered
+from fgd_core.spec.costs import JobCost
 from fgd_core.spec.diagnosis import Diagnosis
 from fgd_core.spec.events import (
     ArtifactSaved,
@@ -94,6 +95,9 @@ class JobReport(Fact):
     prediction: PredictionView | None = None
     """What the report's first job was predicted to reach; None for the other jobs, and for other kinds than train and
     distill."""
+    cost: JobCost | None = None
+    """What the report's first job was expected to cost, and what it cost; None for the other jobs, and for other kinds
+    than train, distill and study."""
     study: StudyReport | None = None
     """Of a study: its answer; None until all its runs have ended."""
     exports: list[ExportedFile] = []

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from fgd_core.spec import notebook
 from fgd_core.spec.base import Fact
+from fgd_core.spec.costs import JobCost
 from fgd_core.spec.dimensions import Dimension, FieldPath
 from fgd_core.spec.events import JobState
 from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
@@ -382,6 +383,8 @@ class SweepReport(Fact):
     """At each rung of the scheduler before the last epoch; without rungs, after a third of the epochs."""
     failures: list[Failure]
     spent: Spent
+    cost: JobCost | None = Field(default=None)
+    """What the sweep was expected to cost, and what it cost; None in reports of older versions."""
     best_so_far: list[CostPoint]
     trials: list[TrialView] = Field(default=[])
     """Empty if the request left them out."""

@@ -9,6 +9,7 @@ from pydantic import JsonValue, ValidationError
 
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.choices import choices
+from fgd_core.spec.costs import CostEstimate
 from fgd_core.spec.data import Registered
 from fgd_core.spec.drafts import DraftReason, DraftView, NewDraft, Placement
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_by_path, with_data
@@ -16,7 +17,7 @@ from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
 from fgd_core.spec.refusals import spec_reasons
 from fgd_core.spec.views import ProblemReason
-from service.api import body_limits, predictions, queue_order, spec_text, submission, yaml_documents
+from service.api import body_limits, costs, predictions, queue_order, spec_text, submission, yaml_documents
 from service.api.access import Principal, visible_job
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services
@@ -24,6 +25,7 @@ from service.catalogue.recipes import recipe_text
 from service.catalogue.starts import start_text
 from service.dispatcher.starting import MAX_EXPLAINED
 from service.errors import ForbiddenError
+from service.jobs.cluster import Capacity
 from service.jobs.queueing import Queued, Wait
 
 _SELF = "draft"
@@ -42,17 +44,24 @@ async def draft(services: Services, principal: Principal, new: NewDraft) -> Draf
         line = error.details.get("line")
         reason = DraftReason(loc="", code="yaml", message=error.message, line=line if isinstance(line, int) else None)
         return DraftView(text=text, spec=None, reasons=[reason], placement=None)
+    spec: JobSpec | None = None
     try:
-        spec = JOB_SPEC.validate_python(document)
-        reasons = await submission.reasons_against(services, principal, spec)
+        spec, reasons = await submission.check(services, principal, JOB_SPEC.validate_python(document))
     except ValidationError as error:
-        reasons, spec = [_named(reason) for reason in spec_reasons(error)], None
+        reasons = [_named(reason) for reason in spec_reasons(error)]
     except ForbiddenError as error:
-        reasons, spec = [ProblemReason(loc="project", code=error.code, message=error.message)], None
+        reasons = [ProblemReason(loc="project", code=error.code, message=error.message)]
     if spec is None or reasons:
         return DraftView(text=text, spec=document, reasons=_with_lines(reasons, lines), placement=None)
-    placement, prediction = await _placement(services, spec), await _prediction(services, principal, spec)
-    return DraftView(text=text, spec=document, reasons=[], placement=placement, prediction=prediction)
+    capacity = await services.capacity.recent()
+    return DraftView(
+        text=text,
+        spec=document,
+        reasons=[],
+        placement=await _placement(services, spec, capacity),
+        prediction=await _prediction(services, spec),
+        cost=await _cost(services, spec, capacity),
+    )
 
 
 async def _start(services: Services, principal: Principal, start: str) -> str:
@@ -134,12 +143,11 @@ def _around(path: str) -> Iterator[str]:
         path = path.rpartition(".")[0]
 
 
-async def _placement(services: Services, spec: JobSpec) -> Placement | None:
+async def _placement(services: Services, spec: JobSpec, capacity: Capacity | None) -> Placement | None:
     """Ask the rule that starts jobs where this one would be in the queue."""
-    now = services.clock()
-    capacity = await services.capacity.recent()
     if capacity is None:
         return None
+    now = services.clock()
     line = await queue_order.read_line(services.database, now, max_alike=MAX_EXPLAINED)
     job = _queued(spec)
     order, waits = queue_order.in_order(line.with_last(job), capacity, max_waits=None)
@@ -156,11 +164,19 @@ async def _placement(services: Services, spec: JobSpec) -> Placement | None:
     )
 
 
-async def _prediction(services: Services, principal: Principal, spec: JobSpec) -> PredictionView | None:
+async def _prediction(services: Services, spec: JobSpec) -> PredictionView | None:
     if spec.kind not in PREDICTED_KINDS:
         return None
     async with services.database.reading() as session:
-        compute = await predictions.of_draft(session, submission.in_project(spec, principal))
+        compute = await predictions.of_draft(session, spec)
+    return await run_in_compute_thread(compute)
+
+
+async def _cost(services: Services, spec: JobSpec, capacity: Capacity | None) -> CostEstimate | None:
+    if not costs.is_priced(spec):
+        return None
+    async with services.database.reading() as session:
+        compute = await costs.of_draft(session, spec, capacity)
     return await run_in_compute_thread(compute)
 
 

@@ -24,6 +24,5 @@ async def of_job(session: AsyncSession, job: Job) -> Compute:
 
 async def of_draft(session: AsyncSession, spec: JobSpec) -> Compute:
     """Read what predicts a job that is not submitted yet; its kind is predicted."""
-    asked = spec.resources
-    run = await trainings.of_spec(session, spec.model_dump(mode="json"), gpus=asked.gpus * asked.workers)
+    run = await trainings.of_spec(session, spec.model_dump(mode="json"))
     return partial(view, run, await trainings.finished(session, spec.project), submitted_s=float("inf"))

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
@@ -59,22 +60,32 @@ async def submit(
     return view
 
 
-async def reasons_against(services: Services, principal: Principal, spec: JobSpec) -> list[ProblemReason]:
-    """Return why `submit` would refuse a spec now, without storing anything; empty if it would accept it.
+class Checked(NamedTuple):
+    """What `submit` would do with a spec."""
+
+    spec: JobSpec
+    """As it would be stored: in its project, with its data sets looked up."""
+    reasons: list[ProblemReason]
+    """Why it would be refused; empty if it would be accepted."""
+
+
+async def check(services: Services, principal: Principal, spec: JobSpec) -> Checked:
+    """Return what `submit` would do with a spec now, without storing anything.
 
     Raises:
         ForbiddenError: the spec names a project that the principal does not work in.
     """
     request, facts = await _requested(services, principal, spec, None)
     async with services.database.reading() as session:
-        return await _reasons(session, request, await _with_jobs(session, principal, request.spec, facts))
+        facts = await _with_jobs(session, principal, request.spec, facts)
+        return Checked(request.spec, await _reasons(session, request, facts))
 
 
 async def _requested(
     services: Services, principal: Principal, spec: JobSpec, idempotency_key: str | None
 ) -> tuple["_Request", Facts]:
     """Look up everything about a spec that does not depend on other jobs."""
-    spec = in_project(spec, principal)
+    spec = _in_project(spec, principal)
     audit_notes.about(project=spec.project, name=spec.name, kind=spec.kind)
     # Before the data set is resolved: a check of the data set that ends in between must not change the request's hash.
     spec_sha256 = hashlib.sha256(JOB_SPEC.dump_json(spec)).hexdigest()
@@ -95,7 +106,7 @@ async def _requested(
     return _Request(spec, spec_sha256, idempotency_key, traceparent, reasons), facts
 
 
-def in_project(spec: JobSpec, principal: Principal) -> JobSpec:
+def _in_project(spec: JobSpec, principal: Principal) -> JobSpec:
     """Return the spec in the project that the principal works in.
 
     Raises:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from fgd_core.spec.chains import TeachersOrdered
+from fgd_core.spec.costs import JobCost
 from fgd_core.spec.event_state import read_event
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.plans import DistillationPlanned, read_plan
@@ -108,8 +109,12 @@ class JobEvents(JobRequests):
         return fold_record(self._events_of_kinds(job_id, RECORD_KINDS))
 
     def prediction(self, job_id: str) -> PredictionView:
-        """Return what a job of the kind train or distill is predicted to reach and to cost."""
+        """Return what a job of the kind train or distill is predicted to reach."""
         return self._read(PredictionView, "GET", f"{job_path(job_id)}/prediction")
+
+    def cost(self, job_id: str) -> JobCost:
+        """Return what a job of the kind train, distill, study or sweep should cost, and what it has cost."""
+        return self._read(JobCost, "GET", f"{job_path(job_id)}/cost")
 
     def log(self, job_id: str, attempt: int | None = None) -> str:
         """Return what an attempt has printed so far; default: the newest attempt."""

@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from pydantic import JsonValue
 
-from fgd_core.errors import NotFoundError
+from fgd_core.errors import AdmissionError, NotFoundError
 from fgd_core.retrying import RetryPolicy, retry
 from fgd_core.spec import notebook, tracing
+from fgd_core.spec.drafts import DraftView
 from fgd_core.spec.events import JobState
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.views import JobPage, JobPatch, JobSort, JobSummary, JobView, QueueView
@@ -56,6 +58,18 @@ class JobRequests(Transport):
         except (httpx.TransportError, httpx.InvalidURL) as cause:
             raise unreachable(self.base_url, cause) from cause
         return read_model(JobView, accepted(answer))
+
+    def check(self, spec: JobSpec) -> DraftView:
+        """Return what a job would reach and cost, and when it could start; nothing is submitted.
+
+        Raises:
+            AdmissionError: the server would refuse the job; `reasons` holds every reason.
+        """
+        found = self._read(DraftView, "POST", "/v1/drafts", json={"text": spec.model_dump_json()})
+        if found.reasons:
+            reasons: list[JsonValue] = [reason.model_dump() for reason in found.reasons]
+            raise AdmissionError("the server would refuse this job", reasons=reasons)
+        return found
 
     def job(self, job_id: str) -> JobView:
         """Return one job with its spec, attempts, scores and files."""

@@ -1,9 +1,10 @@
-"""Asks the server for the predictions of the jobs that a command follows."""
+"""Asks the server for the predictions and the costs of the jobs that a command shows."""
 
 import contextlib
 from collections.abc import Iterable
 
 from fgd_core.errors import FgdError
+from fgd_core.spec.costs import PRICED_KINDS, JobCost
 from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
 from service.client.client import FgdClient
@@ -46,4 +47,13 @@ def predicted(client: FgdClient, job_id: str, kind: str) -> PredictionView | Non
         return None
     with contextlib.suppress(FgdError):
         return client.prediction(job_id)
+    return None
+
+
+def priced(client: FgdClient, job_id: str, kind: str) -> JobCost | None:
+    """Return the cost of a job; None as for `predicted`."""
+    if kind not in PRICED_KINDS:
+        return None
+    with contextlib.suppress(FgdError):
+        return client.cost(job_id)
     return None

@@ -34,6 +34,8 @@ def print_sweep_report(found: SweepReport) -> None:
     hours = f", {spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours else ""
     console.print()
     console.print(f"spent: {cost}, {spent.wall_s / 60:.1f} min in total{hours}", style="dim", highlight=False)
+    if found.cost is not None:
+        console.print(found.cost.sentence, style="dim", markup=False, highlight=False)
     if found.error is not None:
         console.print(Text(f"{found.name} {found.state}: {found.error.message} ({found.error.code})", style="red"))
 

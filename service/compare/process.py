@@ -68,7 +68,7 @@ class Statistics:
             request = await read()
             found = (await _answer(process, request)).sweep_report
         assert found is not None
-        return found.model_copy(update={"trials": request.trials})
+        return found.model_copy(update={"trials": request.trials, "cost": request.cost})
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from fgd_core.spec.base import Command
 from fgd_core.spec.comparison import Comparison
+from fgd_core.spec.costs import JobCost
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from fgd_core.spec.views import JobView
 
@@ -46,6 +47,7 @@ class SweepReportRequest(Command):
     job: JobView
     trials: list[TrialView]
     now: datetime
+    cost: JobCost | None = None
 
 
 class Refused(Command):
@@ -61,5 +63,5 @@ class Answer(Command):
 
     comparison: Comparison | None = None
     sweep_report: SweepReport | None = None
-    """Without its trials, which the request has."""
+    """Without its trials and its cost, which the request has."""
     refused: Refused | None = None

@@ -116,7 +116,7 @@ def _searcher(spec: SweepSpec, space: Mapping[str, Dimension]) -> Iterator[Probl
                 yield ProblemReason(
                     loc=f"space.{path}", code="grid_over_range", message=f"{message}, or use another searcher"
                 )
-        if math.prod(map(_num_values, space.values())) > MAX_GRID:
+        if math.prod(map(num_values, space.values())) > MAX_GRID:
             message = (
                 f"the grid has more than {MAX_GRID} points, which is the limit; search fewer values, or use random"
             )
@@ -139,7 +139,8 @@ def _tune_searcher(spec: SweepSpec, allowed: Sequence[str]) -> Iterator[ProblemR
         yield ProblemReason(loc="searcher.name", code="searcher_not_allowed", message=message)
 
 
-def _num_values(dimension: Dimension) -> int:
+def num_values(dimension: Dimension) -> int:
+    """Return how many values a grid has along a dimension."""
     match dimension:
         case Choice():
             return len(dimension.values)

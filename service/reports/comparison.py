@@ -221,7 +221,8 @@ def conclusions(report: Report) -> list[str]:
         if plain is not None:
             said.append(_conclusion(job, plain, teacher_of(job, report.jobs)))
     predicted = [in_report(job.name, job.prediction) for job in report.jobs if job.prediction is not None]
-    return [*said, *(each for each in (*predicted, speed_warning(report.jobs)) if each is not None)]
+    costs = [f"{job.name}: {job.cost.sentence}" for job in report.jobs if job.cost is not None]
+    return [*said, *(each for each in (*predicted, *costs, speed_warning(report.jobs)) if each is not None)]
 
 
 def _conclusion(job: JobReport, plain: JobReport, teacher: JobReport | None) -> str:

@@ -11,7 +11,7 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.checkpoint_references import parse_reference
 from fgd_core.spec.prediction import PREDICTED_KINDS
 from service.jobs.forecast.trainings import Training, best_so_far, identity
-from service.store.tables import Attempt, Event, Job, MetricPoint, MetricSeries
+from service.store.tables import Event, Job, MetricPoint, MetricSeries
 from service.store.tables.json_values import JsonObject
 
 _MAX_RUNS = 200
@@ -24,7 +24,7 @@ _AP = "val/ap"
 
 _COLUMNS = (
     *(Job.id, Job.spec, Job.best_ap, Job.state, Job.progress),
-    *(Job.gpus, Job.workers, Job.created_at, Job.started_at, Job.ended_at),
+    *(Job.created_at, Job.started_at, Job.ended_at),
 )
 
 
@@ -36,8 +36,6 @@ class _Row(Fact):
     best_ap: float | None
     state: str
     progress: JsonObject
-    gpus: int
-    workers: int
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -68,23 +66,20 @@ async def of_job(session: AsyncSession, job_id: str) -> Training:
     return found
 
 
-async def of_spec(session: AsyncSession, spec: JsonObject, *, gpus: int) -> Training:
+async def of_spec(session: AsyncSession, spec: JsonObject) -> Training:
     """Return a training that is not submitted yet.
 
     Args:
         spec: in JSON; its kind is one of `PREDICTED_KINDS`.
-        gpus: of all its workers together.
     """
     teachers = await _teacher_jobs(session, [spec])
-    return Training(
-        **identity(spec)._asdict(), curve=[], final=None, teacher_ap=teachers.get(_teacher(spec) or ""), gpus=gpus
-    )
+    teacher_ap = teachers.get(_teacher(spec) or "")
+    return Training(**identity(spec)._asdict(), curve=[], final=None, teacher_ap=teacher_ap)
 
 
 async def _trainings(session: AsyncSession, rows: Sequence[_Row]) -> list[Training]:
     job_ids = [row.id for row in rows]
     curves, checked = await _curves(session, job_ids), await _checked_teachers(session, job_ids)
-    ran_s = await _ran_s(session, job_ids)
     teachers = await _teacher_jobs(session, [row.spec for row in rows])
     return [
         Training(
@@ -94,8 +89,6 @@ async def _trainings(session: AsyncSession, rows: Sequence[_Row]) -> list[Traini
             teacher_ap=checked.get(row.id, teachers.get(_teacher(row.spec) or "")),
             started_s=(row.started_at or row.created_at).timestamp(),
             ended_s=row.ended_at.timestamp() if row.ended_at is not None else float("inf"),
-            ran_s=ran_s.get(row.id),
-            gpus=row.gpus * row.workers,
         )
         for row in rows
     ]
@@ -110,16 +103,6 @@ async def _curves(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str,
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for job_id, step, value in await session.execute(query):
         found[job_id].append((step, value))
-    return found
-
-
-async def _ran_s(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, float]:
-    """Return the seconds that the ended attempts of each job ran."""
-    query = select(Attempt.job_id, Attempt.started_at, Attempt.ended_at).where(Attempt.job_id.in_(job_ids))
-    found: dict[str, float] = defaultdict(float)
-    for job_id, began_at, ended_at in await session.execute(query):
-        if began_at is not None and ended_at is not None:
-            found[job_id] += (ended_at - began_at).total_seconds()
     return found
 
 

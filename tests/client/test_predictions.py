@@ -38,7 +38,7 @@ def test_a_prediction_is_shown_before_while_and_after_a_job_runs(
     submitted = fgd("submit", path, "--set", "seed=1", "--server", server.url)
     assert "Predicted AP 0.30" in submitted.out
     assert "from 1 run with other seeds" in " ".join(submitted.out.split())
-    assert "as 1 earlier run took" in submitted.out
+    assert "from 1 earlier run" in " ".join(submitted.out.split())
     job_id = next(client.jobs()).job_id
     trained(server, job_id, 0.31)
     watched = fgd("watch", job_id, "--server", server.url)

@@ -10,18 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.charts import ReportCharts
+from fgd_core.spec.costs import PRICED_KINDS, JobCost
 from fgd_core.spec.prediction import PREDICTED_KINDS
 from fgd_core.spec.report import JobReport, Report
 from fgd_core.spec.sweep_report import SweepReport
 from fgd_core.spec.views import JobView
 from service import links
-from service.api import predictions, responses, stored_files
+from service.api import costs, predictions, responses, stored_files
 from service.api.access import JobId, Reader, visible_job
 from service.api.compute_thread import run_in_compute_thread
 from service.api.deps import Services, ServicesDep
 from service.api.sweep_reports import Form as SweepForm
 from service.api.sweep_reports import Text, Version
 from service.compare.request import SweepReportRequest
+from service.jobs.cluster import Capacity
 from service.jobs.comparability import check_comparable
 from service.jobs.report import KINDS, fold
 from service.jobs.study_tables import study_tables
@@ -82,6 +84,7 @@ async def get_report(
     other jobs. Jobs that were evaluated on different validation data are refused.
     """
     wanted = form or responses.preferred(accept, _FORMS, default="json")
+    capacity = await services.capacity.recent()
     async with services.database.reading() as session:
         await read_consistently(session)
         rows = [await visible_job(session, principal, each) for each in dict.fromkeys([job_id, *(others or [])])]
@@ -92,8 +95,8 @@ async def get_report(
             version = Version(sweep.id, sweep.version, sweep.last_sequence, url)
         else:
             folded = [await _fold(session, await _view(session, row, services.settings)) for row in rows]
-            # Not of all jobs: each prediction takes a tenth of a second in a project with many runs.
-            folded[0] = await _with_prediction(session, rows[0], folded[0])
+            # Not of all jobs: each forecast takes a tenth of a second in a project with many runs.
+            folded[0] = await _with_forecasts(services, session, rows[0], folded[0], capacity)
     if sweep is not None:
         made: SweepForm = "findings" if wanted == "json" and not trials else wanted
         asked = Text(made, standings if wanted == "json" else None)
@@ -107,10 +110,12 @@ async def get_report(
 
 
 async def _read_sweep(services: Services, job_id: str) -> SweepReportRequest:
+    capacity = await services.capacity.recent()
     async with services.database.reading() as session:
         await read_consistently(session)
         job = await jobs.get(session, job_id)
-        return await services.sweep_reports.request(session, job, await _view(session, job, services.settings))
+        request = await services.sweep_reports.request(session, job, await _view(session, job, services.settings))
+        return request.model_copy(update={"cost": await _cost(services, session, job, capacity)})
 
 
 async def _view(session: AsyncSession, job: Job, settings: Settings) -> JobView:
@@ -132,11 +137,20 @@ async def _fold(session: AsyncSession, job: JobView) -> JobReport:
     return await asyncio.to_thread(fold, job, stored, {curve.name: curve.points for curve in drawn})
 
 
-async def _with_prediction(session: AsyncSession, job: Job, folded: JobReport) -> JobReport:
-    if job.kind not in PREDICTED_KINDS:
-        return folded
-    compute = await predictions.of_job(session, job)
-    return folded.model_copy(update={"prediction": await run_in_compute_thread(compute)})
+async def _with_forecasts(
+    services: Services, session: AsyncSession, job: Job, folded: JobReport, capacity: Capacity | None
+) -> JobReport:
+    if job.kind in PRICED_KINDS:
+        folded = folded.model_copy(update={"cost": await _cost(services, session, job, capacity)})
+    if job.kind in PREDICTED_KINDS:
+        compute = await predictions.of_job(session, job)
+        folded = folded.model_copy(update={"prediction": await run_in_compute_thread(compute)})
+    return folded
+
+
+async def _cost(services: Services, session: AsyncSession, job: Job, capacity: Capacity | None) -> JobCost:
+    now_s = services.clock().timestamp()
+    return await run_in_compute_thread(await costs.of_job(session, services.studies, job, capacity, now_s=now_s))
 
 
 def _check_alone(sweep: Job, jobs: Sequence[Job]) -> None:

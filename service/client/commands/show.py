@@ -19,7 +19,7 @@ from service.client.client import FgdClient
 from service.client.console import SERVER, AsJson, JobId, Server, output, print_json, size
 from service.client.exits import guarded
 from service.client.live import STATE_STYLES
-from service.client.predicting import predicted
+from service.client.predicting import predicted, priced
 from service.jobs.forecast.wording import in_report
 
 
@@ -44,6 +44,7 @@ def show(
         record = client.record(job.job_id) if not as_json else None
         order = client.teacher_order(job.job_id) if job.kind == "chain" and not as_json else None
         prediction = predicted(client, job.job_id, job.kind) if not as_json else None
+        cost = priced(client, job.job_id, job.kind) if not as_json else None
     if as_json:
         print_json(job)
         return
@@ -51,6 +52,8 @@ def show(
     console.print(_facts(job, requests, plan))
     if prediction is not None and prediction.predictions:
         console.print(Text(in_report(job.name, prediction) or prediction.sentence))
+    if cost is not None:
+        console.print(Text(cost.sentence))
     # A spec that a newer server stores is a dict here.
     methods = applied_methods(job.spec, order) if not isinstance(job.spec, dict) else []
     if methods:

@@ -10,7 +10,8 @@ from typer import Argument, Option
 
 from fgd_core.errors import SpecError
 from fgd_core.spec.checkpoint_references import checkpoint_references
-from fgd_core.spec.event_text import duration
+from fgd_core.spec.costs import CostEstimate, JobCost
+from fgd_core.spec.drafts import DraftView
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.prediction import PredictionView
@@ -20,7 +21,7 @@ from service.client.commands.watch import follow_to_the_end
 from service.client.console import SERVER, AsJson, Server, output, print_answer
 from service.client.errors import UsageError
 from service.client.exits import guarded
-from service.client.predicting import predicted
+from service.client.predicting import predicted, priced
 from service.client.spec_file import locate, read_spec
 
 
@@ -36,6 +37,9 @@ def submit(
     under: Annotated[
         Path | None, Option(metavar="DIR", help="Folder for relative paths in the file.  [default: its own]")
     ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Submit nothing: check the spec, and print what the job would reach and cost.")
+    ] = False,
     watching: Annotated[bool, Option("--watch", help="Follow the job until it is over, as `fgd watch` does.")] = False,
     key: Annotated[
         str | None,
@@ -57,11 +61,16 @@ def submit(
     `fgd submit examples/demo/distilled.yaml --set teacher.checkpoint=job:3f2a/best --set training.epochs=12`
 
     `fgd submit recipe:retinanet_r50_from_x101 --under /data`
+
+    `fgd submit study.yaml --dry-run`
     """
     spec = read_spec(source, overrides=overrides or (), name=name, under=under)
     with FgdClient(server) as client:
         complete = with_full_ids(spec, client)
         try:
+            if dry_run:
+                _print_draft(client.check(complete), as_json=as_json)
+                return
             job = client.submit(complete, idempotency_key=key)
         except SpecError as refusal:
             locate(refusal, source, overrides=overrides or (), name=name)
@@ -72,8 +81,8 @@ def submit(
             follow_to_the_end(client, [job], as_json=as_json)
         else:
             print_submitted(job, as_json=as_json)
-            if not as_json and (found := predicted(client, job.job_id, job.kind)) is not None:
-                print_prediction(found)
+            if not as_json:
+                print_forecasts(predicted(client, job.job_id, job.kind), priced(client, job.job_id, job.kind))
 
 
 def print_submitted(job: JobView, *, as_json: bool) -> None:
@@ -85,14 +94,18 @@ def print_submitted(job: JobView, *, as_json: bool) -> None:
     print_answer(job, lambda: Group(state, hint), as_json=as_json)
 
 
-def print_prediction(found: PredictionView) -> None:
+def _print_draft(found: DraftView, *, as_json: bool) -> None:
+    print_answer(found, lambda: Text("the server would accept this job; nothing was submitted"), as_json=as_json)
+    if not as_json:
+        print_forecasts(found.prediction, found.cost)
+
+
+def print_forecasts(prediction: PredictionView | None, cost: JobCost | CostEstimate | None) -> None:
     """Print what a job will reach and cost, as far as earlier runs say it."""
-    if found.predictions:
-        output().print(Text(f"  {found.sentence}"))
-    if found.cost is not None:
-        gpus = f", {found.cost.gpu_hours:.2g} GPU-hours" if found.cost.gpu_hours else ""
-        runs = "1 earlier run" if found.cost.runs == 1 else f"{found.cost.runs} earlier runs"
-        output().print(Text(f"  it will take {duration(found.cost.ran_s)}{gpus}, as {runs} took"))
+    if prediction is not None and prediction.predictions:
+        output().print(Text(f"  {prediction.sentence}"))
+    if cost is not None:
+        output().print(Text(f"  {cost.sentence}"))
 
 
 def with_full_ids(spec: JobSpec, client: FgdClient) -> JobSpec:

@@ -27,10 +27,6 @@ class Training:
     started_s: float = 0.0
     """POSIX time; a forecast of the first tenth knows what had ended before."""
     ended_s: float = 0.0
-    ran_s: float | None = None
-    """Seconds that it ran, without waits and pauses; None if no attempt has ended."""
-    gpus: int = 0
-    """Of all its workers together."""
 
     def best_at(self, part: float) -> float | None:
         """Return the best AP until a part of the training; None if it had no evaluation until there."""

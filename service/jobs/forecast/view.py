@@ -1,13 +1,11 @@
 """What a job was predicted to reach at each moment, and how earlier predictions held."""
 
-import statistics
 from collections.abc import Sequence
 
 from fgd_core.spec.prediction import (
     SMALLEST_GAIN,
     GainVerdict,
     Moment,
-    PredictedCost,
     PredictedValue,
     Prediction,
     PredictionBasis,
@@ -45,7 +43,6 @@ def view(run: Training, earlier: Sequence[Training], *, submitted_s: float) -> P
         predictions=predictions,
         reached=run.final,
         track_record=track_record([each for each in earlier if each.data == run.data]),
-        cost=_cost(run, earlier),
         sentence=predictions[-1].sentence if predictions else NOTHING_KNOWN,
     )
 
@@ -122,13 +119,3 @@ def _basis(run: Training, earlier: Sequence[Training]) -> PredictionBasis:
         ap_so_far=ap,
         teacher_ap=run.teacher_ap,
     )
-
-
-def _cost(run: Training, earlier: Sequence[Training]) -> PredictedCost | None:
-    family = [each for each in earlier if each.family == run.family and each.ran_s is not None]
-    same = [each for each in family if each.configuration == run.configuration]
-    alike = same or [each for each in family if each.is_plain == run.is_plain]
-    if not alike:
-        return None
-    ran_s = statistics.fmean(each.ran_s for each in alike if each.ran_s is not None)
-    return PredictedCost(ran_s=ran_s, gpu_hours=ran_s * run.gpus / 3600, runs=len(alike))

@@ -1,0 +1,1 @@
+"""What jobs cost: pure rules over what earlier runs took."""

@@ -1,0 +1,98 @@
+"""Which trainings a job consists of."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fgd_core.spec.kinds.distill import DistillSpec
+from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.search import Asha, Grid, HyperBand, Median, PopulationBased
+from service.jobs.costs.earlier import RunType, run_type
+from service.jobs.sweep_admission import num_values
+
+
+class PlannedRuns(NamedTuple):
+    """Trainings of a job that should take equally long."""
+
+    name: str
+    type: RunType
+    num: int
+    least_epochs: float
+    """Of one run, if the scheduler of a sweep stops as many trials as it can, as early as it can."""
+    most_epochs: float
+    round: int = 0
+    """Those of a later round start when all of the round before it have ended."""
+    most_s: float | None = None
+    """Seconds of all these runs together after which a budget ends them."""
+
+
+class Plan(NamedTuple):
+    """The trainings of a job."""
+
+    runs: Sequence[PlannedRuns]
+    at_once: int
+    """The most runs at a time that the job asks for."""
+    gpus: int
+    """Of each run, over its workers."""
+
+
+def plan(spec: TrainSpec | DistillSpec | StudySpec | SweepSpec) -> Plan:
+    """Return the trainings of a job. Evaluations by jobs of their own are left out."""
+    gpus = spec.resources.all_gpus
+    match spec:
+        case StudySpec():
+            runs = [_arm(spec, arm) for arm, variant in spec.variants().items() if variant.kind != "evaluate"]
+            return Plan(runs, sum(each.num for each in runs), gpus)
+        case SweepSpec():
+            return Plan(_of_sweep(spec), spec.concurrent_trials, gpus)
+    return Plan([_whole(spec.kind, run_type(spec.model_dump(mode="json")), 1)], 1, gpus)
+
+
+def _whole(name: str, run: RunType, count: int, *, round_: int = 0) -> PlannedRuns:
+    return PlannedRuns(name, run, count, run.epochs, run.epochs, round_)
+
+
+def _arm(spec: StudySpec, arm: str) -> PlannedRuns:
+    return _whole(arm, run_type(spec.arm(arm).model_dump(mode="json")), spec.study.num_seeds)
+
+
+def _of_sweep(spec: SweepSpec) -> Sequence[PlannedRuns]:
+    run = run_type(spec.trial({}, seed=spec.seed).model_dump(mode="json"), form="trial")
+    num_baselines = 2 if spec.baselines and isinstance(spec.base, DistillSpec) else 0
+    num_trials = _num_trials(spec)
+    num_repeats = (min(spec.finalists, num_trials) + num_baselines) * (spec.seeds - 1)
+    planned = (
+        _whole("baselines", run, num_baselines),
+        _trials(spec, run, num_trials),
+        _whole("repeats", run, num_repeats, round_=1),
+    )
+    return [each for each in planned if each.num]
+
+
+def _trials(spec: SweepSpec, run: RunType, count: int) -> PlannedRuns:
+    """The search itself, within its budget. One trial at least trains to its end, whatever the scheduler does."""
+    scheduler, budget = spec.scheduler_with_rung(), spec.budget
+    first = run.epochs
+    if isinstance(scheduler, Median | Asha | HyperBand):
+        first = scheduler.first_rung(int(run.epochs), every=spec.base.training.evaluate_every)
+    epochs = [(min(first, run.epochs) * (count - 1) + run.epochs) / count, run.epochs]
+    if budget.epochs is not None:
+        epochs = [min(each, budget.epochs / count) for each in epochs]
+    gpus = spec.resources.all_gpus
+    limits = [
+        budget.gpu_hours * 3600 / gpus if budget.gpu_hours is not None and gpus else math.inf,
+        budget.wall_clock_s * spec.concurrent_trials if budget.wall_clock_s is not None else math.inf,
+    ]
+    most_s = min(limits) if min(limits) < math.inf else None
+    return PlannedRuns("trials", run, count, epochs[0], epochs[1], most_s=most_s)
+
+
+def _num_trials(spec: SweepSpec) -> int:
+    limits = [spec.budget.trials]
+    if isinstance(spec.searcher, Grid):
+        limits.append(math.prod(map(num_values, spec.dimensions().values())))
+    if isinstance(spec.scheduler, PopulationBased):
+        limits.append(spec.scheduler.population)
+    return min(limits)

@@ -1,0 +1,48 @@
+"""What the database knows about the time that earlier runs took."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from fgd_core.spec.paths import with_fields
+from service.jobs.costs.earlier import Took, run_type
+
+
+class StoredRun(NamedTuple):
+    """A training that succeeded."""
+
+    spec: Mapping[str, Any]
+    epochs: float | None
+    """That it trained; None for all."""
+    ran_s: float
+    ended_s: float
+    machine: str
+
+
+class StoredTrial(NamedTuple):
+    """A segment of a trial of a sweep."""
+
+    sweep: Mapping[str, Any]
+    """The spec of the sweep."""
+    values: Mapping[str, Any]
+    epochs: float
+    ran_s: float
+    ended_s: float
+
+
+def took(runs: Iterable[StoredRun], trials: Iterable[StoredTrial]) -> list[Took]:
+    """Return what decided how long each of them took. Specs of other versions are left out."""
+    return [*_of_runs(runs), *_of_trials(trials)]
+
+
+def _of_runs(runs: Iterable[StoredRun]) -> Iterator[Took]:
+    for spec, epochs, ran_s, ended_s, machine in runs:
+        with suppress(KeyError):
+            yield Took(run_type(spec, epochs=epochs), ran_s, ended_s, machine)
+
+
+def _of_trials(trials: Iterable[StoredTrial]) -> Iterator[Took]:
+    for sweep, values, epochs, ran_s, ended_s in trials:
+        with suppress(KeyError):
+            base = {**sweep["base"], "resources": sweep["resources"]}
+            yield Took(run_type(with_fields(base, values), form="trial", epochs=epochs), ran_s, ended_s, "")
