@@ -58,7 +58,7 @@ def _studied(run: EndedStudyRun, context: HttpContext) -> StudyRun:
     except FgdError as error:
         message = f"the detections of {run.arm}, seed {run.seed}, cannot be read; its scores still count: {error}"
         context.emit(Warned(code="no_evidence", message=message, details={"job_id": run.job_id}))
-    return StudyRun(seed=run.seed, scores=run.result.scores, evidence=found)
+    return StudyRun(seed=run.seed, scores=run.result.scores, evidence=found, altered=run.result.altered)
 
 
 def _check(spec: StudySpec, arms: Mapping[str, Sequence[StudyRun]], ended: Sequence[EndedStudyRun]) -> None:

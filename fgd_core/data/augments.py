@@ -64,6 +64,12 @@ def flip_vertically(settings: VerticalFlip, example: Example, draw: Draw) -> Exa
 
 def jitter_colours(settings: PhotometricJitter, example: Example, draw: Draw) -> Example:
     """Change brightness, contrast, saturation and hue of the image alone; see `PhotometricJitter`."""
+    image = with_other_colours(example.image, settings, draw.rng)
+    return example._replace(pictures={**example.pictures, IMAGE: image})
+
+
+def with_other_colours(image: Tensor, settings: PhotometricJitter, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast, saturation and hue of an image (3, H, W) uint8."""
     # Not torchvision's v2: to import it loads PyTorch's compiler, which takes a second and 140 MB in each run.
     changes = (
         (functional.adjust_brightness, 1.0, settings.brightness),
@@ -71,12 +77,11 @@ def jitter_colours(settings: PhotometricJitter, example: Example, draw: Draw) ->
         (functional.adjust_saturation, 1.0, settings.saturation),
         (functional.adjust_hue, 0.0, settings.hue),
     )
-    image = example.image
     for adjust, middle, bound in changes:
         # Both are drawn in any case: one change then never depends on whether another happens.
-        is_drawn, value = draw.rng.random() < settings.probability, draw.rng.uniform(middle - bound, middle + bound)
+        is_drawn, value = rng.random() < settings.probability, rng.uniform(middle - bound, middle + bound)
         image = adjust(image, value) if is_drawn else image
-    return example._replace(pictures={**example.pictures, IMAGE: image})
+    return image
 
 
 def jitter_scale(settings: LargeScaleJitter, example: Example, draw: Draw) -> Example:

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from fgd_core.data.samples import DetectionDataset, has_keypoints, has_masks
 from fgd_core.detectors.base import Detector, num_parameters
 from fgd_core.detectors.weights.digests import state_digest
 from fgd_core.errors import StorageError
+from fgd_core.evaluation.altered import altered_scores
 from fgd_core.evaluation.coco import Evaluation, coco_scores, keypoint_scores, mask_scores, match_detections
 from fgd_core.evaluation.detections_file import write_detections
 from fgd_core.evaluation.diagnosis import diagnose
@@ -22,6 +25,7 @@ from fgd_core.evaluation.speed import device_lock_for, measure_speed
 from fgd_core.evaluation.worst_images import Looking, ShownTeacher, save_worst_images
 from fgd_core.ranks import from_first, is_first
 from fgd_core.spec.data import InputSpec
+from fgd_core.spec.evaluation import AlteredImages
 from fgd_core.spec.events import Diagnosed, EvaluationProgress, RunEvent, Warned
 from fgd_core.spec.results import RunResult, Scores
 from fgd_core.storage import write_atomically
@@ -118,6 +122,8 @@ class Evaluator:
         folder: Path,
         device_name: str,
         teachers: Sequence[ShownTeacher] | None = (),
+        altered: AlteredImages | None = None,
+        groups: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
     ) -> RunResult:
         """Collect the scores, errors, size and speed of a detector; writes pictures and comparison data to `folder`.
 
@@ -126,18 +132,24 @@ class Evaluator:
 
         Args:
             teachers: shown beside the detector on its worst images; None shows no such images.
+            altered: also detect on such copies of the images; one pass for each.
+            groups: of the images by attribute, for the comparison data; see `write_evidence`.
         Raises:
             StorageError: a picture could not be written.
         """
         detections = self._found(detector)
 
         def collect() -> RunResult:
-            images = self._save(detections, folder)
+            images = self._save(detections, folder, groups)
             if teachers is not None:
                 self._show(detector, teachers, images, folder)
             return self._collect(detector, scores, device_name)
 
-        return from_first(collect)
+        result = from_first(collect)
+        if altered is None:
+            return result
+        on_copies = altered_scores(self._dataset, detections, altered, detect=partial(self._detect_on, detector))
+        return result.model_copy(update={"altered": on_copies})
 
     def _found(self, detector: Detector) -> Mapping[int, ImageDetections]:
         """Return the detections of the detector, on rank 0; detects only if they are not kept."""
@@ -157,13 +169,15 @@ class Evaluator:
         }
         self._best = _Best(ap, state_digest(detector), kept)
 
-    def _save(self, detections: Mapping[int, ImageDetections], folder: Path) -> list[MatchedImage]:
+    def _save(
+        self, detections: Mapping[int, ImageDetections], folder: Path, groups: Mapping[str, Mapping[int, str]]
+    ) -> list[MatchedImage]:
         """Save samples, comparison data and the diagnosis; returns the matched detections of all images."""
         picture = draw_samples(self._dataset, detections)
         written = write_atomically(folder / "samples.png", lambda file: file.write(picture))
         self._emit(written.artifact("image/png"))
         evaluation = match_detections(self._dataset, detections)
-        self._write_evidence(evaluation, folder)
+        self._write_evidence(evaluation, folder, groups)
         images = match_images(self._dataset.samples, detections)
         self._emit(Diagnosed(diagnosis=diagnose(self._dataset, images, evaluation)))
         return images
@@ -188,10 +202,16 @@ class Evaluator:
             device=device_name,
         )
 
-    def _write_evidence(self, evaluation: Evaluation, folder: Path) -> None:
+    def _write_evidence(self, evaluation: Evaluation, folder: Path, groups: Mapping[str, Mapping[int, str]]) -> None:
         names = [category.name for category in self._dataset.categories]
         try:
-            saved = write_evidence(evaluation, fingerprint=self._dataset.fingerprint, class_names=names, folder=folder)
+            saved = write_evidence(
+                evaluation,
+                fingerprint=self._dataset.fingerprint,
+                class_names=names,
+                folder=folder,
+                groups=groups,
+            )
         except StorageError as error:
             # The detector is trained and scored. The run must not fail because image-by-image comparison is missing.
             self._emit(Warned(code="evidence_not_written", message=f"`fgd compare` cannot use this run: {error}"))
@@ -199,22 +219,29 @@ class Evaluator:
             self._emit(saved)
 
     def _detect(self, detector: Detector, *, with_progress: bool = True) -> dict[int, ImageDetections]:
+        what = self._what if with_progress else None
+        return self._detect_on(detector, self._dataset, what, with_masks=self._has_masks(detector))
+
+    def _detect_on(
+        self, detector: Detector, dataset: DetectionDataset, what: str | None, *, with_masks: bool = False
+    ) -> dict[int, ImageDetections]:
+        """Detect on a data set; reports progress under the name `what`, if there is one."""
         return detect_all(
             detector,
-            self._dataset,
+            dataset,
             self._input,
             batch_size=self._batch_size,
             device=self._device,
             autocast_dtype=self._autocast_dtype,
-            with_masks=self._has_masks(detector),
+            with_masks=with_masks,
             loader_workers=self._loader_workers,
-            on_progress=self._report_progress if with_progress else lambda done, total: None,
+            on_progress=partial(self._report_progress, what),
         )
 
     def _has_masks(self, detector: Detector) -> bool:
         return detector.has_masks and has_masks(self._dataset.samples)
 
-    def _report_progress(self, done: int, total: int) -> None:
-        if time.monotonic() - self._reported_s > _PROGRESS_EVERY_S:
+    def _report_progress(self, what: str | None, done: int, total: int) -> None:
+        if what is not None and time.monotonic() - self._reported_s > _PROGRESS_EVERY_S:
             self._reported_s = time.monotonic()
-            self._emit(EvaluationProgress(what=self._what, done=done, total=total))
+            self._emit(EvaluationProgress(what=what, done=done, total=total))

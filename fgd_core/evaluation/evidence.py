@@ -8,6 +8,7 @@ overlaps (IoU 0.50 to 0.95):
     image (D,), score (D,)           image as an index into image_ids
     truth (D,)                       number of the true box that is found at IoU 0.5, or -1; older files lack it
     right (D, 5), ignored (D, 5)     40 bits a row: area by area, overlap by overlap. Neither bit: a false positive
+    groups                           optional: JSON of {attribute: (I,) the group of each image, or null}
     truth_starts (K + 1,)            like `starts`, for the images in which class k has true boxes:
     truth_image (G,), truth_count (G, 4)    the number of true boxes that count, for each area range
 
@@ -15,8 +16,10 @@ Before compression a detection takes 20 bytes and an image of a class 12: at mos
 100 detections each, about 3 MB compressed.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +29,39 @@ from fgd_core.evaluation.columns import Flags
 from fgd_core.evaluation.matches import AREAS, OVERLAPS, Matches
 from fgd_core.spec.comparison import EVIDENCE, EVIDENCE_VERSION
 from fgd_core.spec.events import ArtifactSaved
+from fgd_core.statistics.evidence import Evidence
 from fgd_core.storage import write_atomically
 
 
 def write_evidence(
-    evaluation: Evaluation, *, fingerprint: str, class_names: Sequence[str], folder: Path
+    evaluation: Evaluation,
+    *,
+    fingerprint: str,
+    class_names: Sequence[str],
+    folder: Path,
+    groups: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
 ) -> ArtifactSaved:
     """Write the evidence file of an evaluation into `folder`.
 
     Args:
         fingerprint: of the data set; only runs on the same data set can be compared.
         class_names: in the order of labels.
+        groups: by attribute, the group of each image id that has one.
     Raises:
         StorageError: the file could not be written.
     """
     arrays = _arrays(evaluation.matches, fingerprint, class_names)
+    if groups:
+        image_ids = arrays["image_ids"].tolist()
+        listed = {name: [of_image.get(each) for each in image_ids] for name, of_image in groups.items()}
+        arrays["groups"] = np.array(json.dumps(listed))
     written = write_atomically(folder / EVIDENCE, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     return written.artifact("application/octet-stream")
+
+
+def evidence_of(evaluation: Evaluation, *, fingerprint: str, class_names: Sequence[str]) -> Evidence:
+    """Return what the file of an evaluation would hold; arguments as of `write_evidence`."""
+    return Evidence(_arrays(evaluation.matches, fingerprint, class_names))
 
 
 def _arrays(matches: Matches, fingerprint: str, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from fgd_core.data import resolved_data
+from fgd_core.data.image_groups import image_groups
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
@@ -161,6 +162,7 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     assert settings is not None, "a loaded detector has settings"
     opened = {name: open_split(data, "val", context, settings) for name, data in spec.more_data.items()}
     dataset = open_split(spec.data, "val", context, settings)
+    groups = image_groups(spec.data, dataset, spec.evaluation.attributes)
     detectors = [judged(loaded, each, spec.checkpoint, machine) for each in (dataset, *opened.values())]
     input_spec = spec.input or (loaded.checkpoint.input if loaded.checkpoint is not None else InputSpec())
     more_scores = {}
@@ -170,7 +172,14 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     with evaluator_for(dataset, input_spec, spec.batch_size, machine, context) as evaluator:
         scores = evaluator.scores(detectors[0])
         context.emit(Evaluated(epoch=None, step=None, scores=scores))
-        result = evaluator.result(detectors[0], scores, folder=context.job_dir, device_name=machine.name)
+        result = evaluator.result(
+            detectors[0],
+            scores,
+            folder=context.job_dir,
+            device_name=machine.name,
+            altered=spec.evaluation.altered,
+            groups=groups,
+        )
     return RunFinished(outcome="succeeded", result=result.model_copy(update={"more_scores": more_scores}))
 
 

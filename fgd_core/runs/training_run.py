@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from pydantic import JsonValue
 
+from fgd_core.data.image_groups import image_groups
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.pictures import Pictured
 from fgd_core.data.samples import DetectionDataset, check_same_categories
@@ -64,6 +65,7 @@ class TrainingRun:
         self.train_data = open_split(spec.data, "train", context, trained, augments=spec.input.augment)
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
+        self._groups = from_first(lambda: image_groups(spec.data, self.val_data, spec.evaluation.attributes))
         self.pictures = {
             name: open_pictures(spec.data, name, self.train_data, context, until_epoch=until_epoch)
             for name, until_epoch in needed_pictures(spec).items()
@@ -344,7 +346,15 @@ class TrainingRun:
         # Nobody looks at pictures of each trial of a sweep, and drawing takes a second.
         shown = None if isinstance(self.context, AwaitsVerdicts) else teachers
         scores = best.record.scores
-        result = evaluator.result(detector, scores, folder=folder, device_name=device_name, teachers=shown)
+        result = evaluator.result(
+            detector,
+            scores,
+            folder=folder,
+            device_name=device_name,
+            teachers=shown,
+            altered=self.spec.evaluation.altered,
+            groups=self._groups,
+        )
         if shown is not None and is_first():
             self._write_card(best, trainer.checkpoints.best)
         state = trainer.state

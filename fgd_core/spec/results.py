@@ -138,6 +138,22 @@ class Speed(Fact):
     """Why the speed is not comparable with others; None if the machine was quiet during the measurement."""
 
 
+class AlteredScores(Fact):
+    """What a detector finds in mildly altered copies of the images: means over the copies.
+
+    0 is best for the last two, which compare each copy with its image over all true boxes, at IoU 0.5.
+    """
+
+    num_copies: int
+    ap: float | None
+    """AP on the copies, in [0, 1]; None if there is nothing to score."""
+    score_change: float
+    """Mean absolute difference of the scores with which a true box is found, in [0, 1]; a missed box has score 0."""
+    flips: float
+    """Share of the true boxes that are found in only one of the two, in [0, 1], at each class's score with the best F1
+    on the images."""
+
+
 EndReason: TypeAlias = Literal["early_stop", "wall_time", "gpu_time"]
 """Why a training ended before its last epoch: evaluations had no gain, or a part of its budget was spent."""
 TrainedWeights: TypeAlias = Literal["last_step", "ema", "mean"]
@@ -156,6 +172,8 @@ class RunResult(Fact):
     """How `images_per_s` was measured; None in results of older versions."""
     num_images: int
     """Number of images that were scored."""
+    altered: AlteredScores | None = None
+    """None unless the run was to evaluate altered copies of the images."""
     more_scores: dict[str, Scores] = {}
     """Of an evaluation on several data sets: the scores on `more_data`, by name."""
     best_epoch: int | None = None

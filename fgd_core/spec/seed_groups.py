@@ -12,7 +12,7 @@ from fgd_core.spec.events import JobState
 from fgd_core.spec.views import SeedGroup
 
 # None of them changes what a run learns. The project stays: a group lies in one project, as do the rights to read it.
-_LEFT_OUT = frozenset({"name", "seed", "priority", "preemptible", "retry"})
+_LEFT_OUT = frozenset({"name", "seed", "priority", "preemptible", "retry", "evaluation"})
 
 
 class SeedScores(Fact):

@@ -2,12 +2,15 @@
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from fgd_core.errors import NotComparableError
 from fgd_core.spec.comparison import EVIDENCE_VERSION
@@ -26,8 +29,10 @@ _KINDS = {
     **dict.fromkeys(("image", "right", "ignored", "truth_image", "truth_count"), "u"),
     **dict.fromkeys(("overlaps", "score"), "f"),
 }
-_TRUTH = "truth"
-"""Only in files of newer versions."""
+_DETECTIONS = ("starts", "image", "score", "right", "ignored")
+_TRUTH, _GROUPS = "truth", "groups"
+"""Only in files of newer versions, and of runs that were to store groups."""
+_GROUPS_OF_IMAGES = TypeAdapter(dict[str, list[str | None]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,9 +88,21 @@ class Evidence:
             truth_count=arrays["truth_count"][truths].astype(np.int64),
         )
 
+    @cached_property
+    def groups(self) -> Mapping[str, Mapping[str, frozenset[int]]]:
+        """By attribute, the ids of the images in each group; empty if the run stored none."""
+        listed = _GROUPS_OF_IMAGES.validate_json(str(self._arrays[_GROUPS])) if _GROUPS in self._arrays else {}
+        return {
+            name: {
+                group: frozenset(image for image, own in zip(self.image_ids, of_image, strict=True) if own == group)
+                for group in sorted({group for group in of_image if group is not None})
+            }
+            for name, of_image in listed.items()
+        }
+
     def has_same_detections(self, other: "Evidence") -> bool:
         """Whether all detections are equal, which runs with different seeds never have."""
-        return all(np.array_equal(array, other._arrays[name]) for name, array in self._arrays.items())
+        return all(np.array_equal(self._arrays[name], other._arrays[name]) for name in _DETECTIONS)
 
 
 def read(path: Path, *, whose: str) -> Evidence:
@@ -101,7 +118,7 @@ def read(path: Path, *, whose: str) -> Evidence:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise _unreadable(whose, "it is larger than the file of an evaluation")
         with np.load(path, allow_pickle=False) as stored:
-            arrays: _Arrays = {name: stored[name] for name in (*_KINDS, *{_TRUTH} & set(stored.files))}
+            arrays: _Arrays = {name: stored[name] for name in (*_KINDS, *{_TRUTH, _GROUPS} & set(stored.files))}
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as cause:
         raise _unreadable(whose, str(cause) or type(cause).__name__) from cause
     if arrays["version"].shape != () or int(arrays["version"]) != EVIDENCE_VERSION:
@@ -140,12 +157,23 @@ def _is_sound(arrays: _Arrays) -> bool:
         and all(arrays[name].shape == shape for name, shape in shapes.items())
         and all(arrays[name].dtype.kind in kinds for name, kinds in _KINDS.items())
         and (_TRUTH not in arrays or (arrays[_TRUTH].shape, arrays[_TRUTH].dtype.kind) == ((num_found,), "i"))
+        and (_GROUPS not in arrays or _are_groups(arrays[_GROUPS], num_images))
         and arrays["right"].dtype == arrays["ignored"].dtype == np.uint8
         and tuple(arrays["areas"].tolist()) == AREAS
         and _are_starts(arrays["starts"], num_found)
         and _are_starts(arrays["truth_starts"], num_truths)
         and bool((arrays["image"] < num_images).all() and (arrays["truth_image"] < num_images).all())
     )
+
+
+def _are_groups(groups: npt.NDArray[Any], num_images: int) -> bool:
+    if groups.shape != () or groups.dtype.kind != "U":
+        return False
+    try:
+        listed = _GROUPS_OF_IMAGES.validate_json(str(groups))
+    except ValidationError:
+        return False
+    return all(len(of_image) == num_images for of_image in listed.values())
 
 
 def _are_starts(starts: npt.NDArray[Any], total: int) -> bool:

@@ -30,14 +30,21 @@ def _left_over(spec: StudySpec, arms: Arms) -> Findings:
     own = field(spec.base.model_dump(mode="json"), study.over)
     if levels and isinstance(own, int | float):
         levels[own] = arms["distilled"]
+    declared = {name: {each: _group(of) for each, of in groups.items()} for name, groups in study.groups.items()}
     return left_over(
         arms["plain"],
         arms["distilled"],
         arms["teacher"],
-        groups={name: {each: _group(of) for each, of in groups.items()} for name, groups in study.groups.items()},
+        groups=_by_attribute(arms["plain"][0]) | declared,
         levels=levels,
         over=study.over,
     )
+
+
+def _by_attribute(run: StudyRun) -> dict[str, dict[str, Group]]:
+    """Return the groups of images that a run stored, by attribute."""
+    stored = run.evidence.groups if run.evidence is not None else {}
+    return {name: {each: Group(image_ids=ids) for each, ids in groups.items()} for name, groups in stored.items()}
 
 
 def _why(spec: StudySpec, arms: Arms) -> Findings:

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fgd_core.spec.comparison import MIN_BOXES
-from fgd_core.spec.study_findings.left_over import ArmName, GroupRow, GroupSet, Rate
+from fgd_core.spec.study_findings.left_over import ArmName, GroupRow, GroupSet, Individual, Rate
 from fgd_core.statistics import verdicts
-from fgd_core.statistics.operating import Rates, scores_of_boxes
+from fgd_core.statistics.operating import Rates
 from fgd_core.statistics.seeds import Measured, measured
 from fgd_core.studies.fairness import Group, odds, parity, rates_of, testable
-from fgd_core.studies.runs import StudyRun
+from fgd_core.studies.runs import StudyRun, boxes_of_classes
 
 _Values = Mapping[ArmName, npt.NDArray[np.float64]]
 
@@ -43,13 +43,25 @@ def group_sets(arms: Mapping[ArmName, Sequence[StudyRun]], sets: Mapping[str, Ma
     return [_group_set(name, groups, rates) for name, groups in counted.items()]
 
 
-def individual(arms: Mapping[ArmName, Sequence[StudyRun]]) -> Rate | None:
-    """Measure by how much the score of a true box changes when its image is mildly altered, as the mean over boxes."""
-    values = {arm: np.array([_changed(run) for run in runs]) for arm, runs in arms.items()}
-    if any(np.isnan(each).any() for each in values.values()):
+def individual(arms: Mapping[ArmName, Sequence[StudyRun]]) -> Individual | None:
+    """Compare how steadily the arms find the same objects when images are mildly altered.
+
+    Returns:
+        None if a run was not evaluated on altered images.
+    """
+    found = {arm: [run.altered for run in runs if run.altered is not None] for arm, runs in arms.items()}
+    if any(len(found[arm]) < len(runs) for arm, runs in arms.items()):
         return None
-    change = verdicts.alone(_measured(values), num_boxes=MIN_BOXES)
-    return Rate(**{arm: float(each.mean()) for arm, each in values.items()}, change=change) if change else None
+    rates = ("flips", "score_change")
+    values = [{arm: np.array([getattr(each, rate) for each in found[arm]]) for arm in found} for rate in rates]
+    num_boxes = sum(boxes_of_classes(arms["plain"]))
+    judged = verdicts.among_many([*map(_measured, values)], num_boxes=[num_boxes] * len(rates))
+    named = {
+        name: Rate(**{arm: float(runs.mean()) for arm, runs in each.items()}, change=change)
+        for name, each, change in zip(rates, values, judged, strict=True)
+        if change is not None
+    }
+    return Individual(**named)
 
 
 def _counted(
@@ -107,16 +119,3 @@ def _group_set(name: str, groups: Mapping[str, Mapping[ArmName, list[Rates]]], r
         parity=rates.get(_Key(name, None, "parity")),
         odds=rates.get(_Key(name, None, "odds")),
     )
-
-
-def _changed(run: StudyRun) -> float:
-    """NaN if the run was not evaluated on altered images."""
-    if run.evidence is None or run.altered is None:
-        return np.nan
-    before, after = (scores_of_boxes(each, at_operating_point=False) for each in (run.evidence, run.altered))
-    if before is None or after is None:
-        return np.nan
-    num_boxes = sum(score.num_boxes for score in run.scores.per_class.values())
-    size = max(len(before), len(after))
-    first, second = (np.pad(scores, (0, size - len(scores))) for scores in (before, after))
-    return float(np.abs(first - second).sum() / max(num_boxes, 1))

@@ -9,6 +9,7 @@ Source: arXiv:2410.08407, which tests the accuracy of each class by Welch's test
 from collections.abc import Mapping, Sequence
 
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Change
+from fgd_core.spec.kinds.study_types import SIZE
 from fgd_core.spec.study_findings.left_over import ArmName, ClassLeftOver, LeftOver
 from fgd_core.statistics import verdicts
 from fgd_core.statistics.rows import class_rows, known, known_means
@@ -40,7 +41,7 @@ def left_over(
         over: the setting.
     """
     arms: Mapping[ArmName, Sequence[StudyRun]] = {"plain": plain, "distilled": distilled, "teacher": teacher}
-    sets = {"size": SIZES, **(groups or {})} if _have_evidence([*plain, *distilled, *teacher]) else {}
+    sets = {SIZE: SIZES, **(groups or {})} if _have_evidence([*plain, *distilled, *teacher]) else {}
     classes = _classes(plain, distilled, teacher)
     result = LeftOver(
         num_seeds={arm: len(runs) for arm, runs in arms.items()},

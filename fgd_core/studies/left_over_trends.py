@@ -32,6 +32,8 @@ def trends(
             measures[f"odds over {name}"] = partial(_odds, groups=kept)
     if sets:
         measures["disagreement with the teacher"] = partial(_from_teacher, teacher=teacher)
+    if all(run.altered is not None for runs in levels.values() for run in runs):
+        measures["flips on altered images"] = _flips
     found = [
         trend(of, over, {level: [measure(run) for run in runs] for level, runs in levels.items()})
         for of, measure in measures.items()
@@ -53,6 +55,10 @@ def _parity(run: StudyRun, *, groups: Sequence[Group]) -> float:
 
 def _odds(run: StudyRun, *, groups: Sequence[Group]) -> float:
     return odds([rates_of(run.evidence, group) for group in groups]) if run.evidence is not None else np.nan
+
+
+def _flips(run: StudyRun) -> float:
+    return np.nan if run.altered is None else run.altered.flips
 
 
 def _from_teacher(run: StudyRun, *, teacher: StudyRun) -> float:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from fgd_core.spec.study_findings.left_over import GroupSet, LeftOver
+from fgd_core.spec.study_findings.left_over import GroupSet, Individual, LeftOver
 
 _NAMED = 8
 
 
 def sentences(found: LeftOver) -> list[str]:
     """Say who lost, then how the student relates to its teacher, then how fair it is."""
-    return [*_classes(found), *_disagreement(found), *(line for each in found.group_sets for line in _groups(each))]
+    of_groups = (line for each in found.group_sets for line in _groups(each))
+    return [*_classes(found), *_disagreement(found), *of_groups, *_individual(found.individual)]
 
 
 def _classes(found: LeftOver) -> Iterator[str]:
@@ -51,3 +52,14 @@ def _groups(found: GroupSet) -> Iterator[str]:
             f"By {found.name}, the equalised odds difference is {found.odds.distilled:.3f} with distillation and "
             f"{found.odds.plain:.3f} without: {says}."
         )
+
+
+def _individual(found: Individual | None) -> Iterator[str]:
+    if found is None:
+        return
+    flips = found.flips
+    says = {"gained": "less steady", "lost": "steadier"}.get(flips.change.finding, "as steady, within noise")
+    yield (
+        f"When images are mildly altered, {flips.distilled:.1%} of the objects appear or disappear for the distilled "
+        f"student, {flips.plain:.1%} for the plain one and {flips.teacher:.1%} for the teacher: {says}."
+    )

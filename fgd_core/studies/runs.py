@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fgd_core.spec.comparison import MIN_BOXES
-from fgd_core.spec.results import Scores
+from fgd_core.spec.results import AlteredScores, Scores
 from fgd_core.statistics.evidence import Evidence
 from fgd_core.statistics.rows import SCORES
 from fgd_core.statistics.seeds import Points
@@ -20,8 +20,8 @@ class StudyRun:
     scores: Scores
     evidence: Evidence | None = None
     """Its matched detections, for findings about single objects; None if the file was not kept."""
-    altered: Evidence | None = None
-    """The same checkpoint on mildly altered copies of the same images, for individual fairness."""
+    altered: AlteredScores | None = None
+    """On mildly altered copies of the same images, for individual fairness."""
 
 
 def points(runs: Sequence[StudyRun]) -> Points:

@@ -67,7 +67,7 @@ def run_identity(
     Returns:
         JSON with the names of the spec's fields.
     """
-    content = spec.model_dump(mode="json", exclude={*AnyJob.model_fields} - {"seed"})
+    content = spec.model_dump(mode="json", exclude={*AnyJob.model_fields, "evaluation"} - {"seed"})
     content = with_fields(content, {loc: digest(source) for loc, source in checkpoint_sources(spec)})
     return {**without_harmless(content), "data": dict(data), "steps_per_epoch": steps_per_epoch, "format": FORMAT}
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fgd_core.data.altered import Altered
 from fgd_core.data.augments import AUGMENTS, augmented
 from fgd_core.data.combining import Draw
 from fgd_core.data.examples import MIN_SIDE_PX, Example, chosen, cropped, resized_to
@@ -27,6 +28,7 @@ from fgd_core.spec.augments import (
     VerticalFlip,
 )
 from fgd_core.spec.data import DEPTH, IMAGE, InputSpec, Shapes
+from fgd_core.spec.evaluation import AlteredImages
 from fgd_core.spec.kinds.train import TrainSpec
 
 HEIGHT, WIDTH = 60, 80
@@ -399,3 +401,13 @@ def assert_equal(one: Batch, other: Batch) -> None:
 def test_chosen_objects_keep_their_masks() -> None:
     given = chosen(example(), torch.tensor([False, True]))
     assert given.labels.tolist() == [1] and given.masks is not None and given.masks.sum() == 64
+
+
+def test_an_altered_copy_is_the_same_each_time_and_near_its_image() -> None:
+    dataset = ShapesDataset(Shapes(num_train=1, num_val=2), "val")
+    one, again, other = (Altered(dataset, AlteredImages(), copy) for copy in (0, 0, 1))
+    image, copy = dataset.load_image(1), one.load_image(1)
+    assert torch.equal(copy, again.load_image(1))
+    assert not torch.equal(copy, other.load_image(1))
+    assert 0 < (copy.float() - image.float()).abs().mean() < 0.1 * 255
+    assert one.samples is dataset.samples

@@ -117,6 +117,28 @@ class TestRunsWriteEvidence:
         assert (len(passes), resumed.of(Evaluated)) == (1, [])
         assert_evidence(folder, resumed, finished.result.scores.ap)
 
+    def test_altered_copies_are_compared_with_the_images_and_groups_are_stored(
+        self,
+        trained: tuple[Path, RecordingContext],
+        squares: dict[str, object],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        passes, found = counted_passes(monkeypatch), []
+        for place, strength in enumerate((0.05, 0.5)):
+            evaluation = {"altered": {"copies": 2, "strength": strength}, "attributes": {"width": {}}}
+            spec = with_data(evaluate_spec(trained[0] / "checkpoints/best.pt", evaluation=evaluation), squares)
+            finished = execute(spec, RecordingContext(tmp_path / str(place)))
+            assert finished.result is not None, finished.error
+            found.append(finished.result.altered)
+        mild, strong = found
+        assert len(passes) == 2 * (1 + 2)
+        assert 0 < mild.score_change < strong.score_change < 1
+        assert 0 <= mild.flips <= strong.flips < 1
+        assert mild.num_copies == 2 and mild.ap > 0
+        stored = read(tmp_path / "0" / "evaluation.npz", whose="it")
+        assert stored.groups == {"width": {"64": frozenset(stored.image_ids)}}
+
     def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,
         trained: tuple[Path, RecordingContext],

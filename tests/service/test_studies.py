@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from control_plane import SHAPES, ControlPlane, train_spec
+from pydantic import ValidationError
 
 from fgd_core.spec.checkpoint_references import checkpoint_sources
+from fgd_core.spec.evaluation import AlteredImages, EvaluationSpec, ImageGroups
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.study import StudySpec
 from service.jobs.admission import reasons
@@ -86,6 +88,20 @@ class TestPlan:
         assert spec.arm("temperature 2").method.temperature == 2
         assert spec.arm("teacher 2").checkpoint == spec.arm("distilled by teacher 2").teacher.checkpoint == "job:b/best"
 
+    def test_all_runs_of_a_study_measure_the_same(self) -> None:
+        question = {
+            "type": "left_over",
+            "num_seeds": 2,
+            "levels": [4.0],
+            "altered": {"copies": 3, "seed": 5},
+            "attributes": {"weather": {}},
+        }
+        spec = StudySpec.model_validate(gain_spec() | {"study": question})
+        seen = {run.arm: run.spec.evaluation for run in spec.runs()}
+        assert [*seen] == ["plain", "distilled", "teacher", "temperature 4"]
+        measured = EvaluationSpec(altered=AlteredImages(copies=3, seed=5), attributes={"weather": ImageGroups()})
+        assert all(each == measured for each in seen.values())
+
     def test_a_study_of_why_waits_for_all_its_teachers(self) -> None:
         spec = JOB_SPEC.validate_python(gain_spec() | {"study": WHY})
         assert dict(checkpoint_sources(spec)) == {
@@ -111,6 +127,12 @@ class TestAdmission:
         spec = gain_spec(**base)
         spec["study"]["arms"] = ["plain", "distilled", "inherited"]
         assert refused(spec) == {"study": "equal_arms"}
+
+    @pytest.mark.parametrize("name", ["light", "size"])
+    def test_two_sets_of_groups_of_one_name_are_refused(self, name: str) -> None:
+        sets = {"groups": {"light": {"some": {"image_ids": [1]}}}, "attributes": {name: {}}}
+        with pytest.raises(ValidationError, match=f"{name} names two sets of groups"):
+            StudySpec.model_validate(gain_spec() | {"study": {"type": "left_over"} | sets})
 
     def test_a_sound_study_is_accepted(self) -> None:
         assert refused(gain_spec()) == {}

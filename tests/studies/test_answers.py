@@ -1,9 +1,11 @@
 """A study's own run: it answers from the runs that succeeded, and names the others."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fgd_core.errors import SpecError, WeightsError
@@ -17,13 +19,17 @@ from fgd_core.spec.kinds.study_types import GainStudy, LeftOverStudy, WhyStudy
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import Fgd
 from fgd_core.spec.report import JobReport, Report
-from fgd_core.spec.results import ClassScore, ErrorReport, RunResult, Scores
+from fgd_core.spec.results import AlteredScores, ClassScore, ErrorReport, RunResult, Scores
 from fgd_core.spec.study_findings.left_over import LeftOver
 from fgd_core.spec.study_findings.why import Why
 from fgd_core.spec.study_report import StudyReport, StudyReported
 from fgd_core.spec.study_runs import EndedStudyRun
+from fgd_core.statistics.evidence import Evidence
+from fgd_core.studies.answers import STUDIES
+from fgd_core.studies.runs import StudyRun
 from service.jobs.study_tables import study_tables
 from service.reports.study_figures import study_charts
+from tests.compare.simulation import Ground
 from tests.library import RecordingContext
 from workers.studying import run as answered
 
@@ -70,7 +76,8 @@ def result(ap: float) -> RunResult:
     whole = dict.fromkeys(Scores.model_fields, None) | {"ap": ap, "ap50": ap + 0.1, "per_class": {}}
     classes = {name: ClassScore(ap=ap + more, ap50=ap, num_boxes=50) for name, more in (("cat", 0.02), ("dog", -0.02))}
     scores = Scores.model_validate(whole | {"per_class": classes})
-    return RunResult(scores=scores, num_parameters=1, images_per_s=1.0, num_images=10, device="cpu")
+    altered = AlteredScores(num_copies=2, ap=ap, flips=ap / 10, score_change=ap / 20)
+    return RunResult(scores=scores, num_parameters=1, images_per_s=1.0, num_images=10, device="cpu", altered=altered)
 
 
 def ended(spec: StudySpec, *, failing: Sequence[tuple[str, int]] = ()) -> list[EndedStudyRun]:
@@ -130,6 +137,27 @@ def test_left_over_compares_with_the_teacher_and_shows_the_trend_over_levels(tmp
     trend = next(each for each in findings.trends if each.of == "AP")
     assert [(level.value, level.num_runs) for level in trend.levels] == [(1.0, 2), (4.0, 2)]
     assert trend.per_doubling == pytest.approx(0.01)
+    assert findings.individual is not None
+    assert findings.individual.flips.change.value == pytest.approx(0.01)
+    assert "flips on altered images" in {each.of for each in findings.trends}
+
+
+def test_left_over_compares_the_groups_that_the_runs_stored_and_those_that_are_declared() -> None:
+    ground = Ground(1, num_images=100, boxes_per_class=[200])
+    stored = json.dumps({"light": ["day"] * 60 + ["night"] * 30 + [None] * 10, "place": ["a"] * 50 + ["b"] * 50})
+
+    def seen(seed: int) -> StudyRun:
+        evidence = Evidence(ground.detector(seed, [0.7])._arrays | {"groups": np.array(stored)})
+        return StudyRun(seed=seed, scores=result(0.5).scores, evidence=evidence)
+
+    declared = {"half": {"first": {"image_ids": range(50)}, "second": {"image_ids": range(50, 100)}}}
+    arms = {"plain": [seen(0), seen(1)], "distilled": [seen(2), seen(3)], "teacher": [seen(4)]}
+    found = STUDIES[LeftOverStudy](study(LeftOverStudy.model_validate({"groups": declared})), arms)
+    assert isinstance(found, LeftOver)
+    by_set = {each.name: {row.name: row.num_boxes for row in each.groups} for each in found.group_sets}
+    assert by_set["half"] == dict(zip(("first", "second"), by_set["place"].values(), strict=True))
+    assert [*by_set] == ["size", "light", "place", "half"]
+    assert sum(by_set["light"].values()) < sum(by_set["place"].values()) == 200
 
 
 def test_why_compares_teachers_shares_and_temperatures(tmp_path: Path) -> None:

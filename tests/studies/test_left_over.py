@@ -6,15 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fgd_core.spec.results import AlteredScores
 from fgd_core.spec.study_findings.left_over import Disagreement, LeftOver
+from fgd_core.statistics.alteration import alteration
 from fgd_core.statistics.evidence import Evidence
 from fgd_core.studies.fairness import Group
+from fgd_core.studies.group_rates import individual
 from fgd_core.studies.left_over import left_over
 from fgd_core.studies.runs import StudyRun
 from tests.compare.simulation import Ground
 from tests.studies.drawn import planted, run, runs
 
 EVEN = [0.7] * 4
+TEACHER = [replace(run(0, [0.6]), altered=AlteredScores(num_copies=2, ap=None, flips=0.1, score_change=0.05))]
 
 
 def seen(seed: int, ground: Ground, skill: Sequence[float]) -> StudyRun:
@@ -109,16 +113,6 @@ class TestObjects:
         apart = left_over([one], [other], [other])
         assert shares(same)["plain", "distilled"] == 0 < shares(apart)["plain", "distilled"] < 1
 
-    def test_scores_that_altered_images_change_are_unfair_to_individuals(self) -> None:
-        ground = Ground(2, num_images=50, boxes_per_class=[80])
-        plain = [seen(seed, ground, [0.7]) for seed in range(3)]
-        steady = [replace(each, altered=each.evidence) for each in plain]
-        shaken = [replace(each, altered=ground.detector(50 + each.seed, [0.7])) for each in plain]
-        rate = left_over(steady, shaken, [steady[0]]).individual
-        assert rate is not None
-        assert (rate.plain, rate.change.finding) == (0.0, "gained")
-        assert rate.distilled > 0.1
-
     def test_runs_without_evidence_have_no_groups(self) -> None:
         found = left_over(*(runs(np.full((2, 2), 0.3)) for _ in range(3)))
         assert (found.group_sets, found.disagreements, found.individual) == ([], [], None)
@@ -129,6 +123,49 @@ class TestObjects:
         old = [replace(run(seed, [0.7]), evidence=Evidence(arrays)) for seed in range(2)]
         found = left_over(old, old, old)
         assert found.group_sets and found.disagreements == list[Disagreement]()
+
+
+def steadiness(dice: np.random.Generator, flips: float, *, seeds: int = 5) -> list[StudyRun]:
+    """Runs of which each flips 500 objects at random, with a chance that differs from seed to seed."""
+    chances = flips * dice.uniform(0.8, 1.2, seeds)
+    drawn = dice.binomial(500, chances) / 500
+    return [
+        replace(run(seed, [0.5]), altered=AlteredScores(num_copies=2, ap=None, flips=share, score_change=share / 2))
+        for seed, share in enumerate(drawn)
+    ]
+
+
+class TestIndividuals:
+    @pytest.mark.parametrize(("factor", "low", "high"), [(1.0, 0.0, 0.05 + 2 * 0.011), (1.6, 0.8, 1.0)])
+    def test_less_steady_students_are_found_and_others_are_not(self, factor: float, low: float, high: float) -> None:
+        dice, found = np.random.default_rng(6), 0
+        for _ in range(400):
+            rates = individual(
+                {"plain": steadiness(dice, 0.1), "distilled": steadiness(dice, 0.1 * factor), "teacher": TEACHER}
+            )
+            assert rates is not None
+            found += rates.flips.change.finding in ("gained", "lost")
+        print(f"found in {found / 400:.3f} of the studies")
+        assert low <= found / 400 <= high
+
+    def test_the_answer_says_how_often_objects_appear_or_disappear(self) -> None:
+        dice = np.random.default_rng(7)
+        found = left_over(steadiness(dice, 0.05), steadiness(dice, 0.2), TEACHER)
+        assert "for the teacher: less steady." in found.sentences[-1]
+        assert found.individual is not None
+        assert found.individual.flips.plain < found.individual.flips.distilled
+        assert found.individual.score_change.change.finding == "gained"
+
+    def test_nothing_is_said_if_a_run_saw_no_altered_images(self) -> None:
+        plain = steadiness(np.random.default_rng(8), 0.1)
+        assert left_over(plain, [*plain[1:], replace(plain[0], altered=None)], TEACHER).individual is None
+
+    def test_an_object_flips_if_its_score_crosses_the_threshold_of_the_original(self) -> None:
+        ground = Ground(2, num_images=50, boxes_per_class=[80, 40])
+        one, other = (ground.detector(seed, [0.7, 0.5]) for seed in (1, 2))
+        assert alteration(one, one) == (0, 0)
+        apart = alteration(one, other)
+        assert 0.1 < apart.flips < 1 and 0.1 < apart.score_change < 1
 
 
 def test_a_number_that_rises_with_the_temperature_has_a_trend() -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from fgd_core.spec.data import DataSpec, InputSpec, files_of
 from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.evaluation import EvaluationSpec
 from fgd_core.spec.kinds.base import AnyJob
 from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.teacher import Teacher
@@ -41,6 +42,7 @@ class DistillSpec(AnyJob):
     pool: PoolSettings = PoolSettings()
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
 
     @property
     def teachers(self) -> Mapping[str, Teacher]:

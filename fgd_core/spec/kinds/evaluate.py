@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.evaluation import EvaluationSpec
 from fgd_core.spec.kinds.base import AnyJob
 from fgd_core.spec.kinds.teacher import Teacher, check_source
 
@@ -34,6 +35,7 @@ class EvaluateSpec(AnyJob):
     """Default: the settings in the checkpoint."""
     batch_size: int = Field(default=8, ge=1)
     """Images per forward pass."""
+    evaluation: EvaluationSpec = EvaluationSpec()
 
     @model_validator(mode="after")
     def _weights_are_named_once(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 from pydantic import Field, JsonValue, model_validator
 
 from fgd_core.spec.base import Command
+from fgd_core.spec.evaluation import AlteredImages, Attributes
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.train import TrainSpec
@@ -13,13 +14,14 @@ from fgd_core.spec.paths import changed
 
 StudyRunSpec: TypeAlias = TrainSpec | DistillSpec | EvaluateSpec
 """What a run of a study may be; each could also be submitted by itself."""
+RunKind: TypeAlias = Literal["train", "distill", "evaluate"]
 GainArm: TypeAlias = Literal["plain", "distilled", "inherited", "both"]
 
 
 class Variant(NamedTuple):
     """How the runs of an arm differ from the base."""
 
-    kind: Literal["train", "distill", "evaluate"]
+    kind: RunKind
     """`train`: the student alone. `evaluate`: the teacher as it is; such an arm has one run."""
     values: Mapping[str, JsonValue] = {}
     """By field path of the base."""
@@ -34,7 +36,7 @@ class Variant(NamedTuple):
         """
         varied = {**changed(base, self.values), **settings}
         distilled = DistillSpec.model_validate(varied)
-        shared = {"data": varied["data"], "input": varied["input"], **settings}
+        shared = {**{name: varied[name] for name in ("data", "input", "evaluation")}, **settings}
         match self.kind:
             case "distill":
                 return distilled
@@ -103,6 +105,8 @@ class StudiedGroup(Command):
         return self
 
 
+SIZE = "size"
+"""The name of the set of groups that each such study compares."""
 GroupName: TypeAlias = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -119,15 +123,35 @@ class LeftOverStudy(AnyStudy):
     groups: dict[GroupName, dict[GroupName, StudiedGroup]] = Field(default={}, max_length=10)
     """Sets of groups that should be treated alike, in addition to the sizes, which are always compared: for example
     `{light: {day: {image_ids: [1, 2]}, night: {image_ids: [3, 4]}}}`."""
+    attributes: Attributes = {}
+    """Further sets of groups, by an attribute of the images: `{weather: {}}` compares the images of each weather that
+    the key `weather` of COCO's `images` names, and `{brightness: {edges: [0.3]}}` the darker with the brighter ones.
+    See `evaluation.attributes`."""
+    altered: AlteredImages | None = None
+    """Also asks whether single objects are treated alike: how often an object is found in an image and not in a mildly
+    altered copy, or the other way round. Each copy costs each run one more evaluation."""
     over: str = Field(default="method.temperature", max_length=100)
     """The field of the base that `levels` changes."""
     levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), max_length=10)
     """Further values of that field. Each is an arm of its own; with the value in the base, they show the trend."""
 
+    @model_validator(mode="after")
+    def _sets_have_own_names(self) -> Self:
+        twice = sorted({*self.groups} & {*self.attributes} | {SIZE} & {*self.groups, *self.attributes})
+        if twice:
+            raise ValueError(
+                f"{', '.join(twice)} names two sets of groups ({SIZE} always compares the sizes of objects); rename one"
+            )
+        return self
+
     def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
         """Return the plain and the distilled student, the teacher, and an arm for each level."""
-        arms = {"plain": Variant("train"), "distilled": Variant("distill"), "teacher": Variant("evaluate")}
-        return arms | {self.level_arm(level): Variant("distill", {self.over: level}) for level in self.levels}
+        named = self.model_dump(mode="json", include={"altered", "attributes"})
+        measured = {f"evaluation.{name}": value for name, value in named.items() if value}
+        kinds: Mapping[str, RunKind] = {"plain": "train", "distilled": "distill", "teacher": "evaluate"}
+        arms = {name: Variant(kind, measured) for name, kind in kinds.items()}
+        levels = {self.level_arm(level): {**measured, self.over: level} for level in self.levels}
+        return arms | {name: Variant("distill", values) for name, values in levels.items()}
 
     def level_arm(self, level: float) -> str:
         """Return the name of the arm with a level."""

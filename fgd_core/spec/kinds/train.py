@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from fgd_core.spec.data import DataSpec, InputSpec
 from fgd_core.spec.detectors import DetectorSpec
+from fgd_core.spec.evaluation import EvaluationSpec
 from fgd_core.spec.kinds.base import AnyJob
 from fgd_core.spec.training import TrainingSpec
 
@@ -20,6 +21,7 @@ class TrainSpec(AnyJob):
     """The training and validation images."""
     input: InputSpec = InputSpec()
     training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
 
     @model_validator(mode="after")
     def _input_suits_detector(self) -> Self:

@@ -65,6 +65,16 @@ class GroupSet(Fact):
     """The equalised odds difference: the larger of the gaps of recall and of alarms; 0 is fair."""
 
 
+class Individual(Fact):
+    """How steadily a detector finds the same object in an image and in a mildly altered copy: means over boxes and
+    copies. 0 is fair to individuals. Both are judged together; see `fgd_core.spec.results.AlteredScores`."""
+
+    flips: Rate
+    """Share of the true boxes that are found in only one of the two."""
+    score_change: Rate
+    """Difference of the scores with which a true box is found."""
+
+
 class LeftOver(Fact):
     """What distilling changes for each class and group. Source: arXiv:2410.08407."""
 
@@ -81,11 +91,10 @@ class LeftOver(Fact):
     disagreements: list[Disagreement]
     """Empty if the runs kept no matched detections."""
     group_sets: list[GroupSet]
-    individual: Rate | None
-    """Mean change of the score of a true box when its image is mildly altered; 0 is fair to individuals. None if the
-    runs were not evaluated on altered images."""
+    individual: Individual | None
+    """None if a run was not evaluated on altered images."""
     trends: list[Trend]
     """Over the levels of a setting: AP, the worst class, the distances between groups, the disagreement with the
-    teacher."""
+    teacher, the flips on altered images."""
     sentences: list[str]
     """The findings in words, the answer first."""
