@@ -12,6 +12,8 @@ from service.client.client import FgdClient
 
 EPOCHS = 6
 """Of each stage: enough that the kill comes before the stage ends."""
+TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+"""The trace within which the tests of traces request a chain, and the span of the caller."""
 
 
 def chain(teacher: str, epochs: int = EPOCHS) -> ChainSpec:

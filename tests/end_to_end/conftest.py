@@ -1,8 +1,11 @@
 """Two systems for all tests of this folder, because each start takes long: with and without a shared folder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from chain_runs import CALLER, TRACE_ID, chain
+from chain_runs import run as run_chain
 from whole import Whole, running, succeeded, train
 
 from service.client.client import FgdClient
@@ -53,6 +56,16 @@ def apart_teacher(apart: Whole) -> str:
     """Reference to a trained checkpoint of the system without a shared folder."""
     with apart.client() as client:
         return best_of_a_training(client)
+
+
+@pytest.fixture(scope="session")
+def lost_chain(apart: Whole, apart_teacher: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A chain that lost its node in the second stage and succeeded, requested within a trace; its id and its files."""
+    folder = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as environment, apart.client() as client:
+        environment.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
+        spec = chain(apart_teacher, epochs=3)
+        return run_chain(client, spec, folder, kill_in="2", node=apart.home / "scratch"), folder
 
 
 def best_of_a_training(client: FgdClient) -> str:

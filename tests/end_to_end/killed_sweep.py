@@ -22,6 +22,7 @@ from fgd_core.spec.dimensions import Dimension, LogUniform
 from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.search import Asha, Budget, Objective, PopulationBased, Random, SchedulerSpec, Tpe
+from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from service.dispatcher.local import LocalRay
 
@@ -106,23 +107,8 @@ def compare(client: FgdClient, scheduler: str, teacher: str, *, kills: int, seed
     # After each kill the sweep needs a report to be killed at, and on a busy machine these events arrive late.
     moments = sorted(rng.sample(range(1, max(kills + 1, num_reports - kills)), kills))
     began_s = time.monotonic()
-    job_id = client.submit(spec).job_id
-    pid, reports, killed = 0, 0, 0
-    for event in client.events(job_id):
-        match event.kind:
-            case "run_started":
-                pid = event.data["pid"]
-            case "trial_reported":
-                reports += 1
-                if pid and killed < kills and reports >= moments[killed]:
-                    time.sleep(rng.random() * 0.2)
-                    os.kill(pid, signal.SIGKILL)
-                    # Events that it reported before the kill may still arrive.
-                    pid, killed = 0, killed + 1
-    done = client.job(job_id)
-    assert done.state == "succeeded", done.error
-    assert killed == kills
-    events = list(client.events(job_id))
+    done = run_killed(client, spec, moments, rng)
+    events = list(client.events(done.job_id))
     assert decisions(events) == calm, "the killed sweep made other decisions"
     trained = Counter(
         (event.data["trial"], event.data["event"]["epoch"])
@@ -141,6 +127,27 @@ def compare(client: FgdClient, scheduler: str, teacher: str, *, kills: int, seed
         seconds=time.monotonic() - began_s,
         calm_seconds=calm_s,
     )
+
+
+def run_killed(client: FgdClient, spec: SweepSpec, moments: list[int], rng: random.Random) -> JobView:
+    """Run a sweep and kill its driver after each of these numbers of reports; returns the job, which has succeeded."""
+    job_id = client.submit(spec).job_id
+    pid, reports, killed = 0, 0, 0
+    for event in client.events(job_id):
+        match event.kind:
+            case "run_started":
+                pid = event.data["pid"]
+            case "trial_reported":
+                reports += 1
+                if pid and killed < len(moments) and reports >= moments[killed]:
+                    time.sleep(rng.random() * 0.2)
+                    os.kill(pid, signal.SIGKILL)
+                    # Events that it reported before the kill may still arrive.
+                    pid, killed = 0, killed + 1
+    done = client.job(job_id)
+    assert done.state == "succeeded", done.error
+    assert killed == len(moments)
+    return done
 
 
 def main() -> None:

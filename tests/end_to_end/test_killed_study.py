@@ -1,4 +1,10 @@
-"""A study through the whole system: kills of a run and of the control plane change nothing in its answer."""
+(
+    """A study through the whole system: kills of a run and of the control plane change nothing in its answer.
+
+`service/test_studies` has the plan and the life of a study, `studies/test_answers` its own run.
+"""
+    ""
+)
 
 import os
 import signal
@@ -8,10 +14,12 @@ from whole import Whole, distill, wait_for, wait_for_event
 
 from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.study_types import GainStudy
+from tests.tiers import slow
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 
+@slow("tests/studies/test_answers.py")
 def test_a_study_whose_run_and_control_plane_are_killed_answers_from_all_its_runs(whole: Whole, teacher: str) -> None:
     spec = StudySpec(name="does it help", base=distill(teacher), study=GainStudy(num_seeds=2))
     with whole.client() as client:

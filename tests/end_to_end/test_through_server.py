@@ -1,17 +1,18 @@
 """Runs without a shared folder: all their files go through the control plane."""
 
+import asyncio
 import os
+import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from chain_runs import chain
-from chain_runs import run as run_chain
-from killed_sweep import compare
+from killed_sweep import compare, decisions, run_killed
+from killed_sweep import sweep as swept
 from moto.server import ThreadedMotoServer
 from whole import LEASE_TTL_S, Whole, all_events, distill, logged_steps, running, succeeded, train, wait_for_event
 
@@ -23,9 +24,13 @@ from fgd_core.spec.resources import Resources
 from fgd_core.spec.search import Budget, Grid, RunAll
 from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
+from service.dispatcher.cluster import RayCluster
+from service.dispatcher.local import LocalRay
 from tests.tiers import slow
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
+
+AWAY = "uploading files: the control plane cannot be reached"
 
 
 @pytest.fixture
@@ -36,6 +41,27 @@ def client(apart: Whole) -> Iterator[FgdClient]:
 
 def scratch_folders(whole: Whole, job_id: str) -> list[Path]:
     return [*(whole.home / "scratch").glob(f"fgd-{job_id}-*")]
+
+
+def checkpoints_on_node(whole: Whole, job_id: str) -> list[Path]:
+    return [path for folder in scratch_folders(whole, job_id) for path in folder.rglob("last.pt")]
+
+
+def log_on_ray(whole: Whole, job_id: str) -> str:
+    """Return the log of a job's first run, which Ray has also while the control plane is away."""
+
+    async def read() -> str:
+        async with RayCluster(whole.ray_url, LocalRay(whole.home).token) as cluster:
+            return str(await cluster.logs(f"fgd-{job_id}-1"))
+
+    return asyncio.run(read())
+
+
+def until(is_so: Callable[[], bool], timeout_s: float = 240.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def assert_uploaded(whole: Whole, client: FgdClient, job: JobView, folder: Path) -> None:
@@ -50,21 +76,40 @@ def assert_uploaded(whole: Whole, client: FgdClient, job: JobView, folder: Path)
         assert {"best.pt", "last.pt"} <= names
 
 
+def assert_best_is_kept(whole: Whole, client: FgdClient, sweep: JobView, folder: Path) -> None:
+    """Check that a client can download a sweep's best checkpoint, and that no run has a file to send."""
+    [best] = [artifact for artifact in sweep.artifacts if artifact.name == "best.pt"]
+    assert "/trials/" in best.uri
+    assert client.download_artifact(sweep.job_id, "best.pt", folder / "best.pt").is_file()
+    # The driver's folder is removed. Later runs on this node remove those of a killed driver's trials.
+    assert not [folder for folder in scratch_folders(whole, sweep.job_id) if (folder / "outbox").exists()]
+
+
+CHAIN = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_chain_that_lost_its_node"
+SWEEP = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_sweep_goes_on_after"
+JOBS = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_training_and_a_distillation"
+
+
 class TestThroughServer:
-    def test_jobs_of_every_kind_upload_their_results(
+    def test_a_training_and_a_distillation_upload_their_results(
         self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
     ) -> None:
-        data = train().data
-        submitted = [
-            client.submit(distill(apart_teacher)),
-            client.submit(EvaluateSpec(name="evaluated", checkpoint=apart_teacher, data=data)),
-            client.submit(CheckDataSpec(name="checked", data=data)),
-        ]
-        ids = [apart_teacher.removeprefix("job:").removesuffix("/best"), *(job.job_id for job in submitted)]
-        for job_id in ids:
+        student = client.submit(distill(apart_teacher)).job_id
+        for job_id in (apart_teacher.removeprefix("job:").removesuffix("/best"), student):
             assert_uploaded(apart, client, succeeded(client, job_id), tmp_path)
         assert not [*(apart.home / "storage/jobs").rglob("outbox")]
 
+    @slow(JOBS)
+    def test_an_evaluation_and_a_check_upload_their_results(
+        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+    ) -> None:
+        data = train().data
+        evaluation = EvaluateSpec(name="evaluated", checkpoint=apart_teacher, data=data)
+        jobs = [client.submit(spec) for spec in (evaluation, CheckDataSpec(name="checked", data=data))]
+        for job in jobs:
+            assert_uploaded(apart, client, succeeded(client, job.job_id), tmp_path)
+
+    @slow(CHAIN)
     def test_a_run_that_lost_its_node_continues_from_its_uploads(self, apart: Whole, client: FgdClient) -> None:
         job_id = client.submit(train(epochs=30)).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]
@@ -87,14 +132,16 @@ class TestThroughServer:
             job_id = client.submit(train(epochs=30)).job_id
             wait_for_event(client, job_id, "checkpoint_saved")
         apart.freeze()
-        time.sleep(2)  # an epoch is much shorter, so the run sends checkpoints that the server does not accept
+        # The run saves a checkpoint after each epoch, and sends it; the server accepts no more.
+        frozen_at = time.time()
+        until(lambda: any(path.stat().st_mtime > frozen_at for path in checkpoints_on_node(apart, job_id)))
         apart.kill()
-        time.sleep(1)
+        until(lambda: AWAY in log_on_ray(apart, job_id))
         apart.up()
         with apart.client() as client:
             job = succeeded(client, job_id)
             assert len(job.attempts) == 1
-            assert "uploading files: the control plane cannot be reached" in client.log(job_id)
+            assert AWAY in client.log(job_id)
             for artifact in job.artifacts:
                 assert client.download_artifact(job_id, artifact.name, tmp_path / artifact.name).is_file()
             last = [event for event in all_events(client, job_id) if event.kind == "checkpoint_saved"][-1]
@@ -103,6 +150,20 @@ class TestThroughServer:
             time.sleep(1.5 * LEASE_TTL_S)
             assert logged_steps(apart, job, "loss") == [*range(1, last.data["step"] + 1)]
 
+    def test_a_sweep_goes_on_after_its_driver_was_killed(
+        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+    ) -> None:
+        """`tuning/test_killed_drivers` compares the decisions of each searcher and scheduler, without Ray."""
+        spec = swept(apart_teacher, "asha", trials=3).model_copy(update={"baselines": False})
+        sweep = run_killed(client, spec, [1], random.Random())
+        assert [attempt.cause for attempt in sweep.attempts] == ["lost", "succeeded"]
+        decided = decisions(all_events(client, sweep.job_id))
+        assert [each["trial"] for each in decided if each["kind"] == "trial_ended"] == [0, 1, 2]
+        reported = [(each["trial"], each["epoch"]) for each in decided if each["kind"] == "trial_reported"]
+        assert reported == sorted({*reported}), "no epoch is reported twice"
+        assert_best_is_kept(apart, client, sweep, tmp_path)
+
+    @slow(SWEEP)
     def test_a_sweep_makes_the_same_decisions_when_its_driver_is_killed(
         self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
     ) -> None:
@@ -110,22 +171,18 @@ class TestThroughServer:
         print(f"\n{counts}")
         assert counts.attempts == counts.lost_runs + 1 == 2
         for sweep in client.jobs(kind="sweep"):
-            [best] = [artifact for artifact in client.job(sweep.job_id).artifacts if artifact.name == "best.pt"]
-            assert "/trials/" in best.uri
-            assert client.download_artifact(sweep.job_id, "best.pt", tmp_path / "best.pt").is_file()
-            # The driver's folder is removed. Later runs on this node remove those of a killed driver's trials.
-            assert not [folder for folder in scratch_folders(apart, sweep.job_id) if (folder / "outbox").exists()]
+            assert_best_is_kept(apart, client, client.job(sweep.job_id), tmp_path)
             if len(client.job(sweep.job_id).attempts) == 1:
                 kept = [path.name for path in (apart.home / "storage/jobs" / sweep.job_id).rglob("*.pt")]
                 assert "best.pt" in kept and "last.pt" not in kept, "no trial continues from a finished one"
 
     def test_a_chain_that_lost_its_node_goes_on_from_its_uploads(
-        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+        self, client: FgdClient, lost_chain: tuple[str, Path]
     ) -> None:
-        job_id = run_chain(client, chain(apart_teacher), tmp_path, kill_in="2", node=apart.home / "scratch")
+        job_id, folder = lost_chain
         finished = [event.data["stage"] for event in all_events(client, job_id) if event.kind == "stage_finished"]
         assert finished == ["1", "2", "control"]
-        names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt")}
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*.pt")}
         assert names == {"best.pt", "stages/1/best.pt", "stages/2/best.pt", "stages/control/best.pt"}
 
     @slow("tests/end_to_end/test_several_workers.py::test_workers_end_with_their_killed_driver")

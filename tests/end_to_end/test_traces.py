@@ -1,18 +1,17 @@
 """One trace from the request to the first step, with a real control plane, Ray and collector."""
 
-import os
-import signal
+from pathlib import Path
 
 import httpx
 import pytest
-from whole import Whole, endless, wait_for, wait_for_event
+from chain_runs import CALLER, TRACE_ID
+from whole import Whole
 
 from service.dispatcher.local import LocalRay
 from tests.otlp_collector import Collector, Span
 
 pytestmark = pytest.mark.ray
 
-TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 IN_THE_RUN = ("process start", "assignment", "first event", "imports", "device", "model and data", "first step")
 
 
@@ -25,19 +24,11 @@ def of_job(spans: list[Span], job_id: str, attempt: int) -> dict[str, Span]:
 
 
 def test_one_trace_covers_request_to_first_step_of_every_attempt(
-    apart: Whole, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    apart: Whole, collector: Collector, lost_chain: tuple[str, Path]
 ) -> None:
-    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
-    with apart.client() as client:
-        job_id = client.submit(endless()).job_id
-        started = wait_for_event(client, job_id, "run_started")
-        wait_for_event(client, job_id, "epoch_finished")
-        variables = runtime_environment(apart, f"fgd-{job_id}-1")
-        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 1))
-        os.kill(started.data["pid"], signal.SIGKILL)
-        spans = collector.wait_for(lambda spans: "first step" in of_job(spans, job_id, 2), timeout_s=240)
-        client.cancel(job_id)
-        wait_for(client, job_id, lambda job: job.state == "cancelled")
+    job_id, _ = lost_chain
+    variables = runtime_environment(apart, f"fgd-{job_id}-1")
+    spans = collector.wait_for(lambda spans: all("first step" in of_job(spans, job_id, each) for each in (1, 2)))
 
     # Other tests have traces of their own in the same collector.
     spans = [span for span in spans if span.trace_id == TRACE_ID]
@@ -55,7 +46,7 @@ def test_one_trace_covers_request_to_first_step_of_every_attempt(
         steps = sorted((span for span in spans if span.parent_id == run.span_id), key=lambda span: span.began_s)
         assert [span.name for span in steps if span.name in IN_THE_RUN] == list(IN_THE_RUN)
         assert {span.trace_id for span in found.values()} == {TRACE_ID}
-        assert {span.attributes["fgd.kind"] for span in found.values()} == {"train"}
+        assert {span.attributes["fgd.kind"] for span in found.values()} == {"chain"}
         # The spans leave no gap between the request and the first step.
         assert post.began_s <= wait.began_s <= wait.ended_s <= lease.began_s <= lease.ended_s <= submission.began_s
         assert [span.began_s for span in steps[1:]] == [span.ended_s for span in steps[:-1]]

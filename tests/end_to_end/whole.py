@@ -161,7 +161,7 @@ def wait_for(client: FgdClient, job_id: str, so: Callable[[JobView], bool], time
     while not so(job := client.job(job_id)):
         assert time.monotonic() < deadline, f"{job.state} ({job.reason}): {job.error}; last event {job.last_sequence}"
         # Not more often: on a busy machine the answers would take a tenth of the time of all processes.
-        time.sleep(0.5)
+        time.sleep(1.0)
     return job
 
 

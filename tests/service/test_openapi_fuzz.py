@@ -40,9 +40,10 @@ from service.settings.groups import StreamSettings
 from service.store import api_tokens
 from service.store.session import Database
 from service.store.tokens import digest
+from tests.tiers import slow
 
 SEED = int(os.environ.get("FGD_FUZZ_SEED", "20260101"))
-EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("FGD_FUZZ_EXAMPLES", "2"))
 ROOT = "an-admin-token-for-tests-of-enough-length"
 SHORT_LIVED = {"sse": StreamSettings(lifetime_s=0.05, keep_alive_s=0.05, poll_s=0.02), "log_poll_s": 0.02}
 CHECKS = [
@@ -165,11 +166,12 @@ def target_of(settings: Settings, prepared: tuple[dict[str, list[str]], dict[str
         yield Target(url, operations, *prepared)
 
 
+@slow("tests/service/test_openapi_fuzz.py::test_with_a_token")
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_without_tokens_every_answer_is_described(settings: Settings, plane: ControlPlane) -> None:
     prepared = await prepare(plane)
     with target_of(settings.model_copy(update=SHORT_LIVED), prepared) as target:
-        failures = await asyncio.to_thread(_fuzz, target, {})
+        failures = await asyncio.to_thread(_fuzz, target, {}, examples=2 * EXAMPLES)
     assert failures == [], "\n\n".join(failures)
 
 
