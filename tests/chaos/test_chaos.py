@@ -17,6 +17,6 @@ pytestmark = pytest.mark.ray
 def test_every_job_ends_once_in_the_right_state_despite_faults() -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"\nseed {seed}")
-    outcome = run(Plan(num_jobs=6, epochs=(10, 30), faults=SHORT, seed=seed, pause_s=(1, 6), limit_s=1200), print)
+    outcome = run(Plan(num_jobs=6, epochs=(5, 15), faults=SHORT, seed=seed, pause_s=(1, 6), limit_s=1200), print)
     print("\n".join(results.lines(outcome)))
     assert outcome.violations == []

@@ -19,11 +19,13 @@ class User:
     def plan(self, job_id: str, user_action: UserAction) -> None:
         self._planned[job_id] = ["cancel"] if user_action == "cancel" else ["pause", "resume"]
 
-    def act_on(self, jobs: Mapping[str, JobSummary]) -> None:
+    def act_on(self, jobs: Mapping[str, JobSummary], *, may_cancel: bool) -> None:
         """Do what is due; an operation without an answer is repeated at the next call."""
         for job_id, operations in self._planned.items():
             job = jobs.get(job_id)
-            if operations and job is not None and _is_time(operations[0], job) and self._do(operations[0], job_id):
+            if not operations or job is None or (operations[0] == "cancel" and not may_cancel):
+                continue
+            if _is_time(operations[0], job) and self._do(operations[0], job_id):
                 operations.pop(0)
 
     def _do(self, operation: str, job_id: str) -> bool:

@@ -207,7 +207,7 @@ class TestThroughServer:
 
 
 class TestBucket:
-    @slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_jobs_of_every_kind")
+    @slow(JOBS)
     def test_runs_need_no_credentials_of_the_bucket(self, tmp_path: Path) -> None:
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()

@@ -147,7 +147,7 @@ class TestWhole:
             assert time.monotonic() < deadline, "a cancelled job still holds its CPU"
             time.sleep(0.5)
 
-    @slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_a_run_that_lost_its_node")
+    @slow("tests/end_to_end/test_through_server.py::TestThroughServer::test_a_chain_that_lost_its_node")
     def test_a_killed_run_restarts_from_its_checkpoint(self, client: FgdClient) -> None:
         job_id = client.submit(endless()).job_id
         pid = wait_for_event(client, job_id, "run_started").data["pid"]

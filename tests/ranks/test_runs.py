@@ -116,6 +116,7 @@ def test_ranks_train_as_one_process(detector: str, method: str, size: int, scene
     assert not [*(tmp_path / "ranks").rglob("of rank */checkpoints/*")]
 
 
+@slow("tests/ranks/test_runs.py::test_ranks_train_as_one_process[retinanet-fgd-2]")
 def test_the_curves_of_float32_differ_by_its_rounding_only(scene: Scene, tmp_path: Path) -> None:
     spec = scene.spec("retinanet", "fgd", training=training(2))
     alone, together = run(spec, tmp_path / "1"), on_ranks_of(2, spec, tmp_path / "2")[0]
@@ -145,7 +146,7 @@ def detections_of(detector: str, scene: Scene) -> dict[int, ImageDetections]:
 
 class TestControl:
     def test_a_stop_of_rank_0_ends_all_ranks_at_the_same_step(self, scene: Scene, tmp_path: Path) -> None:
-        spec = scene.spec("faster_rcnn", "defeat", training=training(2))
+        spec = scene.spec("retinanet", "fgd", training=training(2))
         whole = on_ranks_of(2, spec, tmp_path / "whole")
         stopped = on_ranks_of(2, spec, tmp_path / "stopped", stop_after_steps=2)
         assert [each.finished.outcome for each in stopped] == ["stopped", "stopped"]

@@ -176,7 +176,7 @@ class TestOrders:
         self, named: ControlPlane, various: list[dict[str, Any]], examined: int
     ) -> None:
         ages = {job["job_id"]: age for age, job in enumerate(various)}
-        for filtered in ({}, {"project": "default"}, {"state": ["queued", "cancelled"]}, {"q": "ell"}, {"q": "s"}):
+        for filtered in ({}, {"state": ["queued", "cancelled"]}, {"q": "s"}):
             wanted = [job["job_id"] for page in await pages(named, "/v1/jobs", **filtered) for job in page]
             jobs = [job for job in various if job["job_id"] in wanted]
             for sort, key in SORTS.items():
