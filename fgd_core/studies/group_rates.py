@@ -40,7 +40,10 @@ def group_sets(arms: Mapping[ArmName, Sequence[StudyRun]], sets: Mapping[str, Ma
         for (key, each), change in zip(values.items(), judged, strict=True)
         if change is not None
     }
-    return [_group_set(name, groups, rates) for name, groups in counted.items()]
+    return [
+        _group_set(name, groups, rates).model_copy(update={"too_small": _too_small(arms["plain"][0], sets[name])})
+        for name, groups in counted.items()
+    ]
 
 
 def individual(arms: Mapping[ArmName, Sequence[StudyRun]]) -> Individual | None:
@@ -80,6 +83,12 @@ def _counted(
         }
         for name, group in kept.items()
     }
+
+
+def _too_small(run: StudyRun, groups: Mapping[str, Group]) -> dict[str, int]:
+    assert run.evidence is not None, "groups need runs with evidence"
+    boxes = {name: rates_of(run.evidence, group).boxes for name, group in groups.items()}
+    return {name: number for name, number in boxes.items() if number < MIN_BOXES}
 
 
 def _values(name: str, groups: Mapping[str, Mapping[ArmName, list[Rates]]]) -> dict[_Key, _Values]:

@@ -1,16 +1,26 @@
 """Writes the finding of a `left_over` study as sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from scipy import stats
+
+from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE
 from fgd_core.spec.study_findings.left_over import GroupSet, Individual, LeftOver
+from fgd_core.spec.study_findings.trend import Trend
 
 _NAMED = 8
 
 
 def sentences(found: LeftOver) -> list[str]:
-    """Say who lost, then how the student relates to its teacher, then how fair it is."""
-    of_groups = (line for each in found.group_sets for line in _groups(each))
-    return [*_classes(found), *_disagreement(found), *of_groups, *_individual(found.individual)]
+    """Say who lost, then how the student relates to its teacher, then how fair it is, then what a setting changes."""
+    of_groups = (line for each in found.group_sets for line in _groups(each, found.min_boxes))
+    return [
+        *_classes(found),
+        *_disagreement(found),
+        *of_groups,
+        *_individual(found.individual),
+        *_trends(found.trends),
+    ]
 
 
 def _classes(found: LeftOver) -> Iterator[str]:
@@ -41,7 +51,7 @@ def _disagreement(found: LeftOver) -> Iterator[str]:
         yield f"{text}." if chance is None else f"{text}; two seeds of the distilled one about {chance:.1%}."
 
 
-def _groups(found: GroupSet) -> Iterator[str]:
+def _groups(found: GroupSet, min_boxes: int) -> Iterator[str]:
     lost = [row.name for row in found.groups if row.recall.change.finding == "lost"]
     if lost:
         yield f"By {found.name}, distilling lowers the recall of {', '.join(lost)}."
@@ -52,6 +62,9 @@ def _groups(found: GroupSet) -> Iterator[str]:
             f"By {found.name}, the equalised odds difference is {found.odds.distilled:.3f} with distillation and "
             f"{found.odds.plain:.3f} without: {says}."
         )
+    if found.too_small:
+        named = ", ".join(f"{name} ({number})" for name, number in found.too_small.items())
+        yield f"By {found.name}, groups with fewer than {min_boxes} objects are not compared: {named}."
 
 
 def _individual(found: Individual | None) -> Iterator[str]:
@@ -63,3 +76,17 @@ def _individual(found: Individual | None) -> Iterator[str]:
         f"When images are mildly altered, {flips.distilled:.1%} of the objects appear or disappear for the distilled "
         f"student, {flips.plain:.1%} for the plain one and {flips.teacher:.1%} for the teacher: {says}."
     )
+
+
+def _trends(found: Sequence[Trend]) -> Iterator[str]:
+    if not found:
+        return
+    adjusted = stats.false_discovery_control([trend.p for trend in found])
+    shown = [trend for trend, p in zip(found, adjusted, strict=True) if p <= FALSE_DISCOVERY_RATE]
+    for trend in shown:
+        yield (
+            f"Each time {trend.over} is doubled, {trend.of} changes by {trend.per_doubling:+.3f} "
+            f"({trend.low:+.3f} to {trend.high:+.3f})."
+        )
+    if not shown:
+        yield f"None of {len(found)} figures is shown to change with {found[0].over}."

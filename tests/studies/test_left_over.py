@@ -94,6 +94,8 @@ class TestObjects:
     def test_sizes_without_boxes_are_left_out(self, found: LeftOver) -> None:
         size = next(each for each in found.group_sets if each.name == "size")
         assert ([row.name for row in size.groups], size.odds) == (["small"], None)
+        assert size.too_small == {"medium": 0, "large": 0}
+        assert "By size, groups with fewer than 20 objects are not compared: medium (0), large (0)." in found.sentences
 
     def test_a_run_agrees_with_itself_and_less_with_others(self, found: LeftOver) -> None:
         assert min(shares(found).values()) == shares(found)["distilled", "teacher"]
@@ -176,3 +178,11 @@ def test_a_number_that_rises_with_the_temperature_has_a_trend() -> None:
     assert (ap.over, ap.per_doubling) == ("temperature", pytest.approx(0.02, abs=0.006))
     assert ap.low < 0.02 < ap.high and ap.p < 0.01
     assert [level.num_runs for level in ap.levels] == [3, 3, 3]
+    assert f"Each time temperature is doubled, AP changes by {ap.per_doubling:+.3f}" in " ".join(found.sentences)
+
+
+def test_a_number_that_stays_has_no_trend_in_the_answer() -> None:
+    dice = np.random.default_rng(6)
+    levels = {t: runs(0.3 + 0.004 * dice.normal(size=(3, 2))) for t in (1.0, 2.0, 4.0)}
+    found = left_over(levels[1.0], levels[4.0], levels[4.0], levels=levels)
+    assert found.sentences[-1] == "None of 2 figures is shown to change with temperature."

@@ -58,6 +58,9 @@ class GroupSet(Fact):
 
     name: str
     groups: list[GroupRow]
+    too_small: dict[str, int] = {}
+    """Groups that are not compared, because they have fewer true boxes than `LeftOver.min_boxes`: the number of each.
+    Empty in reports of older versions."""
     parity: Rate | None
     """The demographic parity difference: largest minus smallest rate of detections for each true box. None for fewer
     than two groups with enough boxes."""
