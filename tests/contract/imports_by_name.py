@@ -11,7 +11,7 @@ BY_NAME: Mapping[str, frozenset[str]] = {
         {"fgd_core.export.checkpoint_engine", "fgd_core.export.program_engine", "fgd_core.prediction.onnx_engine"}
     ),
     "fgd_core.runs": frozenset({"fgd_core.runs.exporting"}),
-    "fgd_core.methods.parts.map_sums": frozenset({"fgd_core.methods.parts.map_kernels"}),
+    "fgd_core.methods.parts.passes_for": frozenset({"fgd_core.methods.parts.map_kernels"}),
     # It loads torchvision, and PyTorch's compiler where that is needed.
     "fgd_core.no_compiler": frozenset(),
     "service.client.cli": frozenset(

@@ -47,6 +47,6 @@ def compare(kind: torch.dtype, layout: torch.memory_format) -> None:
 
 
 if __name__ == "__main__":
-    map_sums.passes_for = lambda _: map_kernels  # type: ignore[assignment,return-value]
+    map_sums.passes_for = lambda *_: map_kernels  # type: ignore[assignment,return-value]
     for each in itertools.product(DIGITS, (torch.contiguous_format, torch.channels_last)):
         compare(*each)

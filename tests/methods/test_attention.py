@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fgd_core.methods.parts import cpu_passes
 from fgd_core.methods.parts.attention import attention
 
 
@@ -15,8 +16,13 @@ def published(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_both_kinds_and_their_gradients_are_the_published_ones(layout: torch.memory_format) -> None:
+@pytest.mark.parametrize("in_c", [True, False])
+def test_both_kinds_and_their_gradients_are_the_published_ones(
+    layout: torch.memory_format, in_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
+    if not in_c:
+        monkeypatch.setattr(cpu_passes, "library", lambda _: None)
     # More than a block on a CPU.
     features = torch.randn(2, 7, 210, 200, dtype=torch.float64).contiguous(memory_format=layout)
     weights = torch.randn(2, 210, 200, dtype=torch.float64), torch.randn(2, 7, dtype=torch.float64)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fgd_core.methods.parts import cpu_passes
 from fgd_core.methods.parts.statistics import (
     channel_statistics,
     standardised,
@@ -70,7 +71,12 @@ class TestGradients:
         return 3 + 2 * torch.randn(2, 7, 210, 200, generator=generator, dtype=torch.float64)
 
     @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-    def test_of_a_gap_and_of_an_aligned_map_are_exact(self, layout: torch.memory_format) -> None:
+    @pytest.mark.parametrize("in_c", [True, False])
+    def test_of_a_gap_and_of_an_aligned_map_are_exact(
+        self, layout: torch.memory_format, in_c: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not in_c:
+            monkeypatch.setattr(cpu_passes, "library", lambda _: None)
         student, teacher = (self.wide(seed).contiguous(memory_format=layout) for seed in range(2))
         deviation, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True)
         weights = torch.randn(student.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)

@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fgd_core.methods.parts import map_passes, map_sums, tile_kernels
+from fgd_core.methods.parts import map_passes, passes_for, tile_kernels
 
 REPOSITORY = Path(__file__).parents[2]
 H200 = GPUTarget("cuda", 90, 32)
@@ -48,4 +48,4 @@ def test_kernels_compile_to_code_for_an_h200(name: str) -> None:
 
 def test_where_triton_cannot_run_a_kernel_operations_do_the_passes() -> None:
     with pytest.warns(UserWarning, match="without its Triton kernels"):
-        assert map_sums.kernels_on(torch.device("cpu")) is map_passes  # Triton has no driver for a CPU
+        assert passes_for.kernels_on(torch.device("cpu")) is map_passes  # Triton has no driver for a CPU

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fgd_core.methods.parts.blocks import blocks_of
+from fgd_core.methods.parts.channel_passes import signed
+from fgd_core.methods.parts.passes_for import passes_for
 from fgd_core.methods.parts.precision import exact_type
 
 
@@ -76,15 +77,11 @@ class _Magnitudes(torch.autograd.Function):
     def forward(ctx: _Context, features: Tensor) -> tuple[Tensor, ...]:
         """Read a map (N, C, H, W); returns the fields of `_Means`."""
         flat = features.flatten(2)
-        num_images, num_channels, num_cells = flat.shape
-        cells = flat.new_zeros(num_images, 1, num_cells, dtype=exact_type(features))
-        channels = cells.new_empty(num_images, num_channels, 1)
-        for (values,), (of_channels,), (of_cells,) in blocks_of([flat], [channels], [cells]):
-            magnitude = values.to(cells.dtype).abs()
-            of_cells.add_(magnitude.sum(1, keepdim=True))
-            torch.sum(magnitude, 2, keepdim=True, out=of_channels)
+        _, num_channels, num_cells = flat.shape
+        # The scan also weighs the channels, which costs nothing: it waits for the memory.
+        found = passes_for(flat).scan(flat, flat.new_zeros(num_channels, dtype=exact_type(features)))
         ctx.save_for_backward(features)
-        return _Means(cells[:, 0] / num_channels, channels[..., 0] / num_cells)
+        return _Means(found.cells / num_channels, found.channels / num_cells)
 
     @staticmethod
     @once_differentiable
@@ -92,8 +89,5 @@ class _Magnitudes(torch.autograd.Function):
         """Return the gradient (N, C, H, W) from those of the fields of `_Means`."""
         (features,) = ctx.saved_tensors
         flat, means = features.flatten(2), _Means(*slopes)
-        gradient = torch.empty_like(flat)
-        columns, rows = means.channels[..., None] / flat.shape[2], means.cells[:, None] / flat.shape[1]
-        for (values, into), (of_channels,), (of_cells,) in blocks_of([flat, gradient], [columns], [rows]):
-            torch.mul(of_channels + of_cells, values.sgn(), out=into)
-        return gradient.view(features.shape)
+        _, num_channels, num_cells = flat.shape
+        return signed(flat, means.channels / num_cells, means.cells / num_channels).view(features.shape)

@@ -8,6 +8,7 @@ PyTorch, always in the same order: results do not depend on which program ends f
 Import this module only where Triton runs: on a GPU, or in Triton's interpreter.
 """
 
+from collections.abc import Sequence
 from subprocess import SubprocessError
 from typing import NamedTuple
 
@@ -58,13 +59,17 @@ def project(features: Tensor, slope: Tensor) -> Tensor:
     return along
 
 
-def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows) -> Gradients:
+def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows, along: Sequence[Tensor]) -> Gradients:
     """Compute the gradients from two maps (N, C, K); see `Passes`."""
+    our_scores = rows.our_pooling * (project(student, columns.our_slope) - along[0])
+    their_scores = rows.their_pooling * (project(teacher, columns.their_slope) - along[1])
+    of_cells = torch.stack([our_scores, their_scores, rows.our_pooling, rows.of_weighed, rows.of_sign])
+    of_channels = torch.stack(columns[:-1])  # The slope of the teacher's context is in the scores.
     grid, gradient = _Grid.of(student), torch.empty_like(student)
     parts = grid.parts(2, columns.constant.dtype)
     strides = *student.stride(), *teacher.stride(), *gradient.stride()
     gradient_kernel[grid.programs](
-        *(student, teacher, gradient, torch.stack(columns), torch.stack(rows), parts), *grid.sizes, *strides, **TILE
+        *(student, teacher, gradient, of_channels, of_cells, parts), *grid.sizes, *strides, **TILE
     )
     return Gradients(gradient, *parts.sum(2))
 

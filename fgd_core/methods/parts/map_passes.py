@@ -5,6 +5,7 @@ gets each map as one block, and so does a CPU if the maps are channels-last. `ma
 one kernel for each pass. Here and there maps are (N, C, K) with K cells, and sums have at least float32.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -53,15 +54,15 @@ class Columns(NamedTuple):
     of_spread: Tensor
     constant: Tensor
     of_sign: Tensor
+    their_slope: Tensor
+    """The gradient of the teacher's context."""
 
 
 class Rows(NamedTuple):
     """Holds what the gradient needs of each cell, (N, K) each."""
 
-    our_scores: Tensor
-    """The gradient of the scores of the student's cells, and `their_scores` of the teacher's."""
-    their_scores: Tensor
     our_pooling: Tensor
+    their_pooling: Tensor
     of_weighed: Tensor
     of_sign: Tensor
 
@@ -95,12 +96,14 @@ class Passes(Protocol):
         """
         ...
 
-    def project(self, features: Tensor, slope: Tensor) -> Tensor:
-        """Sum over the channels of a map (N, C, K) with weights (N, C): (N, K)."""
-        ...
+    def gradients(
+        self, student: Tensor, teacher: Tensor, columns: Columns, rows: Rows, along: Sequence[Tensor]
+    ) -> Gradients:
+        """Compute the gradients from two maps (N, C, K).
 
-    def gradients(self, student: Tensor, teacher: Tensor, columns: Columns, rows: Rows) -> Gradients:
-        """Compute the gradients from two maps (N, C, K)."""
+        Args:
+            along: (N, 1) the sums over the channels of each context times its gradient.
+        """
         ...
 
 
@@ -154,23 +157,26 @@ def project(features: Tensor, slope: Tensor) -> Tensor:
     return along[:, 0]
 
 
-def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows) -> Gradients:
+def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows, along: Sequence[Tensor]) -> Gradients:
     """Compute the gradients from two maps (N, C, K); see `Passes`."""
+    our_scores = rows.our_pooling * (project(student, columns.our_slope) - along[0])
+    their_scores = rows.their_pooling * (project(teacher, columns.their_slope) - along[1])
     gradient, exact = torch.empty_like(student), columns.constant.dtype
     results = columns.constant.new_empty(2, *columns.constant.shape)
     of_channels = [each[:, :, None] for each in (*columns, *results)]
-    of_cells = [each[:, None] for each in rows]
+    of_cells = [each[:, None] for each in (*rows, our_scores, their_scores)]
     for maps, own, its_rows in blocks_of([student, teacher, gradient], of_channels, of_cells):
         *its_columns, our_result, their_result = own
-        column, row = Columns(*its_columns), Rows(*its_rows)
+        *cells, its_scores, their_own_scores = its_rows
+        column, row = Columns(*its_columns), Rows(*cells)
         block, other = maps[0].to(exact), maps[1].to(exact)
-        torch.bmm(block, row.our_scores.mT, out=our_result)
-        torch.bmm(other, row.their_scores.mT, out=their_result)
+        torch.bmm(block, its_scores.mT, out=our_result)
+        torch.bmm(other, their_own_scores.mT, out=their_result)
         total = block - other
         factor = column.of_weighed * row.of_weighed
         total *= factor.add_(column.of_spread)
         total += column.constant
         total.addcmul_(block.sgn(), torch.add(column.of_sign, row.of_sign, out=factor))
         total.addcmul_(column.our_slope, row.our_pooling)
-        torch.addcmul(total, column.our_weight, row.our_scores, out=maps[2])
+        torch.addcmul(total, column.our_weight, its_scores, out=maps[2])
     return Gradients(gradient, *results)

@@ -2,23 +2,19 @@
 
 With d = student - teacher, every term of FGD is a function of sums of |student|, |teacher|, d and d^2 over cells or
 over channels, and of the two pooled contexts. `scan` reads each map once, `compare` reads both once more, and its
-gradient reads both twice and writes the student's. `map_passes` and, on a GPU, `map_kernels` do the passes.
+gradient reads both and writes the student's. `passes_for` chooses who does the passes.
 
 Source: derived from the loss of arXiv:2111.11837; tests compare it with the loss as published.
 """
 
-import warnings
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fgd_core.methods.parts import map_passes
-from fgd_core.methods.parts.map_passes import Columns, Passes, Rows
+from fgd_core.methods.parts.map_passes import Columns, Rows
+from fgd_core.methods.parts.passes_for import passes_for
 from fgd_core.methods.parts.precision import exact_type
 
 
@@ -172,7 +168,7 @@ def _sums(student: Tensor, teacher: Tensor, scans: tuple[Scan, Scan], channel_we
     ours, theirs = scans
     centre = ours.means - theirs.means
     poolings = ours.pooling, theirs.pooling
-    weighed, *found = passes_for(student).compare(student, teacher, poolings, centre, channel_weights)
+    weighed, *found = passes_for(student, teacher).compare(student, teacher, poolings, centre, channel_weights)
     return Sums(ours.cells, ours.channels, weighed, centre, *found)
 
 
@@ -180,8 +176,10 @@ def _gradients(saved: _Saved, slopes: Sums) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of the student's map (N, C, H, W) and of the two poolings' weights (1, C, 1, 1)."""
     # Flat from the start: to flatten a map may copy it, and the copy would receive the gradient.
     student, teacher = saved.student.flatten(2), saved.teacher.flatten(2)
-    columns, rows = _columns(saved, slopes), _rows(student, teacher, saved, slopes)
-    found = passes_for(student).gradients(student, teacher, columns, rows)
+    contexts = (slopes.student_context, saved.student_context), (slopes.teacher_context, saved.teacher_context)
+    along = [(slope * context).sum(1, keepdim=True) for slope, context in contexts]
+    columns, rows = _columns(saved, slopes), _rows(saved, slopes)
+    found = passes_for(student, teacher).gradients(student, teacher, columns, rows, along)
     ours, theirs = (each.sum(0)[None, :, None, None] for each in (found.our_weight, found.their_weight))
     return found.student.view(saved.student.shape), ours, theirs
 
@@ -195,48 +193,10 @@ def _columns(saved: _Saved, slopes: Sums) -> Columns:
         of_spread=2 * slopes.spread,
         constant=slopes.excess - 2 * slopes.spread * saved.centre,
         of_sign=slopes.channels / saved.student.shape[2:].numel(),
+        their_slope=slopes.teacher_context,
     )
 
 
-def _rows(student: Tensor, teacher: Tensor, saved: _Saved, slopes: Sums) -> Rows:
-    """Collect what the gradient needs of each cell; reads both maps (N, C, K)."""
-    ours = _score_slopes(student, saved.student_pooling, saved.student_context, slopes.student_context)
-    theirs = _score_slopes(teacher, saved.teacher_pooling, saved.teacher_context, slopes.teacher_context)
-    return Rows(ours, theirs, saved.student_pooling, slopes.weighed, slopes.cells / student.shape[1])
-
-
-def _score_slopes(features: Tensor, pooling: Tensor, context: Tensor, slope: Tensor) -> Tensor:
-    """Return the gradients (N, K) of the scores whose softmax weighs the cells of a map (N, C, K) in its context.
-
-    Args:
-        pooling: (N, K) the weights.
-        context: (N, C), and its gradient `slope`, (N, C).
-    """
-    along = passes_for(features).project(features, slope)
-    return pooling * (along - (slope * context).sum(1, keepdim=True))
-
-
-def passes_for(features: Tensor) -> Passes:
-    """Return the passes for maps (N, C, K) of this device: Triton's kernels on a GPU where Triton works.
-
-    Compiled code has PyTorch's operations, from which the compiler makes its own kernels.
-    """
-    is_plain = features.device.type != "cuda" or torch.compiler.is_compiling()
-    return cast(Passes, map_passes) if is_plain else kernels_on(features.device)
-
-
-@cache
-def kernels_on(device: torch.device) -> Passes:
-    """Return Triton's kernels if Triton can build and run one on the device, and PyTorch's operations otherwise."""
-    plain = cast(Passes, map_passes)
-    if find_spec("triton") is None:
-        return plain
-    # By name and only now: a run without a GPU loads no Triton.
-    kernels = import_module("fgd_core.methods.parts.map_kernels")
-    try:
-        kernels.project(torch.zeros(1, 1, 1, device=device), torch.zeros(1, 1, device=device))
-    except kernels.FAILURES as error:
-        # It needs a C compiler on each machine, for example, which PyTorch's operations do not.
-        warnings.warn(f"FGD runs without its Triton kernels, which is slower: {error}", stacklevel=2)
-        return plain
-    return cast(Passes, kernels)
+def _rows(saved: _Saved, slopes: Sums) -> Rows:
+    """Collect what the gradient needs of each cell."""
+    return Rows(saved.student_pooling, saved.teacher_pooling, slopes.weighed, slopes.cells / saved.student.shape[1])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fgd_core.methods.parts.blocks import blocks_of
+from fgd_core.methods.parts.channel_passes import combined, moments
 from fgd_core.methods.parts.precision import exact_type
 from fgd_core.ranks import total_over_ranks, world_size
 
@@ -36,20 +36,17 @@ class ChannelStatistics(NamedTuple):
 @torch.no_grad()
 def channel_statistics(features: Tensor) -> ChannelStatistics:
     """Compute the mean and deviation of the channels of a map (N, C, H, W)."""
-    flat = features.flatten(2)
-    num_images, num_channels, num_cells = flat.shape
-    means, squares = flat.new_empty(2, num_images, num_channels, 1, dtype=exact_type(features))
-    for (values,), (mean, square), _ in blocks_of([flat], [means, squares]):
-        distance = _centred(values, mean)
-        torch.sum(distance.square_(), 2, keepdim=True, out=square)
-    return _of_all_images(means[..., 0], squares[..., 0], num_cells)
+    return _statistics_of_both(features, features)[0]
 
 
-def _centred(values: Tensor, mean: Tensor) -> Tensor:
-    """Write the means of channels (N, C, K) into `mean`, (N, C, 1), and return the distances from it."""
-    block = values.to(mean.dtype)
-    torch.mean(block, 2, keepdim=True, out=mean)
-    return block - mean
+def _statistics_of_both(features: Tensor, other: Tensor) -> tuple[ChannelStatistics, ChannelStatistics]:
+    """Compute the statistics of two maps (N, C, H, W) in one pass over both."""
+    found = moments(features.flatten(2), other.flatten(2))
+    num_cells = features.shape[2:].numel()
+    return (
+        _of_all_images(found.mean, found.square, num_cells),
+        _of_all_images(found.their_mean, found.their_square, num_cells),
+    )
 
 
 def _of_all_images(means: Tensor, squares: Tensor, num_cells: int) -> ChannelStatistics:
@@ -84,8 +81,9 @@ def with_statistics_of(other: Tensor, features: Tensor) -> Tensor:
         (N, C, H, W), float32 at least.
     Source: CrossKD, arXiv:2306.11369: two networks' maps differ in scale, and a head only suits its own.
     """
-    wanted = channel_statistics(other)
-    rescaled: Tensor = _Rescaled.apply(features, channel_statistics(features), wanted.deviation, wanted.mean)
+    with torch.no_grad():
+        own, wanted = _statistics_of_both(features, other)
+    rescaled: Tensor = _Rescaled.apply(features, own, wanted.deviation, wanted.mean)
     return rescaled
 
 
@@ -112,11 +110,8 @@ class _Rescaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: _Context, features: Tensor, own: ChannelStatistics, scale: Tensor, shift: Tensor) -> Tensor:
         """Rescale a map (N, C, H, W) by constants (C,)."""
-        flat, factor = features.flatten(2), own.factor * scale
-        result = torch.empty_like(flat, dtype=factor.dtype)
-        columns = _columns(len(flat), own.mean, factor, shift)
-        for (values, into), (mean, its_factor, its_shift), _ in blocks_of([flat, result], columns):
-            torch.addcmul(its_shift, values.to(mean.dtype) - mean, its_factor, out=into)
+        factor = own.factor * scale
+        result = combined([features.flatten(2)], [own.mean], [factor], shift, factor.dtype)
         ctx.save_for_backward(features, *own, scale)
         return result.view(features.shape)
 
@@ -126,23 +121,17 @@ class _Rescaled(torch.autograd.Function):
         """Return the gradient of the map from that of the result, both (N, C, H, W)."""
         features, *statistics, scale = ctx.saved_tensors
         own = ChannelStatistics(*statistics)
-        flat, sloping = features.flatten(2), slopes.flatten(2)
-        total, along = own.mean.new_empty(2, *flat.shape[:2], 1)
-        first = total, along, *_columns(len(flat), own.mean)
-        for (values, slope), (its_total, its_along, mean), _ in blocks_of([flat, sloping], first):
-            torch.sum(slope, 2, keepdim=True, out=its_total)
-            torch.sum((values.to(mean.dtype) - mean).mul_(slope), 2, keepdim=True, out=its_along)
-        sums = total_over_ranks(torch.stack([total.sum(0)[:, 0], along.sum(0)[:, 0]]))  # (2, C)
-        count = world_size() * len(flat) * flat.shape[2]
+        # The gradient of a sum is one number in the shape of a map, which no pass can read block by block.
+        sloping = (slopes.contiguous() if features.is_contiguous() else slopes).flatten(2)
+        flat, num_cells = features.flatten(2), features.shape[2:].numel()
+        found = moments(flat, sloping)
+        along = found.product + num_cells * (found.mean - own.mean) * found.their_mean
+        sums = total_over_ranks(torch.stack([num_cells * found.their_mean.sum(0), along.sum(0)]))  # (2, C)
+        count = world_size() * len(flat) * num_cells
         factor = own.factor * scale
-        weights = factor, -factor * own.factor * own.pull * sums[1], -factor * sums[0] / count
-        gradient = torch.empty_like(flat)
-        columns = _columns(len(flat), own.mean, *weights)
-        for (values, slope, into), (mean, of_slope, of_distance, constant), _ in blocks_of(
-            [flat, sloping, gradient], columns
-        ):
-            pulled = torch.addcmul(constant, values.to(mean.dtype) - mean, of_distance)
-            torch.addcmul(pulled, slope, of_slope, out=into)
+        weights = factor, -factor * own.factor * own.pull * sums[1]
+        centres = torch.zeros_like(own.mean), own.mean
+        gradient = combined([sloping, flat], centres, weights, -factor * sums[0] / count, features.dtype)
         return gradient.view(features.shape), None, None, None
 
 
@@ -152,16 +141,10 @@ class _Gap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: _Context, student: Tensor, teacher: Tensor) -> Tensor:
         """Compare maps (N, C, H, W): ()."""
-        flat = student.flatten(2), teacher.flatten(2)
-        num_images, num_channels, num_cells = flat[0].shape
-        sums = flat[0].new_empty(5, num_images, num_channels, 1, dtype=exact_type(student))
-        for (block, other), (mean, their_mean, square, their_square, product), _ in blocks_of(flat, [*sums]):
-            distance, their_distance = _centred(block, mean), _centred(other, their_mean)
-            torch.sum(distance * their_distance, 2, keepdim=True, out=product)
-            torch.sum(distance.square_(), 2, keepdim=True, out=square)
-            torch.sum(their_distance.square_(), 2, keepdim=True, out=their_square)
+        num_cells = student.shape[2:].numel()
+        found = moments(student.flatten(2), teacher.flatten(2))
         # The result is a difference of sums: float32 would round each of them to 7 digits once more.
-        means, their_means, squares, their_squares, products = sums[..., 0].double()  # (N, C) each
+        means, their_means, squares, their_squares, products = (each.double() for each in found)  # (N, C) each
         ours = _of_all_images(means, squares, num_cells)
         theirs = _of_all_images(their_means, their_squares, num_cells)
         apart, their_part = means - ours.mean, their_means - theirs.mean
@@ -172,7 +155,7 @@ class _Gap(torch.autograd.Function):
         gap = factor.square() * own + their_factor.square() * of_other - 2 * factor * their_factor * common
         ctx.save_for_backward(student, teacher, *ours, *theirs, factor * own - their_factor * common)
         mean_gap: Tensor = gap.sum() / student.numel()
-        return mean_gap.to(sums.dtype)
+        return mean_gap.to(found.mean.dtype)
 
     @staticmethod
     @once_differentiable
@@ -183,15 +166,8 @@ class _Gap(torch.autograd.Function):
         unit = 2 * slope / student.numel() * ours.factor
         of_all = total_over_ranks(along * unit)  # (C,)
         weights = unit * ours.factor - ours.factor * ours.pull * of_all, -unit * theirs.factor
-        flat, exact = (student.flatten(2), teacher.flatten(2)), exact_type(student)
-        gradient = torch.empty_like(flat[0])
-        columns = _columns(len(student), *(each.to(exact) for each in (ours.mean, theirs.mean, *weights)))
-        for (block, other, into), (mean, their_mean, weight, their_weight), _ in blocks_of([*flat, gradient], columns):
-            pulled = (other.to(exact) - their_mean).mul_(their_weight)
-            torch.addcmul(pulled, block.to(exact) - mean, weight, out=into)
+        exact = exact_type(student)
+        maps = student.flatten(2), teacher.flatten(2)
+        centres, columns = ([each.to(exact) for each in pair] for pair in ((ours.mean, theirs.mean), weights))
+        gradient = combined(maps, centres, columns, torch.zeros_like(centres[0]), student.dtype)
         return gradient.view(student.shape), None
-
-
-def _columns(num_images: int, *channels: Tensor) -> list[Tensor]:
-    """Return values of channels (C,) as columns (N, C, 1)."""
-    return [each[None, :, None].expand(num_images, -1, -1) for each in channels]

@@ -171,7 +171,7 @@ def gradient_kernel(
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     in_k = k < num_cells
     row = rows + image * num_cells + k
-    # The fields of `Rows`, and below of `Columns`, lie one after another.
+    # What `gradients` collects of each cell, and below the fields of `Columns`, lie one after another.
     next_row = images * num_cells
     next_column = images * channels
     our_scores = tl.load(row, mask=in_k, other=0)
