@@ -6,7 +6,8 @@
 Five levels of an 800x1333 pyramid with 256 channels, two images with 20 boxes each. In each round every loss runs once,
 in turn; the ratios are medians over the rounds. `pass` reads two sets of maps and writes a third. The reference makes
 its masks box by box and weighs the maps by roots of masks and attention before it subtracts them. `eager` is our loss
-with one operation after another. Run it on an idle machine; ratios of CPU time hold on a busy one as well.
+with one operation after another; for `no compiler` PyTorch's operations do the passes, as without a C compiler. Memory
+that was freed stays in the process, as in a run. Run it on an idle machine; ratios of CPU time hold on a busy one too.
 """
 
 import argparse
@@ -14,11 +15,13 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -26,7 +29,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from fgd_core.methods.fgd import ContextBlock, EagerFGDLoss, FGDLoss
+from fgd_core.methods.parts import cpu_passes, map_passes, map_sums
 from fgd_core.methods.parts.scale_masks import scale_masks
+from fgd_core.training.freed_memory import keep_freed_memory
 
 INPUT_SIZE = (800, 1333)
 GRIDS = ((100, 167), (50, 84), (25, 42), (13, 21), (7, 11))
@@ -34,6 +39,8 @@ CHANNELS, NUM_BOXES = 256, 20
 ALPHA, BETA, GAMMA, LAMBDA, TEMPERATURE = 1e-3, 5e-4, 5e-4, 5e-6, 0.5
 FLOOR = 7
 """Maps that must move: twice both maps for the sums, and once more to write the gradient."""
+
+OPERATIONS = "ours, no compiler"
 
 
 class Inputs(NamedTuple):
@@ -169,6 +176,16 @@ def backward(loss: Loss, inputs: Inputs) -> None:
     loss(inputs).backward()  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def operations_only() -> Iterator[None]:
+    """Let PyTorch's operations do the passes over the maps, as without a C compiler or Triton."""
+    with (
+        patch.object(map_sums, "passes_for", lambda *_: map_passes),
+        patch.object(cpu_passes, "fit", lambda *_: False),
+    ):
+        yield
+
+
 def compared(losses: Mapping[str, Loss], inputs: Inputs, rounds: int, device: torch.device) -> dict[str, Cost]:
     """Return the medians of all losses and of one pass, in turn."""
     detached = [each.detach() for each in inputs.students]
@@ -179,7 +196,8 @@ def compared(losses: Mapping[str, Loss], inputs: Inputs, rounds: int, device: to
     costs: dict[str, list[Cost]] = {name: [] for name in (*losses, "pass")}
     for _ in range(rounds + 1):
         for name, loss in losses.items():
-            costs[name].append(measured(partial(backward, loss, inputs), device))
+            with operations_only() if name == OPERATIONS else nullcontext():
+                costs[name].append(measured(partial(backward, loss, inputs), device))
         costs["pass"].append(measured(one_pass, device))
     return {
         name: Cost(*(statistics.median(each) for each in zip(*found[1:], strict=True))) for name, found in costs.items()
@@ -204,6 +222,9 @@ def main() -> None:
     device = torch.device(options.device)
     inputs = drawn(options.batch, getattr(torch, options.type), device)
     losses = {"reference": reference(device), "eager": ours(EagerFGDLoss, device), "ours": ours(FGDLoss, device)}
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
+        losses[OPERATIONS] = losses["ours"]
     agree(losses, inputs)
     found = {}
     for threads in options.threads if device.type == "cpu" else [1]:

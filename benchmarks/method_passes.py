@@ -3,9 +3,12 @@
     python -m benchmarks.method_passes [--threads 1 2] [--rounds 7] [--out benchmarks/results]
 
 The maps are those of `benchmarks.fgd_loss`: five levels of an 800x1333 pyramid with 256 channels, two images. Each part
-runs forward and backward. The floor counts the maps that must be read or written at least once in each direction; a
-map moves in a third of the time in which a pass reads two sets of maps and writes a third. `benchmarks.fgd_loss` shows
-the same for FGD, which has the context. Run it on an idle machine; ratios of CPU time hold on a busy one as well.
+runs forward and backward: as a run does it, with PyTorch's operations as where no C compiler is, and as plain PyTorch.
+The floor counts the maps that must be read or written at least once in each direction. A map moves in a third of the
+time in which a pass reads two sets of maps and writes a third. All of them write to memory that the process had
+before, as a run does. The table also shows what a map costs that is only read, or copied: floors of reads and of writes
+are the same. `benchmarks.fgd_loss` shows FGD, which has the context. Run it on an idle machine; ratios of CPU time hold
+on a busy one as well.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.fgd_loss import Cost, drawn, measured
+from benchmarks.fgd_loss import OPERATIONS, Cost, drawn, measured, operations_only
 from fgd_core.methods.parts.attention import attention
 from fgd_core.methods.parts.statistics import standardised_gap, with_statistics_of
 from fgd_core.training.freed_memory import keep_freed_memory
@@ -30,7 +33,10 @@ TEMPERATURE = 0.5
 
 
 class Part(NamedTuple):
-    """Describes a common part of methods: two ways to compute a scalar () from a student's and a teacher's map."""
+    """Describes a common part of methods: two ways to compute a tensor from a student's and a teacher's map.
+
+    The gradient of a result () is 1, and that of a map (N, C, H, W) is the teacher's map: one that lies in memory.
+    """
 
     ours: Callable[[Tensor, Tensor], Tensor]
     plain: Callable[[Tensor, Tensor], Tensor]
@@ -61,13 +67,12 @@ def _plain_gap(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
-    # The sum of all values: its gradient is a constant, which costs nothing.
-    return with_statistics_of(teacher, student).sum()
+    return with_statistics_of(teacher, student)
 
 
 def _plain_aligned(student: Tensor, teacher: Tensor) -> Tensor:
     deviation, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True)
-    return (_standard(student) * deviation + mean).sum()
+    return _standard(student) * deviation + mean
 
 
 PARTS: Mapping[str, Part] = {
@@ -75,34 +80,47 @@ PARTS: Mapping[str, Part] = {
     "attention": Part(_attention, _plain_attention, 3),
     # Reads both, then reads both again and writes the gradient.
     "gap of standardised maps (pkd)": Part(standardised_gap, _plain_gap, 5),
-    # Reads both, the student twice, and writes the aligned map, which the sum reads; then reads the slopes and the
-    # student twice, and writes the gradient.
-    "aligned statistics (crosskd)": Part(_aligned, _plain_aligned, 10),
+    # Reads both, the student twice, and writes the aligned map; then reads its gradient and the student twice, and
+    # writes the student's gradient.
+    "aligned statistics (crosskd)": Part(_aligned, _plain_aligned, 9),
 }
+
+MOVED = {"pass": 3, "reading": 1, "copying": 2}
+"""Maps that the plainest passes move."""
 
 
 def run(compute: Callable[[Tensor, Tensor], Tensor], students: list[Tensor], teachers: list[Tensor]) -> None:
     """Compute a part of all levels, and its gradients."""
     for student, teacher in zip(students, teachers, strict=True):
         student.grad = None
-        compute(student, teacher).backward()  # type: ignore[no-untyped-call]
+        result = compute(student, teacher)
+        result.backward(teacher if result.ndim else None)  # type: ignore[no-untyped-call]
 
 
 def compared(rounds: int) -> dict[str, Cost]:
     """Return the medians of all parts, ours and plain, and of one pass, in turn."""
     inputs = drawn(2, torch.float32, torch.device("cpu"))
     students, teachers = [*inputs.students], [*inputs.teachers]
-    calls: dict[str, Callable[[], object]] = {}
-    for name, part in PARTS.items():
-        calls[name] = partial(run, part.ours, students, teachers)
-        calls[f"{name}, plain"] = partial(run, part.plain, students, teachers)
-    detached, held = [each.detach() for each in students], list[Tensor]()
+    detached = [each.detach() for each in students]
+    results = [torch.empty_like(each) for each in detached]
 
     def one_pass() -> None:
-        # The results are held, so that each pass writes to new memory, as each gradient does.
-        held.extend(student - teacher for student, teacher in zip(detached, teachers, strict=True))
+        for student, teacher, result in zip(detached, teachers, results, strict=True):
+            torch.sub(student, teacher, out=result)
 
-    calls["pass"] = one_pass
+    def reading() -> None:
+        for student in detached:
+            student.sum()
+
+    def copying() -> None:
+        for student, result in zip(detached, results, strict=True):
+            result.copy_(student)
+
+    calls: dict[str, Callable[[], object]] = {"pass": one_pass, "reading": reading, "copying": copying}
+    for name, part in PARTS.items():
+        calls[name] = partial(run, part.ours, students, teachers)
+        calls[f"{name}, {OPERATIONS}"] = operations_only()(calls[name])
+        calls[f"{name}, plain"] = partial(run, part.plain, students, teachers)
     costs: dict[str, list[Cost]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
         for name, call in calls.items():
@@ -116,20 +134,22 @@ def table(found: Mapping[int, Mapping[str, Cost]], rounds: int) -> str:
     """Return the medians, and their ratios to the floor, as Markdown."""
     lines = [
         f"Common parts of methods, forward and backward; five levels of 800x1333, 256 channels, batch 2; PyTorch "
-        f"{torch.__version__}. Medians of {rounds} rounds; wall time / CPU time.",
+        f"{torch.__version__}. Medians of {rounds} rounds; wall time / CPU time. A map moves in a third of a pass,",
+        "which reads two sets of maps and writes a third to memory that the process had before.",
         "",
-        "| threads | part | ms | times the floor | plain, ms | plain, times the floor |",
-        "|---|---|---|---|---|---|",
+        "| threads | part | maps moved | ms | times the floor |",
+        "|---|---|---|---|---|",
     ]
     for threads, costs in found.items():
-        for name, part in PARTS.items():
-            cells = [_cells(costs[key], costs["pass"], part.floor) for key in (name, f"{name}, plain")]
-            lines.append(f"| {threads} | {name} | {' | '.join(cells)} |")
+        unit = Cost(*(each / 3 for each in costs["pass"]))
+        for name, cost in costs.items():
+            moved = MOVED.get(name) or PARTS[name.split(", ")[0]].floor
+            lines.append(f"| {threads} | {name} | {moved} | {_cells(cost, unit, moved)} |")
     return "\n".join([*lines, ""])
 
 
-def _cells(cost: Cost, unit: Cost, floor: int) -> str:
-    times = " / ".join(f"{own / (one * floor / 3):.1f}" for own, one in zip(cost, unit, strict=True))
+def _cells(cost: Cost, unit: Cost, moved: int) -> str:
+    times = " / ".join(f"{own / (one * moved):.1f}" for own, one in zip(cost, unit, strict=True))
     return f"{1e3 * cost.wall_s:.0f} / {1e3 * cost.cpu_s:.0f} | {times}"
 
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -42,7 +42,6 @@ from benchmarks.step import batch_of, detector, drawn
 from fgd_core.data.loading import Batch
 from fgd_core.methods.base import Moment
 from fgd_core.methods.fgd import EagerFGDLoss, FGDLoss
-from fgd_core.methods.parts import map_passes, map_sums
 from fgd_core.runs import execute
 from fgd_core.spec.events import EpochFinished, RunEvent
 from fgd_core.spec.kinds.distill import DistillSpec
@@ -96,20 +95,9 @@ def loss_lines(scale: Scale, device: torch.device) -> Iterator[str]:
             losses["ours, no kernels"] = losses["ours"]
             losses["ours, compiled"] = fgd_loss.ours(FGDLoss, device, compiles=True)
         for name, loss in losses.items():
-            with without_kernels() if name == "ours, no kernels" else nullcontext():
+            with fgd_loss.operations_only() if name == "ours, no kernels" else nullcontext():
                 cost_s = median_s(partial(fgd_loss.backward, loss, inputs), scale.rounds, device)
             yield f"| {kind} | {name} | {1e3 * cost_s:.2f} | {cost_s / floor_s:.2f} |"
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    """Let PyTorch's operations do the passes over the maps."""
-    chosen = map_sums.passes_for
-    map_sums.passes_for = lambda features: cast(map_passes.Passes, map_passes)
-    try:
-        yield
-    finally:
-        map_sums.passes_for = chosen
 
 
 def seconds_to_move(num_maps: int, inputs: fgd_loss.Inputs, rounds: int, device: torch.device) -> float:
