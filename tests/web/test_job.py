@@ -121,6 +121,9 @@ def test_a_run_shows_what_it_is_predicted_to_reach_and_how_far_it_came(server: P
     assert predicted.locator("tbody .interval").count() > 0
     newest.evaluates(39, 0.31, epoch=4)
     newest.ends()
+    cost = page.locator("aside section", has=page.get_by_role("heading", name="Cost"))
+    expect(cost).to_contain_text("It took")
+    expect(cost).to_contain_text(server.get(f"/v1/jobs/{newest.job_id}/cost")["sentence"])
     reached = server.get(f"/v1/jobs/{newest.job_id}/prediction")["reached"]
     expect(predicted.get_by_role("row", name=re.compile("AP reached"))).to_contain_text(f"{reached:.3f}")
 

@@ -13,6 +13,9 @@ def test_a_study_shows_its_runs_and_then_the_answer(server: PageServer, open_pag
     expect(page.get_by_text("0 of 6 so far")).to_be_visible()
     table = page.get_by_role("region", name="Runs by arm and seed")
     expect(table.get_by_role("row")).to_have_count(3)
+    cost = page.locator(".study section", has=page.get_by_role("heading", name="Cost"))
+    expect(cost).to_contain_text("cost of 6 trainings")
+    expect(cost.get_by_role("row", name="distilled")).to_contain_text("3")
     end_runs(server, study)
     expect(page.get_by_text("6 of 6 so far").or_(page.locator(".headline"))).to_be_visible()
     answer(server, study)
@@ -24,6 +27,7 @@ def test_a_study_shows_its_runs_and_then_the_answer(server: PageServer, open_pag
     for figures in server.get(f"/v1/jobs/{study}/report", format="charts")["tables"]:
         cells = page.get_by_role("region", name=figures["title"]).locator("tbody").locator("th, td")
         expect(cells).to_have_text([cell for row in figures["rows"] for cell in row])
+    expect(cost).to_contain_text(server.get(f"/v1/jobs/{study}/cost")["sentence"])
     assert axe_findings(page) == []
 
     table.get_by_role("link", name="distilled, seed 1: 0.351").click()

@@ -24,6 +24,7 @@ def test_form_and_text_write_the_same_spec_and_submit_it(server: PageServer, ope
     page.get_by_label("Find a setting").fill("batch_size")
     page.get_by_label("batch size").fill("4")
     expect(text).to_have_value(re.compile("epochs: 2  # few\n  batch_size: 4"))
+    expect(page.locator(".verdict")).to_contain_text("ost of 1 training")
     page.get_by_role("button", name="Submit", exact=True).click()
     expect(page.locator("h1")).to_have_text("made in the page")
     job_id = page.url.rpartition("/")[2]

@@ -5,7 +5,7 @@ import { pause } from "./timing.js";
 
 /** @typedef {{ loc: string, code: string, message: string, line: number | null }} Reason */
 /** @typedef {{ cpus: number, gpus: number, workers: number, num_ahead: number, code: string, message: string, not_before: string | null }} Placement */
-/** @typedef {{ text: string, spec: Record<string, any> | null, reasons: Reason[], placement: Placement | null, prediction: import("../pages/prediction.js").View | null }} Checked */
+/** @typedef {{ text: string, spec: Record<string, any> | null, reasons: Reason[], placement: Placement | null, prediction: import("../pages/prediction.js").View | null, cost: import("../pages/cost.js").Estimate | null }} Checked */
 
 const TYPING_MS = 250;
 

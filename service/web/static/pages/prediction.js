@@ -2,14 +2,14 @@
 import { pathOf } from "../core/actions.js";
 import { get } from "../core/api.js";
 import { coalesced } from "../core/timing.js";
-import { duration, number, score } from "../ui/format.js";
+import { score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { intervalBar } from "../ui/interval.js";
 import { tried } from "../ui/parts.js";
 
 /** @typedef {{ mean: number, low: number, high: number }} Value */
 /** @typedef {{ moment: string, own: Value, plain: Value | null, gain: Value | null, sentence: string }} Prediction */
-/** @typedef {{ predictions: Prediction[], reached: number | null, track_record: { predictions: number, held: number }, cost: { ran_s: number, gpu_hours: number, runs: number } | null, sentence: string }} View */
+/** @typedef {{ predictions: Prediction[], reached: number | null, track_record: { predictions: number, held: number }, sentence: string }} View */
 
 /** Kinds of jobs that are predicted. */
 const PREDICTED = ["train", "distill"];
@@ -47,11 +47,10 @@ export class PredictionPart {
   }
 }
 
-/** The intervals of each moment, the cost, and how far earlier predictions held. @param {View} view */
-export function detailsOf({ predictions, reached, track_record: { predictions: num, held }, cost }) {
+/** The intervals of each moment, and how far earlier predictions held. @param {View} view */
+export function detailsOf({ predictions, reached, track_record: { predictions: num, held } }) {
   return [
     predictions.length > 0 && intervals(predictions, reached),
-    cost && h("p", { className: "faint" }, `Earlier runs like this one took ${duration(cost.ran_s)}${cost.gpu_hours > 0 ? `, ${number(cost.gpu_hours)} GPU hours` : ""} (${runs(cost.runs)}).`),
     num > 0 && h("p", { className: "faint" }, `Of ${runs(num)} on this data that were predicted so, ${held} ended inside the interval; 80 % should.`),
   ];
 }

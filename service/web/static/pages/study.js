@@ -5,6 +5,7 @@ import { live } from "../core/live.js";
 import { score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { OVER, progressBar, stateBadge, tried } from "../ui/parts.js";
+import { costPart } from "./cost.js";
 import { figureOf } from "./job_results.js";
 
 /** @typedef {import("../core/types.js").Job} Job */
@@ -35,7 +36,7 @@ export class StudyPart {
   constructor(jobId, _query, life) {
     this.#jobId = jobId;
     this.#life = life;
-    this.element = h("div", { className: "study" }, this.#trouble, this.#question, this.#answer, this.#figures, this.#runs);
+    this.element = h("div", { className: "study" }, this.#trouble, this.#question, this.#answer, this.#figures, this.#runs, costPart(jobId, life));
     live({ kinds: ["state_changed", "study_reported"], read: () => tried(this.#trouble, life, () => this.#read()) }, life);
   }
 

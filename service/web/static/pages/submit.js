@@ -8,6 +8,7 @@ import { Editor } from "../ui/editor.js";
 import { time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { problemNotice, tried } from "../ui/parts.js";
+import { runsOf } from "./cost.js";
 import { detailsOf } from "./prediction.js";
 import { SpecForm } from "./submit_form.js";
 import { startPart } from "./submit_start.js";
@@ -119,12 +120,15 @@ class SubmitPage {
 }
 
 /** @param {Checked} checked @param {(reason: import("../core/draft.js").Reason) => void} goTo */
-function verdictOf({ reasons, placement, spec, prediction }, goTo) {
+function verdictOf({ reasons, placement, spec, prediction, cost }, goTo) {
   if (reasons.length > 0) {
     const link = (/** @type {import("../core/draft.js").Reason} */ reason) => h("li", {}, h("button", { type: "button", className: "link", on: { click: () => goTo(reason) } }, reason.loc || (reason.line ? `line ${reason.line}` : "text")), " ", reason.message);
     return [h("p", { className: "bad" }, reasons.length === 1 ? "One thing to correct" : `${reasons.length} things to correct`), h("ul", {}, reasons.map(link))];
   }
-  const predicted = prediction === null ? [] : [h("details", {}, h("summary", {}, prediction.sentence), detailsOf(prediction))];
+  const predicted = [
+    prediction && h("details", {}, h("summary", {}, prediction.sentence), detailsOf(prediction)),
+    cost && (cost.runs.length === 1 ? h("p", {}, cost.sentence) : h("details", {}, h("summary", {}, cost.sentence), runsOf(cost))),
+  ];
   if (placement === null) return [...predicted, h("p", {}, spec === null ? "" : "Ready. The cluster does not answer now; the job would wait for it.")];
   const { cpus, gpus, workers, num_ahead, code, message, not_before } = placement;
   const takes = `${workers === 1 ? "" : `${workers} workers, together `}${cpus} ${cpus === 1 ? "CPU" : "CPUs"}${gpus ? ` and ${gpus} ${gpus === 1 ? "GPU" : "GPUs"}` : ""}`;

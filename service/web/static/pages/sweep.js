@@ -27,6 +27,7 @@ export class SweepPart {
       this.#trials.element,
       later(life, async () => new (await import("./sweep_trial.js")).TrialPart(jobId, sweep, query, life).element),
       later(life, async () => new (await import("./sweep_charts.js")).ChartsPart(jobId, sweep, query, life).element),
+      later(life, async () => (await import("./cost.js")).costPart(jobId, life)),
       this.#log.element,
     );
     sweep.renew();
