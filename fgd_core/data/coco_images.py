@@ -1,7 +1,8 @@
 """Reads the list of images of a COCO file: as a whole if all entries have COCO's own form, else one by one."""
 
-import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -13,8 +14,6 @@ from fgd_core.data.coco_values import Fields, Id, IdNumbers, fits_int64, read_id
 from fgd_core.data.findings import Findings
 from fgd_core.data.plain_annotations import MISSING, num_keys
 
-_PLAIN_NAME = re.compile(r"(?!/)(?!.*\.\.)[!-~]+(?: [!-~]+)*")
-"""A file in the folder, without a character that may be spelled in another way."""
 _MAX_SIDE_PX = 2**31
 
 
@@ -32,6 +31,7 @@ class _Image(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _IMAGES = msgspec.json.Decoder(list[_Image])
+_OPTIONAL = attrgetter("license", "coco_url", "flickr_url", "date_captured")
 
 
 class PlainImages(NamedTuple):
@@ -60,7 +60,7 @@ class ListedImages(NamedTuple):
     @property
     def ids(self) -> frozenset[int]:
         """The numbers of all ids."""
-        return frozenset(map(self.numbers.number_of, self.sizes_px))
+        return self.numbers.listed
 
 
 def read_plain_images(text: bytes) -> PlainImages | None:
@@ -72,17 +72,24 @@ def read_plain_images(text: bytes) -> PlainImages | None:
     except (msgspec.MsgspecError, OverflowError):  # Overflow: an id beyond 64 bits.
         return None
     names = [row.file_name for row in rows]
-    optional = [(row.license, row.coco_url, row.flickr_url, row.date_captured) for row in rows]
-    num_fields = 4 * len(rows) + sum([each is not MISSING for own in optional for each in own])
+    num_missing = [*chain.from_iterable(map(_OPTIONAL, rows))].count(MISSING)
     is_plain = (
-        num_keys(text) == num_fields
+        num_keys(text) == len(_Image.__struct_fields__) * len(rows) - num_missing
         and len(np.unique(ids)) == len(set(names)) == len(rows)
         and bool(((sizes_px > 0) & (sizes_px < _MAX_SIDE_PX)).all())
-        and all(map(_PLAIN_NAME.fullmatch, names))
+        and _are_plain(names)
     )
     return (
         PlainImages([ImageEntry(row.id, row.file_name, (row.width, row.height)) for row in rows]) if is_plain else None
     )
+
+
+def _are_plain(names: Sequence[str]) -> bool:
+    """Return whether all are files in the folder, without a character that may be spelled in another way."""
+    together = "".join(names)
+    lines = "\n".join(["", *names, ""])
+    odd = ("\n\n", "\n/", "..", "\n ", " \n", "  ")
+    return together.isascii() and together.isprintable() and not any(part in lines for part in odd)
 
 
 def read_images(images: ImageList, findings: Findings) -> ListedImages:

@@ -44,8 +44,9 @@ class IdNumbers:
             each: place if self.is_renumbered or not isinstance(each, int) else each
             for place, each in enumerate(unique, start=1)
         }
-        taken = set(self._numbers.values())
-        self.unknown = next(number for number in count(-1, -1) if number not in taken)
+        self.listed = frozenset(self._numbers.values())
+        """The numbers of all ids."""
+        self.unknown = next(number for number in count(-1, -1) if number not in self.listed)
         """The number for every unlisted id that is not a number itself."""
 
     def number_of(self, each: Id) -> int:

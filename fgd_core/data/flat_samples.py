@@ -118,12 +118,12 @@ def count_columns(
     """Count the contents of a split; the same as `count` of the samples, without building them."""
     columns = samples.columns
     is_box = ~columns.is_crowd
-    images = np.searchsorted(columns.object_ends, np.flatnonzero(is_box), side="right")
+    boxes_up_to = np.concatenate([[0], is_box.cumsum()])[columns.object_ends]
     per_category = np.bincount(columns.labels[is_box], minlength=len(categories))
     return DataChecked(
         split=split,
         num_images=len(samples),
-        num_images_without_boxes=len(samples) - len(np.unique(images)),
+        num_images_without_boxes=int(np.count_nonzero(np.diff(boxes_up_to, prepend=0) == 0)),
         num_boxes=int(is_box.sum()),
         num_crowd=int(columns.is_crowd.sum()),
         boxes_per_category={c.name: int(n) for c, n in zip(categories, per_category, strict=True)},

@@ -37,7 +37,7 @@ _TRAILERS = {"JPEG": _JPEG_TRAILER, "MPO": _JPEG_TRAILER, "PNG": b"\x00\x00\x00\
 
 _READERS = 16
 _MIN_PROCESSES = 4
-_FILES_PER_TASK = 256
+_FILES_PER_TASK = 512
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def num_keys(text: bytes) -> int:
 
 def _may_repeat_keys(text: bytes, segmentations: Sequence[bytes]) -> bool:
     """Return whether an object may have a key twice: the text then has more keys than the objects have fields."""
-    in_segmentations = sum(each.count(_KEY_END) for each in segmentations if _is_object(each))
+    in_segmentations = sum([each.count(_KEY_END) for each in segmentations if each.startswith(b"{")])
     num_missing = segmentations.count(b"")
     return num_keys(text) != _NUM_FIELDS * len(segmentations) - num_missing + in_segmentations
 

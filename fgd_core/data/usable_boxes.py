@@ -19,6 +19,9 @@ from fgd_core.stopping import stoppable
 
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 
+_MAX_GAPS = 8
+"""At most so many ids that nothing has, for each one that something has, are looked up in a table."""
+
 
 @dataclass(frozen=True, eq=False)
 class UsableBoxes:
@@ -53,13 +56,13 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
     """Select the annotations of usable images that have a listed category and a usable box; clip boxes at borders."""
     objects = annotations.objects
     category_ids = np.array([category.id for category in annotations.categories], dtype=np.int64)
-    has_category = np.isin(objects.category_ids, category_ids)
-    _report_unknown(annotations, category_ids, ~has_category, findings)
+    labels = _places(objects.category_ids, category_ids)
+    _report_unknown(annotations, category_ids, labels < 0, findings)
     # Boxes of an image that was left out are left out without a finding: the image already has one.
     image_ids = np.array([entry.image_id for entry in images.entries], dtype=np.int64)
-    rows = np.flatnonzero(np.isin(objects.image_ids, image_ids) & has_category)
-    order = np.argsort(image_ids)
-    image_indices = order[np.searchsorted(image_ids, objects.image_ids[rows], sorter=order)]
+    image_indices = _places(objects.image_ids, image_ids)
+    rows = np.flatnonzero((image_indices >= 0) & (labels >= 0))
+    image_indices, labels = image_indices[rows], labels[rows]
     corners = objects.boxes_xywh_px[rows]
     corners[:, 2:] += corners[:, :2]
     sizes_px = images.sizes_px[image_indices]
@@ -73,14 +76,33 @@ def usable_boxes(annotations: Annotations, images: UsableImages, findings: Findi
         outlines = objects.outlines_xyxy_px[rows]
         are_corners = plausibility.are_corners(objects.boxes_xywh_px[rows], sizes_px)
         findings.add_where("boxes_as_corners", are_corners, name)
-        usable &= ~plausibility.report_apart(
-            xyxy_px, usable, outlines, sizes_px, findings=findings, name=name, problem="box_off_its_polygon"
-        )
-        plausibility.report_unlike(xyxy_px, usable, outlines, sizes_px, findings=findings, name=name)
+        if np.isfinite(outlines[:, 0]).any():
+            usable &= ~plausibility.report_apart(
+                xyxy_px, usable, outlines, sizes_px, findings=findings, name=name, problem="box_off_its_polygon"
+            )
+            plausibility.report_unlike(xyxy_px, usable, outlines, sizes_px, findings=findings, name=name)
     num_objects = np.bincount(image_indices[usable & ~objects.is_crowd[rows]], minlength=len(images.entries))
     plausibility.report_many(num_objects, [entry.file_name for entry in images.entries], findings)
-    labels = np.searchsorted(category_ids, objects.category_ids[rows]).astype(np.int64)
     return UsableBoxes(rows, image_indices, labels, xyxy_px).only(usable)
+
+
+def _places(ids: npt.NDArray[np.int64], listed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the place of each of (n,) ids among (m,) unique ones: (n,), -1 for an id that is not listed."""
+    places = np.full(len(ids), -1, dtype=np.int64)
+    if not len(listed):
+        return places
+    first, last = int(listed.min()), int(listed.max())
+    is_within = (ids >= first) & (ids <= last)
+    if last - first < _MAX_GAPS * (len(ids) + len(listed)):
+        # Ids are mostly close together. A table is then several times as fast as a search.
+        table = np.full(last - first + 1, -1, dtype=np.int64)
+        table[listed - first] = np.arange(len(listed))
+        places[is_within] = table[ids[is_within] - first]
+        return places
+    order = np.argsort(listed)
+    found = order[np.searchsorted(listed, ids[is_within], sorter=order)]
+    places[is_within] = np.where(listed[found] == ids[is_within], found, -1)
+    return places
 
 
 def _report_unknown(

@@ -1,5 +1,6 @@
 """Every kind of image file is decoded to upright 8-bit RGB."""
 
+import random
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from fgd_core.data import image_files, image_headers
 from fgd_core.data.image_faults import Unusable
 from fgd_core.data.image_headers import Header, read_headers
-from fgd_core.data.jpeg_headers import HEAD_BYTES, plain_size
+from fgd_core.data.jpeg_headers import HEAD_BYTES, plain_size, size_by_segments
 from fgd_core.errors import DataError
 
 RED = (255, 0, 0)
@@ -314,6 +315,20 @@ class TestPlainJpegFiles:
         assert header == Header(width=37, height=21, orientation=1)
         with Image.open(path) as decoded:
             np.testing.assert_array_equal(image_files.decode(path, (37, 21)), np.asarray(decoded.convert("RGB")))
+
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    def test_are_recognised_at_once_as_by_their_segments(self, tmp_path: Path, mode: str) -> None:
+        path, rng = tmp_path / "a.jpg", random.Random(0)
+        Image.new(mode, (37, 21)).save(path)
+        head = path.read_bytes()[:HEAD_BYTES]
+        heads = [head]
+        for _ in range(5000):
+            changed = bytearray(head)
+            changed[rng.randrange(len(head))] = rng.choice((0, 1, 2, 255, 0xDA, 0xDB, 0xC4, rng.randrange(256)))
+            heads.append(bytes(changed[: rng.choice((len(head), rng.randrange(len(head))))]))
+        found = [plain_size(each) for each in heads]
+        assert found == [size_by_segments(each) for each in heads]
+        assert {None, (37, 21)} < {*found}
 
     def test_with_an_orientation_are_left_to_pillow(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jpg"
