@@ -285,7 +285,7 @@ class TestOverSocket:
     async def test_a_large_file_needs_little_memory(self, plane: ControlPlane) -> None:
         _, run = await plane.started_job()
         is_folder = plane.storage.folder is not None
-        block, num_blocks = os.urandom(1 << 20), 200 if is_folder else 20
+        block, num_blocks = os.urandom(1 << 20), 64 if is_folder else 20
         sha = hashlib.sha256()
         for _ in range(num_blocks):
             sha.update(block)
