@@ -1,5 +1,6 @@
 """A driver that is killed and restarted: the study is the same as without kills."""
 
+import itertools
 import math
 import random
 from pathlib import Path
@@ -12,6 +13,7 @@ from fgd_core.spec.events import ArtifactSaved
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.trials import TrialEnded, TrialReported, TrialStarted
+from tests.tiers import slow
 
 SEED = 20261122
 SCHEDULERS = {
@@ -54,8 +56,18 @@ def decisions(memory: Memory) -> list[Any]:
 
 
 # Several trials at once: only population-based training waits for all of them, so that their order does not matter.
-@pytest.mark.parametrize(("scheduler", "concurrent"), [*((each, 1) for each in SCHEDULERS), ("population_based", 3)])
-@pytest.mark.parametrize("searcher", SEARCHERS)
+SCHEDULED = [*((each, 1) for each in SCHEDULERS), ("population_based", 3)]
+EACH = slow("tests/tuning/test_killed_drivers.py::test_five_kills_change_nothing[asha")
+"""`make test` has each searcher with ASHA, and each scheduler with random search."""
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "concurrent", "searcher"),
+    [
+        pytest.param(*scheduled, searcher, marks=() if "asha" in scheduled or searcher == "random" else EACH)
+        for scheduled, searcher in itertools.product(SCHEDULED, SEARCHERS)
+    ],
+)
 def test_five_kills_change_nothing(scheduler: str, concurrent: int, searcher: str, tmp_path: Path) -> None:
     spec = sweep(scheduler=SCHEDULERS[scheduler], searcher=SEARCHERS[searcher], budget={"trials": 12}, seeds=2, seed=3)
     calm = Memory(tmp_path / "calm")
