@@ -10,6 +10,7 @@ from fgd_core.errors import StorageError
 from fgd_core.evaluation import evaluator, inference
 from fgd_core.evaluation.inference import ImageDetections
 from fgd_core.runs import execute
+from fgd_core.spec.evaluation import AlteredImages, EvaluationSpec
 from fgd_core.spec.events import ArtifactSaved, Evaluated, TeacherChecked, Warned
 from fgd_core.statistics.evidence import read
 from service.compare.precision import overall, scores
@@ -108,13 +109,16 @@ class TestRunsWriteEvidence:
     def test_a_resumed_run_detects_again_with_its_best_weights(
         self, trained: tuple[Path, RecordingContext], squares: dict[str, object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run that ended before its result was stored has its best checkpoint, but no detections."""
+        """A run that ended before its result was stored has its best checkpoint, but no detections. What it measures at
+        its end is no part of its training, and may be added."""
         folder, _ = trained
         passes = counted_passes(monkeypatch)
         resumed = RecordingContext(folder)
-        finished = execute(with_data(SPEC, squares), resumed)
+        evaluation = EvaluationSpec(altered=AlteredImages(copies=1))
+        finished = execute(with_data(SPEC.model_copy(update={"evaluation": evaluation}), squares), resumed)
         assert finished.result is not None, finished.error
-        assert (len(passes), resumed.of(Evaluated)) == (1, [])
+        assert finished.result.altered is not None and finished.result.altered.num_copies == 1
+        assert (len(passes), resumed.of(Evaluated)) == (1 + 1, [])
         assert_evidence(folder, resumed, finished.result.scores.ap)
 
     def test_altered_copies_are_compared_with_the_images_and_groups_are_stored(
