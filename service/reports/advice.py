@@ -31,3 +31,10 @@ def _advice(job: JobReport) -> Iterator[str]:
             f"{job.result.skipped_steps} steps of {job.name} changed no weights, because their loss or gradient was "
             "not finite. A smaller learning rate usually helps."
         )
+    if job.result is not None and job.result.altered is not None:
+        altered = job.result.altered
+        ap = f"AP {altered.ap:.3f}, and " if altered.ap is not None else ""
+        yield (
+            f"On mildly altered images {job.name} has {ap}{altered.flips:.1%} of the objects appear or disappear; "
+            f"their scores change by {altered.score_change:.3f} in the mean."
+        )
