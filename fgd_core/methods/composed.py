@@ -10,7 +10,7 @@ from fgd_core.methods.base import Lesson, LevelPair, Method, Side, Terms
 from fgd_core.methods.composition import Composition, Place
 from fgd_core.methods.levels import Pair, match_levels
 from fgd_core.methods.parts.comparable import check_same_classes, check_same_locations
-from fgd_core.methods.parts.objects import one_each, stacked
+from fgd_core.methods.parts.objects import Objects, one_each, stacked
 from fgd_core.methods.parts.region_methods import objects_of
 from fgd_core.methods.parts.shared_regions import SharedRegions, on_students_regions
 from fgd_core.methods.per_level import per_level
@@ -37,7 +37,7 @@ class ComposedLoss(Composition):
             num_images=len(student),
             size=lesson.input_size,
             stride=stride,
-            objects=stacked(boxes, student.device),
+            objects=lambda: stacked(boxes, student.device),
             cut_out=lambda maps: pool_from_map(
                 maps, [each.to(maps.device, torch.float32) for each in boxes], stride, _CUT_OUT
             ),
@@ -126,10 +126,13 @@ class ComposedOnRegions(Method):
 
 def _place(shared: SharedRegions, lesson: Lesson, side: int) -> Place:
     """Describe the maps of n regions, `side` cells wide and high; a pixel of a region is one of its cells."""
-    regions, boxes = shared.regions, shared.boxes
-    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    in_region = (objects_of(shared, lesson.targets) - corner.repeat(1, 2)) * (side / size.clamp(min=1e-6)).repeat(1, 2)
-    counts = [len(own) for own in regions.boxes]
+    regions, counts = shared.regions, [len(own) for own in shared.regions.boxes]
+
+    def objects() -> Objects:
+        corner, end = torch.split(shared.boxes, 2, dim=1)
+        cells = side / (end - corner).clamp(min=1e-6)
+        in_region = (objects_of(shared, lesson.targets) - corner.repeat(1, 2)) * cells.repeat(1, 2)
+        return one_each(in_region, shared.has_object)
 
     def with_object(maps: Tensor) -> Tensor:
         return torch.cat(regions.on_objects(torch.split(maps, counts)))
@@ -142,7 +145,7 @@ def _place(shared: SharedRegions, lesson: Lesson, side: int) -> Place:
         num_images=len(counts),
         size=(side, side),
         stride=1.0,
-        objects=one_each(in_region, shared.has_object),
+        objects=objects,
         cut_out=with_object,
         scores=scores,
         grows=False,

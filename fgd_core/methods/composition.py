@@ -39,8 +39,8 @@ class Place(NamedTuple):
     """(height, width) of what a map shows, in pixels."""
     stride: float
     """Pixels per cell."""
-    objects: Objects
-    """The objects on each map, with boxes (n, most, 4) in its pixels."""
+    objects: Callable[[], Objects]
+    """Returns the objects on each map, with boxes (n, most, 4) in its pixels."""
     cut_out: Callable[[Tensor], Tensor]
     """Turns the maps into those of single objects, (objects, C, 7, 7)."""
     scores: Callable[[], Tensor]
@@ -119,13 +119,13 @@ class Composition(nn.Module):
         """Weigh the cells of maps (n, C, H, W) by where objects are: (n, 1, H, W)."""
         match self._method.cells:
             case "object_areas" | "background_areas" as kind:
-                (masks,) = scale_masks(place.objects.boxes.unbind(), [place.size], [like])
+                (masks,) = scale_masks(place.objects().boxes.unbind(), [place.size], [like])
                 return (masks.foreground if kind == "object_areas" else masks.background)[:, None]
             case "objects" | "background" as kind:
-                mask = box_mask(place.objects, place.stride, like)
+                mask = box_mask(place.objects(), place.stride, like)
                 return (mask if kind == "objects" else 1 - mask)[:, None]
             case "gaussian":
-                return gaussian_mask(place.objects, place.stride, like)[:, None]
+                return gaussian_mask(place.objects(), place.stride, like)[:, None]
             case "confidence":
                 scores, grid = place.scores().to(like.dtype), like.shape[2:]
                 return scores if scores.shape[2:] == grid else interpolate(scores, grid, mode="bilinear")

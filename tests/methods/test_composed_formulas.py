@@ -25,7 +25,7 @@ def cut_out(maps: Tensor) -> Tensor:
     return torch.stack([maps[0, :, :3, :3], maps[0, :, 1:4, 2:5], maps[0, :, 3:, 5:], maps[1, :, 2:5, 4:7]])
 
 
-PLACE = Place(2, IMAGE_SIZE, STRIDE, stacked(GOLDEN_BOXES, torch.device("cpu")), cut_out, lambda: SCORES)
+PLACE = Place(2, IMAGE_SIZE, STRIDE, lambda: stacked(GOLDEN_BOXES, torch.device("cpu")), cut_out, lambda: SCORES)
 
 
 def with_gradient(loss: Formula) -> tuple[float, Tensor]:
