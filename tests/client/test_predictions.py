@@ -35,6 +35,11 @@ def test_a_prediction_is_shown_before_while_and_after_a_job_runs(
     assert "Predicted" not in first.out
     trained(server, next(client.jobs()).job_id, 0.30)
 
+    dry = fgd("submit", path, "--dry-run", "--server", server.url).out
+    assert "nothing was submitted" in dry and "Predicted AP 0.30" in dry and "Expected cost of 1 training" in dry
+    refused = fgd("submit", path, "--dry-run", "--set", "resources.cpus=99", "--server", server.url)
+    assert (refused.exit_code, "resources.cpus" in refused.err) == (1, True)
+    assert len(list(client.jobs())) == 1
     submitted = fgd("submit", path, "--set", "seed=1", "--server", server.url)
     assert "Predicted AP 0.30" in submitted.out
     assert "from 1 run with other seeds" in " ".join(submitted.out.split())

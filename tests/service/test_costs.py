@@ -245,6 +245,28 @@ async def test_a_report_says_what_a_job_was_expected_to_cost_and_what_it_cost(pl
     assert any(each.endswith(found["sentence"]) for each in report["sentences"])
 
 
+async def test_the_machines_of_earlier_runs_are_named(plane: ControlPlane) -> None:
+    machine = {"host": "a", "system": "Linux", "processor": "EPYC", "cores": 8, "memory_bytes": 1, "python": "3.12"}
+    code = {"version": "1", "sha256": "0"}
+    ran = {"kind": "provenance_recorded", "code": code, "machine": machine, "packages": {}}
+    ready = {"kind": "device_ready", "threads": 1, "precision": "float32", "versions": {}}
+    for device, seconds in (("x86_64 CPU", 200), ("NVIDIA H200", 100)):
+        _, run = await plane.started_job(plain())
+        await run.reports(ran, ready | {"device": device})
+        await runs_for(plane, run, seconds)
+    expected = (await cost(plane, await plane.submit(plain())))["expected"]
+    assert expected["machines"] == ["EPYC", "NVIDIA H200"]
+    assert [*expected["runs_s"].values()] == pytest.approx([100, 200], abs=5)
+
+
+async def test_a_draft_that_names_a_data_set_is_priced_by_runs_on_it(plane: ControlPlane) -> None:
+    named = {"type": "registered", "name": "drawn"}
+    assert (await plane.http.post("/v1/datasets", json={"name": "drawn", "data": SHAPES})).is_success
+    await trained(plane, plain(data=named), 100)
+    draft = (await plane.http.post("/v1/drafts", json={"text": json.dumps(plain(data=named))})).json()
+    assert [each["earlier"] for each in draft["cost"]["runs"]] == [1]
+
+
 async def test_other_kinds_and_projects_have_no_cost(plane: ControlPlane) -> None:
     check = await plane.submit({"kind": "check_data", "name": "a check", "data": SHAPES})
     answer = await plane.http.get(f"/v1/jobs/{check}/cost")
