@@ -66,6 +66,18 @@ class TestIds:
         assert [(sample.image_id, len(sample.labels)) for sample in dataset.samples] == [(1, 0), (2, 1)]
         assert problems(dataset) == {"id_beyond_64_bits": ("repaired", 2)}
 
+    @pytest.mark.parametrize("gap", [1, 10**12])
+    def test_may_lie_close_together_or_far_apart(self, folder: CocoFolder, gap: int) -> None:
+        folder.add_image()
+        for image in folder.images:
+            image["id"] *= gap
+        folder.annotations[0]["image_id"] = 2 * gap
+        folder.add_box(image_id=3 * gap)
+        folder.add_box(image_id=gap + 1 if gap > 1 else 0)
+        dataset = folder.open(on_bad="drop")
+        assert [len(sample.labels) for sample in dataset.samples] == [0, 1]
+        assert problems(dataset) == {"unknown_image": ("dropped", 2)}
+
     def test_that_are_not_listed_are_unknown_in_any_form(self, folder: CocoFolder) -> None:
         folder.images[0]["id"] = 2**70
         folder.annotations[0]["image_id"] = 2**70
