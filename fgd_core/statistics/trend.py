@@ -26,7 +26,9 @@ def trend(of: str, over: str, levels: Mapping[float, Sequence[float]]) -> Trend 
     if len(known) < 2 or len(pairs) < 3:
         return None
     line = stats.linregress(*pairs.T)
-    half = t_quantile(len(pairs) - 2) * line.stderr
+    # Equal values have no correlation: the error of their line and its p would be NaN.
+    is_flat = bool(np.ptp(pairs[:, 1]) == 0)
+    half = 0.0 if is_flat else t_quantile(len(pairs) - 2) * line.stderr
     return Trend(
         of=of,
         over=over,
@@ -34,7 +36,7 @@ def trend(of: str, over: str, levels: Mapping[float, Sequence[float]]) -> Trend 
         per_doubling=float(line.slope),
         low=float(line.slope - half),
         high=float(line.slope + half),
-        p=float(line.pvalue),
+        p=1.0 if is_flat else float(line.pvalue),
     )
 
 

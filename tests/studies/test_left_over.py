@@ -181,6 +181,13 @@ def test_a_number_that_rises_with_the_temperature_has_a_trend() -> None:
     assert f"Each time temperature is doubled, AP changes by {ap.per_doubling:+.3f}" in " ".join(found.sentences)
 
 
+def test_a_number_that_is_the_same_in_all_runs_has_no_trend() -> None:
+    levels = {t: runs(np.zeros((2, 2))) for t in (1.0, 2.0)}
+    found = left_over(levels[1.0], levels[2.0], levels[2.0], levels=levels)
+    assert [(each.per_doubling, each.low, each.high, each.p) for each in found.trends] == [(0, 0, 0, 1)] * 2
+    assert found.sentences[-1] == "None of 2 figures is shown to change with temperature."
+
+
 def test_a_number_that_stays_has_no_trend_in_the_answer() -> None:
     dice = np.random.default_rng(6)
     levels = {t: runs(0.3 + 0.004 * dice.normal(size=(3, 2))) for t in (1.0, 2.0, 4.0)}
