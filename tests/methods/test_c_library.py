@@ -50,3 +50,16 @@ def test_a_compiler_that_fails_is_a_warning_and_leaves_no_file(tmp_path: Path, m
     with pytest.warns(UserWarning, match="without their C kernels"):
         assert passes_for.passes_for(MAP) is map_passes
     assert list((tmp_path / "cache" / "passes").iterdir()) == []
+
+
+def test_sums_do_not_depend_on_the_number_of_threads() -> None:
+    features, before = torch.randn(1, 40, 3000, generator=torch.Generator().manual_seed(0)), torch.get_num_threads()
+    assert cpu_passes.fit(features) or shutil.which("cc") is None
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(passes_for.passes_for(features).scan(features, features[0, :, 0]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(one.equal(other) for one, other in zip(*found, strict=True))
