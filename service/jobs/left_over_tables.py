@@ -54,19 +54,10 @@ def left_over_tables(found: LeftOver) -> Iterator[StudyTable]:
     )
     yield StudyTable(
         title="Altered images",
-        headings=(
-            "between an image and its copies",
-            "plain",
-            "distilled",
-            "teacher",
-            "change",
-            "interval",
-            "p",
-            "verdict",
-        ),
+        headings=("what differs", "plain", "distilled", "teacher", "change", "interval", "p", "verdict"),
         rows=[(name, *mean_cells(rate), *change_cells(rate.change)) for name, rate in _steadiness(found.individual)],
-        note="Share of the objects that are found in only one of the two, and mean difference of their scores. 0 is "
-        "best; `gained` means less steady. p is adjusted for both.",
+        note="Between an image and its copies: the share of the objects that are found in only one of the two, and the "
+        "mean difference of their scores. 0 is best; `gained` means less steady. p is adjusted for both.",
     )
     yield StudyTable(
         title="Disagreement",
@@ -78,4 +69,4 @@ def left_over_tables(found: LeftOver) -> Iterator[StudyTable]:
 
 
 def _steadiness(found: Individual | None) -> Sequence[tuple[str, Rate]]:
-    return [] if found is None else [("objects found in one only", found.flips), ("score", found.score_change)]
+    return [] if found is None else [("found or not", found.flips), ("score", found.score_change)]
