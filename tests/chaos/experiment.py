@@ -196,6 +196,7 @@ class _Experiment:
             if time.monotonic() > deadline:
                 self._violations += left
                 return
+            self._environment.ray.replace_ended()
             time.sleep(0.5)
 
     def _left(self) -> list[str]:

@@ -141,6 +141,12 @@ class RayNodes:
         self.nodes.append(node)
         return node
 
+    def replace_ended(self) -> None:
+        """Replace nodes that have ended by themselves: on a busy machine Ray gives up a node that starts slowly."""
+        for node in [node for node in self.nodes if node.has_ended]:
+            self.kill(node)
+            self.add_node()
+
     def kill(self, node: RayNode) -> int:
         self.nodes.remove(node)
         return node.kill()
