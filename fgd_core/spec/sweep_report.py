@@ -13,6 +13,7 @@ from fgd_core.spec.dimensions import Dimension, FieldPath
 from fgd_core.spec.events import JobState
 from fgd_core.spec.kinds.sweep import SweepSpec, TrialBase
 from fgd_core.spec.results import ErrorReport, RunResult
+from fgd_core.spec.sweep_effects import Effects
 from fgd_core.spec.trials import TrialOrigin, Verdict
 
 TrialState: TypeAlias = Literal["running", "completed", "stopped", "paused", "failed", "lost"]
@@ -211,11 +212,8 @@ class Importance(Fact):
     """Trials that reached this epoch."""
     num_left_out: int
     """Trials that did not reach it, or whose values are outside the space."""
-    p_value: float
-    """Fraction of random permutations of the objectives that separate the best trials as strongly, over all
-    dimensions."""
     warning: str | None
-    """Why the shares are not reliable; None if they are."""
+    """Why the shares are not reliable; None if they are. `Effects` tests which dimensions mattered."""
 
 
 class Rung(Fact):
@@ -377,6 +375,9 @@ class SweepReport(Fact):
     """For each searched choice among names, such as `method.type`."""
     importance: Importance | None
     """None if fewer than 4 trials are comparable."""
+    effects: Effects | None = Field(default=None)
+    """Which dimensions mattered. None while the sweep runs, because each look would be another chance to be wrong, and
+    in reports of older versions."""
     stopping: Stopping | None
     """None if the sweep has no scheduler that stops trials."""
     early_orders: list[EarlyOrder] = Field(default=[])

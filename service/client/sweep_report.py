@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fgd_core.errors import NotFoundError
+from fgd_core.spec.sweep_effects import Effects
 from fgd_core.spec.sweep_report import SweepReport
 from service.client.console import output, write_file
 from service.jobs.alternative_text import AlternativeTable, alternative_tables
@@ -16,7 +17,7 @@ _MOST_ROWS = 10
 
 
 def print_sweep_report(found: SweepReport) -> None:
-    """Print the verdict, the best configurations, each searched choice by value, and the cost of the sweep."""
+    """Print the verdict, the best configurations, each choice by value, which settings mattered, and the cost."""
     console = output()
     for sentence in found.verdict:
         console.print(sentence, markup=False, highlight=False)
@@ -29,6 +30,10 @@ def print_sweep_report(found: SweepReport) -> None:
         if each.class_rows:
             console.print()
             console.print(class_table(each))
+    if found.effects is not None and found.effects.dimensions:
+        console.print()
+        console.print(effects_table(found.effects))
+        console.print(Text(f"{found.effects.basis} {found.effects.holds_for}", style="dim"))
     spent = found.spent
     cost = f"{spent.trials} trials, {spent.epochs} epochs, {spent.train_s / 60:.1f} min of training steps"
     hours = f", {spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours else ""
@@ -77,6 +82,17 @@ def alternatives_table(found: AlternativeTable) -> Table:
     for row in found.rows:
         cells = [row.value, str(row.num_trials), str(row.epochs), row.trial, row.mean, row.gain]
         table.add_row(*map(Text, cells), style="bold green" if row.is_winner else "")
+    return table
+
+
+def effects_table(found: Effects) -> Table:
+    """Return a table with a row for each searched setting; those that mattered are bold."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("setting", "did it matter?", "to know more"):
+        table.add_column(heading, overflow="fold")
+    for row in found.dimensions:
+        cells = (row.path, row.finding, row.to_know)
+        table.add_row(*map(Text, cells), style="bold" if row.verdict == "mattered" else "")
     return table
 
 

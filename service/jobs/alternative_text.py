@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from fgd_core.spec.sweep_report import Alternative, Alternatives, Margin, Standing, SweepReport
-from service.jobs.metric_text import metric_value, standing_text, values_text
+from service.jobs.metric_text import signed_value, standing_text, values_text
 
 _NONE = "–"
 _WHY_UNKNOWN = {
@@ -49,12 +49,12 @@ def gain_text(gain: Margin | None, metric: str) -> str:
     """Write a difference with its interval and what it proves: `+0.021 (+0.004 to +0.038), clear`."""
     if gain is None:
         return _NONE
-    measured = _signed(metric, gain.measured)
+    measured = signed_value(metric, gain.measured)
     if gain.why_unknown is not None:
         return f"{measured}, unknown: {_WHY_UNKNOWN[gain.why_unknown]}"
     interval = ""
     if gain.interval is not None:
-        interval = f" ({_signed(metric, gain.interval.low)} to {_signed(metric, gain.interval.high)})"
+        interval = f" ({signed_value(metric, gain.interval.low)} to {signed_value(metric, gain.interval.high)})"
     return f"{measured}{interval}, {gain.verdict.replace('_', ' the ')}"
 
 
@@ -95,7 +95,3 @@ def _class_rows(columns: Iterable[Mapping[str, float | None]]) -> list[tuple[str
 
 def _ap(value: float | None) -> str:
     return _NONE if value is None else f"{value:.3f}"
-
-
-def _signed(metric: str, value: float) -> str:
-    return ("−" if value < 0 else "+") + metric_value(metric, abs(value))

@@ -44,6 +44,16 @@ def metric_value(metric: str, value: float) -> str:
     return f"{value:.1f}" if metric == "images_per_s" else f"{value:.3f}"
 
 
+def signed_value(metric: str, value: float) -> str:
+    """Write a difference: `+0.012`, `−0.003`."""
+    return ("−" if value < 0 else "+") + metric_value(metric, abs(value))
+
+
+def is_score(metric: str) -> bool:
+    """Whether the metric is a score in [0, 1], such as AP."""
+    return metric not in _METRICS
+
+
 def values_text(values: Mapping[str, JsonValue]) -> str:
     """Write the values of a trial: `method.alpha = 0.002, method.beta = 0.0005`."""
     return ", ".join(f"{path} = {value_text(value)}" for path, value in values.items()) or "the base job's values"

@@ -102,13 +102,15 @@ def importance(report: SweepReport) -> Chart | None:
     if found is None:
         return None
     names, shares = list(found.shares), list(found.shares.values())
+    effects = report.effects.dimensions if report.effects is not None else []
+    mattered = {each.path for each in effects if each.verdict == "mattered"}
     trace = {
         "type": "bar",
         "orientation": "h",
         "x": shares,
         "y": names,
         "marker": {"color": BLUE},
-        "text": [f"{share:.0%}" for share in shares],
+        "text": [f"{share:.0%}{', mattered' if name in mattered else ''}" for name, share in found.shares.items()],
         "textposition": "outside",
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }
@@ -120,6 +122,7 @@ def importance(report: SweepReport) -> Chart | None:
             f"PED-ANOVA: how much each dimension separates the best trials from the others, over {found.num_trials} "
             f"trials by their best value up to epoch {found.epoch}.{left_out} "
             + (found.warning or "It says nothing about values outside the space.")
+            + " A share is no test: the table of settings says which ones mattered."
         ),
         traces=[trace],
         layout=layout(

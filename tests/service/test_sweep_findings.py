@@ -26,7 +26,7 @@ from fgd_core.statistics.welch import t_quantile, two_sided_p
 from service.compare.sweeps.cost import best_so_far, failures, spent
 from service.compare.sweeps.early_orders import early_orders
 from service.compare.sweeps.importance import importance
-from service.compare.sweeps.ped_anova import p_value, shares
+from service.compare.sweeps.ped_anova import shares
 from service.compare.sweeps.standings import gains, pareto_front, runner_up, standings
 from service.compare.sweeps.stopping import stopping
 from service.jobs.trial_values import common_epoch
@@ -453,27 +453,6 @@ class TestImportance:
                 trials.append((values, round(dice.random(), 2)))
             for direction in ("maximize", "minimize"):
                 assert shares(trials, space, direction) == pytest.approx(by_optuna(trials, space, direction), abs=1e-9)
-
-    def test_without_an_effect_it_warns_of_chance_as_often_as_promised(self) -> None:
-        space = {f"method.{name}": Uniform(low=0, high=1) for name in ("alpha", "beta", "gamma")}
-        dice = random.Random(0)
-        found = [
-            p_value([({path: dice.random() for path in space}, dice.random()) for _ in range(30)], space, "maximize")
-            for _ in range(100)
-        ]
-        silent = sum(each <= 0.05 for each in found)
-        print(f"of 100 searches without any effect {silent} are reported without a warning")
-        # 5 % of 100, with a standard deviation of 2.2.
-        assert silent <= 9
-
-    def test_it_warns_if_the_order_may_be_chance(self) -> None:
-        dice, study = random.Random(3), Study(epochs=1)
-        for trial in range(20):
-            study.run(trial, [dice.random()], {"method.alpha": dice.uniform(0.01, 1), "method.mask": "official"})
-        found = importance(folded(study), self.SPACE, "maximize")
-        assert found is not None and found.warning is not None
-        assert found.p_value > 0.05
-        assert found.warning.startswith("The order may be chance: when the objective is shuffled")
 
     def test_it_warns_of_too_few_trials_with_the_needed_number(self) -> None:
         found = importance(self.searched(19), self.SPACE, "maximize")

@@ -1,4 +1,4 @@
-"""Which dimensions of the space matter, and when the answer is not reliable."""
+"""How much each dimension sets the best trials apart; `effects` tests which ones matter."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +12,6 @@ from service.jobs.trial_values import MIN_COMPARED, best_until, common_epoch
 
 TRIALS_PER_DIMENSION = 10
 """With fewer trials the estimate is mostly prior."""
-
-SIGNIFICANT = 0.05
 
 
 def importance(
@@ -33,14 +31,12 @@ def importance(
     if epoch == 0 or len(compared) < MIN_COMPARED or not dimensions:
         return None
     shares = ped_anova.shares(compared, dimensions, direction)
-    p_value = ped_anova.p_value(compared, dimensions, direction)
     return Importance(
         shares=dict(sorted(shares.items(), key=lambda share: -share[1])),
         epoch=epoch,
         num_trials=len(compared),
         num_left_out=len(searched) - len(compared),
-        p_value=p_value,
-        warning=_warning(len(compared), len(dimensions), shares, p_value),
+        warning=_warning(len(compared), len(dimensions), shares),
     )
 
 
@@ -60,7 +56,7 @@ def _holds(dimension: Dimension, value: JsonValue) -> bool:
     return whole and dimension.low <= value <= dimension.high
 
 
-def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float], p_value: float) -> str | None:
+def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float]) -> str | None:
     wanted = TRIALS_PER_DIMENSION * num_dimensions
     if not any(shares.values()):
         return "The best trials are spread like all others: no dimension sets them apart yet."
@@ -68,10 +64,5 @@ def _warning(num_trials: int, num_dimensions: int, shares: Mapping[str, float], 
         return (
             f"{num_trials} trials are few for {num_dimensions} dimension{'s' if num_dimensions != 1 else ''}: "
             f"with fewer than {wanted} ({TRIALS_PER_DIMENSION} for each) the order may be chance."
-        )
-    if p_value > SIGNIFICANT:
-        return (
-            f"The order may be chance: when the objective is shuffled among the trials, {p_value:.0%} of the shuffles "
-            "set the best trials apart as much."
         )
     return None

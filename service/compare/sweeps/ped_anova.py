@@ -23,7 +23,6 @@ from fgd_core.spec.study_state import Direction
 
 MIN_TOP = 5
 """The least number of best trials. Optuna recommends this number; its default, a tenth of the trials, may be one."""
-SHUFFLES = 99
 _STEPS = 50
 """Steps of the grid over a range of numbers."""
 _MIN_SIGMA = 0.5 / 1.64
@@ -52,18 +51,10 @@ def shares(trials: _Trials, dimensions: Mapping[str, Dimension], direction: Dire
         trials: (values by field path, objective); values lie inside their dimensions, and a dimension that does not
             apply has no value.
     """
-    found = _divergences(_grids(trials, dimensions), _is_top(trials, direction))
+    is_top = _is_top(trials, direction)
+    found = {path: _divergence(_gridded(path, dimension, trials), is_top) for path, dimension in dimensions.items()}
     total = sum(found.values())
     return {path: found[path] / total if total > 0 else 0.0 for path in dimensions}
-
-
-def p_value(trials: _Trials, dimensions: Mapping[str, Dimension], direction: Direction) -> float:
-    """The share of shuffles of the objective among the trials that set the best apart as much, over all dimensions."""
-    grids, is_top = _grids(trials, dimensions), _is_top(trials, direction)
-    reached = sum(_divergences(grids, is_top).values())
-    dice = np.random.default_rng(0)
-    shuffled = [sum(_divergences(grids, dice.permutation(is_top)).values()) for _ in range(SHUFFLES)]
-    return (1 + sum(each >= reached for each in shuffled)) / (1 + SHUFFLES)
 
 
 def _is_top(trials: _Trials, direction: Direction) -> npt.NDArray[np.bool_]:
@@ -71,10 +62,6 @@ def _is_top(trials: _Trials, direction: Direction) -> npt.NDArray[np.bool_]:
     quantile = min(0.5, max(0.1, MIN_TOP / len(trials)))
     kept: npt.NDArray[np.bool_] = losses <= np.sort(losses)[math.ceil(quantile * len(losses)) - 1]
     return kept
-
-
-def _grids(trials: _Trials, dimensions: Mapping[str, Dimension]) -> dict[str, _Gridded]:
-    return {path: _gridded(path, dimension, trials) for path, dimension in dimensions.items()}
 
 
 def _gridded(path: str, dimension: Dimension, trials: _Trials) -> _Gridded:
@@ -103,12 +90,8 @@ def _gridded(path: str, dimension: Dimension, trials: _Trials) -> _Gridded:
     )
 
 
-def _divergences(grids: Mapping[str, _Gridded], is_top: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Pearson's divergence between the best trials and all trials, on each dimension."""
-    return {path: _divergence(grid, is_top) for path, grid in grids.items()}
-
-
 def _divergence(grid: _Gridded, is_top: npt.NDArray[np.bool_]) -> float:
+    """Pearson's divergence between the best trials and all trials, on one dimension."""
     top = grid.places[is_top[grid.trials]]
     if grid.size < 2 or len(grid.places) < 2 or len(top) == 0:
         return 0.0

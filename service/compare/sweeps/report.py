@@ -13,6 +13,7 @@ from service.compare.sweeps.alternatives import alternatives
 from service.compare.sweeps.constraint import constrained
 from service.compare.sweeps.cost import best_so_far, failures, spent
 from service.compare.sweeps.early_orders import early_orders
+from service.compare.sweeps.effects import effects
 from service.compare.sweeps.importance import importance
 from service.compare.sweeps.speeds import speed_warning
 from service.compare.sweeps.standings import gains, runner_up, standings
@@ -60,6 +61,7 @@ def assemble(job: JobView, trials: Sequence[TrialView], *, now: datetime) -> Swe
         gains=gains(ranked, directions[0], is_over=is_over),
         alternatives=alternatives(spec, trials, ranked, is_over=is_over),
         importance=importance(trials, dimensions, directions[0]),
+        effects=effects(spec, trials) if is_over else None,
         stopping=stops,
         early_orders=early_orders(trials, directions[0]),
         failures=failures(trials),

@@ -8,8 +8,9 @@ from fgd_core.spec.search import Asha, HyperBand, Median, Objective
 from fgd_core.spec.sweep_report import EarlyOrder, Failure, Margin, Standing, Stopping, SweepReport
 from service.compare.sweeps.configurations import BASELINES
 from service.compare.sweeps.constraint_wording import constraint_sentences
+from service.compare.sweeps.effect_wording import effect_sentence
 from service.compare.sweeps.margins import MOST_SEEDS
-from service.jobs.metric_text import metric_name, metric_value, standing_text, values_text
+from service.jobs.metric_text import metric_name, metric_value, signed_value, standing_text, values_text
 from service.jobs.trial_values import reached_the_end
 
 ENOUGH_SEEDS = 3
@@ -34,6 +35,8 @@ def verdict(report: SweepReport, speed_warning: str | None = None) -> list[str]:
             said.append(_front(report.standings, report.spec.objectives))
     if report.stopping is not None and (report.stopping.num_stopped or (report.is_over and report.standings)):
         said.append(_stopped(report.stopping, report))
+    if report.effects is not None:
+        said.append(effect_sentence(report.effects))
     said += [_early(order, report) for order in report.early_orders[:1] if report.is_over]
     if speed_warning is not None:
         said.append(speed_warning)
@@ -104,17 +107,17 @@ def _over_baseline(name: Literal["plain", "published"], gain: Margin, report: Sw
     metric = report.spec.objectives[0].metric
     over = f"over {what} (trial {gain.trial})"
     if gain.verdict == "unknown" or gain.interval is None or gain.p_value is None:
-        return f"{_signed(metric, gain.measured)} {over}; {_unknown(gain, report)}."
-    interval = f"95 % interval {_signed(metric, gain.interval.low)} to {_signed(metric, gain.interval.high)}"
-    text = f"{_signed(metric, gain.measured)} {over} on the seeds that count, {interval}"
+        return f"{signed_value(metric, gain.measured)} {over}; {_unknown(gain, report)}."
+    interval = f"95 % interval {signed_value(metric, gain.interval.low)} to {signed_value(metric, gain.interval.high)}"
+    text = f"{signed_value(metric, gain.measured)} {over} on the seeds that count, {interval}"
     if gain.comparisons > 1:
         text += f", corrected for {gain.comparisons} comparisons"
     if gain.verdict == "clear":
         text += f": more than noise ({_p(gain)})."
     else:
         text += f": inside the noise ({_p(gain)}), so it is not known whether this is a gain; {_to_know(gain)}."
-    expected = _signed(metric, gain.difference)
-    if expected != _signed(metric, gain.measured):
+    expected = signed_value(metric, gain.difference)
+    if expected != signed_value(metric, gain.measured):
         text += f" Expect about {expected} from a new seed, because the best of several was also lucky."
     return text
 
@@ -216,10 +219,6 @@ def _failed(failure: Failure) -> str:
     numbers = ", ".join(str(trial) for trial in failure.trials[:10]) + (" …" if len(failure.trials) > 10 else "")
     message = failure.message.rstrip(".")
     return f"{_count(len(failure.trials), 'trial')} did not finish ({failure.code}: {numbers}): {message}."
-
-
-def _signed(metric: str, value: float) -> str:
-    return ("−" if value < 0 else "+") + metric_value(metric, abs(value))
 
 
 def _p(margin: Margin) -> str:

@@ -50,6 +50,7 @@ import { coalesced } from "./timing.js";
  * @property {Standing[]} standings The best ones.
  * @property {number[][]} ranking Trials of all configurations, best first.
  * @property {{ shares: Record<string, number>, warning: string | null } | null} importance
+ * @property {{ dimensions: { path: string, verdict: string, finding: string, to_know: string }[], basis: string, holds_for: string } | null} effects
  * @property {{ epochs_saved: number, num_stopped: number } | null} stopping
  * @property {{ code: string, message: string, trials: number[] }[]} failures
  * @property {{ trials: number, epochs: number, train_s: number, wall_s: number, gpu_hours: number, attempts: number }} spent

@@ -18,10 +18,11 @@ import { metricName, metricValue, originText, valuesText } from "../ui/metrics.j
 export function verdictPart(sweep, life) {
   const words = h("div", { "aria-live": "polite" });
   const standings = h("div");
+  const effects = h("div");
   const spec = h("details", { className: "best-spec", hidden: true });
   const spent = h("dl", { className: "facts" });
   // It keeps its place until the findings come, so that nothing below moves under a user's pointer.
-  const element = h("section", { className: "verdict pending" }, h("h2", {}, "Verdict"), words, standings, spec, spent);
+  const element = h("section", { className: "verdict pending" }, h("h2", {}, "Verdict"), words, standings, effects, spec, spent);
   sweep.changes.watch(() => { if (sweep.findings === null) fill(words, firstWords(sweep)); }, life);
   sweep.conclusions.watch(() => {
     const findings = sweep.findings;
@@ -30,6 +31,7 @@ export function verdictPart(sweep, life) {
     const [headline, ...more] = findings.verdict;
     fill(words, h("p", { className: "headline" }, headline), more.map((sentence) => h("p", {}, sentence)), findings.failures.map(failure));
     fill(standings, findings.standings.length > 0 && standingsTable(findings));
+    fill(effects, (findings.effects?.dimensions.length ?? 0) > 0 && effectsTable(/** @type {NonNullable<Findings["effects"]>} */ (findings.effects)));
     fill(spent, costs(findings).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     showSpec(spec, findings.recommendation);
   }, life);
@@ -68,6 +70,21 @@ function standingsTable({ standings, ranking, spec: { objectives } }) {
     "div", { className: "wide-content" },
     h("table", { className: "standings" }, h("caption", { className: "unseen" }, "Best configurations"), h("thead", {}, h("tr", {}, headings.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, standings.map(row))),
     h("p", { className: "faint" }, `A trial and its repeats with other seeds are one row. Bars are 95 % intervals over seeds; a dot without a bar is one run, whose noise is unknown.${rest > 0 ? ` ${number(rest)} more in the report.` : ""}`),
+  );
+}
+
+/** Which settings mattered; the report has the words. @param {NonNullable<Findings["effects"]>} effects */
+function effectsTable({ dimensions, basis, holds_for }) {
+  return h(
+    "div", { className: "wide-content" },
+    h(
+      "table", { className: "effects" }, h("caption", { className: "unseen" }, "Which settings mattered"),
+      h("thead", {}, h("tr", {}, ["Setting", "Did it matter?", "To know more"].map((text) => h("th", { scope: "col" }, text)))),
+      h("tbody", {}, dimensions.map(({ path, verdict, finding, to_know }) => h(
+        "tr", { className: verdict === "mattered" ? "winner" : "" }, h("th", { scope: "row" }, path), h("td", {}, finding), h("td", {}, to_know || "–"),
+      ))),
+    ),
+    h("p", { className: "faint" }, `${basis} ${holds_for}`),
   );
 }
 
