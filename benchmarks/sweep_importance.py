@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import JsonValue
@@ -119,16 +119,18 @@ def simulated(
         points: list[TrialPoint] = []
         for epoch in range(1, EPOCHS + 1):
             grown = final * (1 - 0.5 * math.exp(-epoch)) + RUN_SD * _NOISE_OF_EPOCH * dice.normal()
-            reported = study.judge(started.trial, epoch, Scores.model_construct(ap=float(grown)), 1.0)
+            reported = study.judge(started.trial, epoch, cast(Any, Scores).model_construct(ap=float(grown)), 1.0)
             assert reported is not None
             # Without validation, which would take most of the time.
-            points.append(TrialPoint.model_construct(epoch=epoch, objectives=reported.objectives, rung=reported.rung))
+            points.append(
+                cast(Any, TrialPoint).model_construct(epoch=epoch, objectives=reported.objectives, rung=reported.rung)
+            )
             if reported.verdict == "stop":
                 break
         state: Literal["stopped", "completed"] = "stopped" if reported.verdict == "stop" else "completed"
         study.end(started.trial, state)
         found.append(
-            TrialView.model_construct(
+            cast(Any, TrialView).model_construct(
                 trial=started.trial,
                 origin=started.origin,
                 values=started.values,
@@ -260,6 +262,8 @@ def enough() -> int | None:
 def rates(found: Sequence[Judged], case: Case) -> dict[str, Rate | None]:
     """Return shares of the sweeps; None if a question has no answer in this case."""
     least = enough() or 0
+    # At a rung, effects and noise are a part of those at the end.
+    is_whole = case.scheduler == "none" and not case.effect
 
     def rate(flags: Sequence[bool]) -> Rate:
         return Rate(count=sum(flags), of=len(flags))
@@ -268,7 +272,7 @@ def rates(found: Sequence[Judged], case: Case) -> dict[str, Rate | None]:
         "false": rate([each.false for each in found]),
         "found": rate([each.found for each in found]) if case.effect else None,
         "interval_missed": rate([each.missed_interval for each in found]) if case.searcher != "grid" else None,
-        "asked_for_enough": rate([(each.needed or 0) >= least for each in found]) if not case.effect else None,
+        "asked_for_enough": rate([(each.needed or 0) >= least for each in found]) if is_whole else None,
     }
 
 

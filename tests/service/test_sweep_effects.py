@@ -168,12 +168,13 @@ class TestWhoCounts:
     def test_a_grid_compares_trials_with_equal_other_values(self) -> None:
         space = {"a": Choice(values=(1, 2)), "b": Choice(values=("x", "y", "z"))}
         study = Study(epochs=1)
-        # The budget ended before the grid: (2, z) is missing, and b alone decides.
-        for trial, (a, b) in enumerate([(1, "x"), (1, "y"), (1, "z"), (2, "x"), (2, "y")]):
-            study.run(trial, [{"x": 0.1, "y": 0.2, "z": 0.9}[b]], {"a": a, "b": b})
-        found = sweep_report(study, space=space, searcher=Grid(), scheduler=RunAll())
-        of_a = found_in(found, "a")
-        assert (of_a.verdict, of_a.num_trials) == ("untested", 4)
+        # The budget ended before the grid: (2, z) is missing, and z alone is good.
+        aps = {(1, "x"): 0.10, (1, "y"): 0.11, (1, "z"): 0.90, (2, "x"): 0.11, (2, "y"): 0.10}
+        for trial, ((a, b), ap) in enumerate(aps.items()):
+            study.run(trial, [ap], {"a": a, "b": b})
+        of_a = found_in(sweep_report(study, space=space, searcher=Grid(), scheduler=RunAll()), "a")
+        # Among x and y, both values of a are alike; over all five trials, a = 1 is ahead.
+        assert (of_a.num_trials, of_a.p_adjusted) == (4, 1.0)
 
     def test_nothing_is_tested_if_values_change_during_a_trial(self) -> None:
         found = effects(sweep_spec(scheduler=PopulationBased(), space=TWO), [])
@@ -231,16 +232,18 @@ class TestFindings:
         assert report(12, lambda values: 0.0, state="running").effects is None
 
 
-class TestShown:
-    @pytest.fixture(scope="class")
-    def found(self) -> SweepReport:
-        return report(40, lambda values: 0.02 * np.log10(values[NUMBER]))
+@pytest.fixture(scope="module")
+def found() -> SweepReport:
+    return report(40, lambda values: 0.02 * np.log10(values[NUMBER]))
 
+
+class TestShown:
     def test_the_page_and_the_terminal_have_the_findings_of_the_json(self, found: SweepReport) -> None:
         effects = Effects.model_validate(json.loads(found.model_dump_json())["effects"])
-        console = Console(width=1000, record=True, quiet=True)
-        console.print(effects_table(effects))
-        page, terminal = render_sweep_html(found), console.export_text()
+        console = Console(width=1000, force_terminal=False)
+        with console.capture() as capture:
+            console.print(effects_table(effects))
+        page, terminal = render_sweep_html(found), capture.get()
         for each in effects.dimensions:
             assert each.path in terminal and each.finding in terminal and each.to_know in terminal
             assert each.finding.replace("<", "&lt;") in page
