@@ -263,7 +263,7 @@ def rates(found: Sequence[Judged], case: Case) -> dict[str, Rate | None]:
     """Return shares of the sweeps; None if a question has no answer in this case."""
     least = enough() or 0
     # At a rung, effects and noise are a part of those at the end.
-    is_whole = case.scheduler == "none" and not case.effect
+    is_whole = case.scheduler == "none" and case.searcher != "grid" and not case.effect
 
     def rate(flags: Sequence[bool]) -> Rate:
         return Rate(count=sum(flags), of=len(flags))
