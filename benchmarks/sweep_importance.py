@@ -117,6 +117,7 @@ def simulated(
     while (started := study.begin()) is not None:
         final = LEVEL + gain(started.values) + RUN_SD * math.sqrt(1 - _NOISE_OF_EPOCH**2) * dice.normal()
         points: list[TrialPoint] = []
+        state: Literal["stopped", "completed"] = "completed"
         for epoch in range(1, EPOCHS + 1):
             grown = final * (1 - 0.5 * math.exp(-epoch)) + RUN_SD * _NOISE_OF_EPOCH * dice.normal()
             reported = study.judge(started.trial, epoch, cast(Any, Scores).model_construct(ap=float(grown)), 1.0)
@@ -126,8 +127,8 @@ def simulated(
                 cast(Any, TrialPoint).model_construct(epoch=epoch, objectives=reported.objectives, rung=reported.rung)
             )
             if reported.verdict == "stop":
+                state = "stopped"
                 break
-        state: Literal["stopped", "completed"] = "stopped" if reported.verdict == "stop" else "completed"
         study.end(started.trial, state)
         found.append(
             cast(Any, TrialView).model_construct(
