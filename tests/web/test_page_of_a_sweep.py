@@ -17,6 +17,7 @@ pytestmark = pytest.mark.one_database
 NUM_TRIALS = 500
 LOW, HIGH = 0.004, 0.03
 BEST = max(range(NUM_TRIALS), key=best_of)
+ONE_EPOCH = {"type": "asha", "grace_epochs": 1}
 VALUES: list[Any] = [
     {"a": [], "b": {}, "c": [1, [2, {"d": None}]], "e": [{"x": 1, "y": [True]}]},
     {"small": 1e-7, "large": 1e21, "negative": -2.5e-9, "whole": 3, "half": 0.5},
@@ -57,6 +58,21 @@ def drag_on_first_axis(page: Page, low: float, high: float) -> None:
         y = box["y"] + frame["bottom"] - part * (frame["bottom"] - frame["top"])
         page.mouse.move(x, y, steps=3)
         page.mouse.down() if index == 0 else page.mouse.up()
+
+
+def test_a_sweep_that_is_over_shows_which_settings_mattered(server: PageServer, open_page: OpenPage) -> None:
+    run = started_sweep(server, "which settings", searcher={"type": "random"}, scheduler=ONE_EPOCH)
+    report_trials(run, range(30))
+    run.ends()
+    report = server.get(f"/v1/jobs/{run.job_id}/report")
+    page = open_page(f"/jobs/{run.job_id}")
+    rows = page.locator(".effects tbody tr")
+    expect(rows).to_have_count(4)
+    best, *others = report["effects"]["dimensions"]
+    assert (best["path"], best["verdict"]) == (RATE, "mattered")
+    expect(rows.first).to_have_text(f"{RATE}{best['finding']}–")
+    expect(rows.last).to_contain_text(others[-1]["to_know"])
+    expect(page.get_by_text(report["effects"]["holds_for"])).to_be_visible()
 
 
 class TestTrials:
