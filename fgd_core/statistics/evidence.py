@@ -166,7 +166,7 @@ def _is_sound(arrays: _Arrays) -> bool:
     )
 
 
-def _are_groups(groups: npt.NDArray[Any], num_images: int) -> bool:
+def _are_groups(groups: npt.NDArray[np.generic], num_images: int) -> bool:
     if groups.shape != () or groups.dtype.kind != "U":
         return False
     try:
