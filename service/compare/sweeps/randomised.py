@@ -11,7 +11,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -157,7 +157,7 @@ def _explained(drawn: Drawn, columns: Sequence[_Floats]) -> _Floats:
     return np.concatenate(found)
 
 
-def _squares(projected: _Floats, ends: npt.NDArray[Any]) -> _Floats:
+def _squares(projected: _Floats, ends: npt.NDArray[np.integer]) -> _Floats:
     """(R, D) sums of squares over the columns of each dimension."""
     parts = [(part**2).sum(axis=1) for part in np.split(projected, ends, axis=1)]
     return np.stack(parts, axis=1)

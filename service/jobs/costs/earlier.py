@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fgd_core.spec.costs import Span
 from fgd_core.spec.seed_groups import digest, seed_group
@@ -11,6 +11,10 @@ from fgd_core.spec.seed_groups import digest, seed_group
 # They change what a run learns, and hardly how long an epoch takes.
 _FREE = ("epochs", "optimizer", "schedule", "learning_rate_for", "backbone_rate", "warmup_steps", "clip_norm")
 _COMPARED = ("teacher", "method", "epochs", "form")
+
+
+SpecData: TypeAlias = Mapping[str, Any]
+"""A spec as the database holds it."""
 
 
 class RunType(NamedTuple):
@@ -54,7 +58,7 @@ class Price(NamedTuple):
 UNKNOWN = Price(Span(least=0.0, most=None), 0, frozenset(), ())
 
 
-def run_type(spec: Mapping[str, Any], *, form: str = "job", epochs: float | None = None) -> RunType:
+def run_type(spec: SpecData, *, form: str = "job", epochs: float | None = None) -> RunType:
     """Return what decides how long a run takes.
 
     Args:

@@ -1,17 +1,17 @@
 """What the database knows about the time that earlier runs took."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fgd_core.spec.paths import with_fields
-from service.jobs.costs.earlier import Took, run_type
+from service.jobs.costs.earlier import SpecData, Took, run_type
 
 
 class StoredRun(NamedTuple):
     """A training that succeeded."""
 
-    spec: Mapping[str, Any]
+    spec: SpecData
     epochs: float | None
     """That it trained; None for all."""
     ran_s: float
@@ -22,9 +22,9 @@ class StoredRun(NamedTuple):
 class StoredTrial(NamedTuple):
     """A segment of a trial of a sweep."""
 
-    sweep: Mapping[str, Any]
+    sweep: SpecData
     """The spec of the sweep."""
-    values: Mapping[str, Any]
+    values: SpecData
     epochs: float
     ran_s: float
     ended_s: float
