@@ -30,7 +30,8 @@ EXAMINED = 5_000
 
 T = TypeVar("T", bound=Base)
 Item = TypeVar("Item")
-Attribute: TypeAlias = InstrumentedAttribute[Any]
+Sortable: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
+"""A column, or what an index computes from one."""
 Expression: TypeAlias = ColumnElement[Any]
 Key: TypeAlias = tuple[Any, ...]
 """The values of a row in the columns of `Listing.key`."""
@@ -41,7 +42,7 @@ class Listing(Generic[T]):
     """Describes an ordered list of rows."""
 
     table: type[T]
-    key: Sequence[Attribute]
+    key: Sequence[Sortable]
     """The columns of its order, all in one direction; the last one is the primary key of the table."""
     is_ascending: bool = False
     lanes: Sequence[ColumnElement[bool]] = ()
@@ -66,7 +67,7 @@ class Listing(Generic[T]):
         here, there = tuple_(*self.key), self._values(key)
         return here <= there if self.is_ascending else here >= there
 
-    def ordered(self, columns: Iterable[Attribute | Expression]) -> list[Expression]:
+    def ordered(self, columns: Iterable[Sortable]) -> list[Expression]:
         """Return what sorts rows with such columns into the order of the list."""
         return [column.asc() if self.is_ascending else column.desc() for column in columns]
 

@@ -7,22 +7,22 @@ from datetime import datetime
 from itertools import product
 from typing import Literal, TypeAlias, get_args
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, or_, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, func, or_, select
 
 from fgd_core.spec.events import JobState
 from service.store import job_search
-from service.store.bounded_lists import Attribute, Listing
+from service.store.bounded_lists import Listing, Sortable
 from service.store.statements import unindexed
 from service.store.tables import Job, JobDependency
 
 _MAX_LANES = 16
 # By age, in the order of preference: a project before a state, which may have most of the jobs.
 _INDEXED = (("seed_group",), ("project", "state"), ("project",), ("kind",), ("state",))
-AGE: Sequence[Attribute] = (Job.created_at, Job.id)
+AGE: Sequence[Sortable] = (Job.created_at, Job.id)
 
 Column: TypeAlias = Literal["created", "name", "state", "priority", "project", "best_ap"]
-_COLUMNS: Mapping[Column, Attribute] = {
-    "name": Job.name,
+_COLUMNS: Mapping[Column, Sortable] = {
+    "name": func.lower(Job.name),
     "state": Job.state,
     "priority": Job.priority,
     "project": Job.project,
@@ -39,7 +39,7 @@ class Order:
     is_ascending: bool = False
 
     @property
-    def key(self) -> Sequence[Attribute]:
+    def key(self) -> Sequence[Sortable]:
         """The columns of the order, the last ones by age."""
         return AGE if self.column == "created" else (_COLUMNS[self.column], *AGE)
 

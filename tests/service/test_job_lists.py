@@ -141,12 +141,12 @@ class TestFilters:
 
 SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "created": lambda job: 0,
-    "name": lambda job: job["name"],
+    "name": lambda job: job["name"].lower(),
     "state": lambda job: job["state"],
     "priority": lambda job: job["priority"],
     "project": lambda job: job["project"],
 }
-"""What each order compares before the age."""
+"""What each order compares before the age; names without regard to case."""
 
 
 @pytest.fixture

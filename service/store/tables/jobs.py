@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fgd_core.spec.events import JobState
@@ -23,7 +23,7 @@ class Job(Base):
         Index(None, "priority", "created_at", "id"),
         Index(None, "best_ap", "created_at", "id"),
         Index(None, "seed_group", "created_at", "id"),
-        Index(None, "name", "created_at", "id"),
+        Index("ix_jobs_lower_name_created_at_id", text("lower(name)"), "created_at", "id"),
         Index(
             "ix_jobs_queue",
             *("state", "project", "priority", "cpus", "gpus", "tasks", "workers", "min_workers"),
