@@ -2,9 +2,10 @@
 import { BASE, get } from "../core/api.js";
 import { live } from "../core/live.js";
 import { number, time } from "../ui/format.js";
-import { fill, h } from "../ui/html.js";
+import { h } from "../ui/html.js";
 import { Menu } from "../ui/menu.js";
 import { stateBadge, tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows } from "../ui/rows.js";
 import { registerEntries } from "./data_register.js";
 
@@ -19,7 +20,7 @@ export function open({ query, life }) {
   const list = h("div");
   const read = () => tried(trouble, life, async () => {
     const { items, next_cursor: next } = await get("/v1/datasets", { query: { q: query.get("q"), limit: SHOWN }, life });
-    fill(list, table(items, query.get("q")), next !== null && h("p", { className: "faint" }, `The newest ${SHOWN} are shown; search for the others.`));
+    revise(list, table(items, query.get("q")), next !== null && h("p", { className: "faint" }, `The newest ${SHOWN} are shown; search for the others.`));
   });
   const again = live({ kinds: ["submitted", "state_changed"], read }, life);
   /** @type {ReturnType<typeof setTimeout>} */
@@ -36,7 +37,7 @@ export function open({ query, life }) {
 function table(items, text) {
   const counts = (/** @type {Record<string, number>} */ bySplit) => Object.entries(bySplit).map(([split, count]) => h("div", {}, `${number(count)} `, h("small", {}, split)));
   return rows({
-    caption: "Data sets", items,
+    caption: "Data sets", items, key: ({ dataset_id }) => dataset_id,
     empty: text ? "No data set has this in its name." : ["No data set is registered yet. Jobs can name files themselves; a registered data set is checked once and has a name. Press Register, or type ", h("code", {}, "fgd data add NAME --coco-train …"), "."],
     columns: [
       { label: "Name", cell: ({ name, dataset_id: id }) => h("a", { href: `${BASE}/data/${encodeURIComponent(id)}` }, name) },

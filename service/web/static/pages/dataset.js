@@ -4,8 +4,9 @@ import { live } from "../core/live.js";
 import { go } from "../core/router.js";
 import { missingRole } from "../core/session.js";
 import { number, score, time } from "../ui/format.js";
-import { fill, h } from "../ui/html.js";
+import { h } from "../ui/html.js";
 import { stateBadge, tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows, shareBar } from "../ui/rows.js";
 
 /** @typedef {{ first: number, last: number | null, count: number }} Bin */
@@ -24,7 +25,7 @@ export function open({ parts: [id], life }) {
     const [dataset, jobs] = await Promise.all([get(path, { life }), get(`${path}/jobs`, { life })]);
     document.title = `${dataset.name} – fgd`;
     const act = (/** @type {() => Promise<void>} */ work) => tried(trouble, life, work);
-    fill(content, headPart(dataset, path, act), statePart(dataset), ...outcomeParts(dataset), jobsPart(jobs), filesPart(dataset));
+    revise(content, headPart(dataset, path, act), statePart(dataset), ...outcomeParts(dataset), jobsPart(jobs), filesPart(dataset));
   });
   live({ kinds: ["submitted", "state_changed"], read }, life);
   return { title: "Data set – fgd", element: h("div", {}, trouble, content) };
@@ -104,8 +105,8 @@ function contentsPart(splits, profiles) {
 function samplesPart({ check_job_id: jobId, outcome }) {
   if (jobId === null || outcome === null) return null;
   const picture = (/** @type {string} */ split) => {
-    const figure = h("figure", {}, h("img", { src: address(`/v1/jobs/${encodeURIComponent(jobId)}/artifacts/samples_${split}.png`), alt: `Samples of ${split} with their boxes`, loading: "lazy", on: { error: () => figure.remove() } }), h("figcaption", {}, split));
-    return figure;
+    const onError = (/** @type {Event} */ { target }) => /** @type {Element} */ (target).closest("figure")?.remove();
+    return h("figure", {}, h("img", { src: address(`/v1/jobs/${encodeURIComponent(jobId)}/artifacts/samples_${split}.png`), alt: `Samples of ${split} with their boxes`, loading: "lazy", on: { error: onError } }), h("figcaption", {}, split));
   };
   return h("div", { className: "samples" }, outcome.splits.map(({ split }) => picture(split)));
 }
@@ -143,7 +144,7 @@ function jobsPart({ items, num_jobs: total }) {
   return h(
     "div", {}, h("h2", {}, `Jobs that used it (${number(total)})`),
     rows({
-      caption: "Jobs that used it", items, empty: "No job has used it yet.",
+      caption: "Jobs that used it", items, key: ({ job_id }) => job_id, empty: "No job has used it yet.",
       columns: [
         { label: "Job", cell: ({ job_id, name }) => h("a", { href: `${BASE}/jobs/${encodeURIComponent(job_id)}` }, name) },
         { label: "Kind", cell: ({ kind }) => kind },

@@ -7,6 +7,7 @@ import { ask } from "../ui/dialog.js";
 import { time } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { stateBadge, tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows } from "../ui/rows.js";
 import { tree } from "../ui/tree.js";
 
@@ -21,7 +22,7 @@ const CARD = "model_card.md";
 export function open({ parts: [name], query, life }) {
   const path = `/v1/models/${encodeURIComponent(name)}`;
   const project = query.get("project");
-  const [trouble, refusal, content] = [h("div"), h("div"), h("div")];
+  const [trouble, refusal, versions, content] = [h("div"), h("div"), h("div"), h("div")];
   const read = () => tried(trouble, life, async () => {
     /** @type {Model} */
     const model = await get(path, { query: { project }, life });
@@ -29,18 +30,19 @@ export function open({ parts: [name], query, life }) {
     /** @type {Lineage} */
     const lineage = await get(`${path}/versions/${version.version}/lineage`, { query: { project }, life });
     const alias = { set: () => nameVersion(model, version, path, project, again, life), remove: (/** @type {string} */ each) => tried(refusal, life, async () => { await change("DELETE", inProject(`${path}/aliases/${encodeURIComponent(each)}`, project)); again(); }) };
-    fill(content, versionsPart(model, version, query), versionPart(version, alias), ...lineageParts(lineage, version));
+    revise(versions, versionsPart(model, version, query));
+    fill(content, versionPart(version, alias), ...lineageParts(lineage, version));
   });
   const again = live({ kinds: ["state_changed"], read }, life);
   query.watch(() => again(), life);
-  return { title: `${name} – fgd`, element: h("article", {}, h("h1", {}, name), h("p", { className: "faint" }, `A model of the project ${project || "default"}.`), trouble, refusal, content) };
+  return { title: `${name} – fgd`, element: h("article", {}, h("h1", {}, name), h("p", { className: "faint" }, `A model of the project ${project || "default"}.`), trouble, refusal, versions, content) };
 }
 
 /** @param {Model} model @param {Version} chosen @param {import("../core/router.js").Query} query */
 function versionsPart({ versions }, chosen, query) {
   const choose = (/** @type {Version} */ { version }) => h("button", { type: "button", className: "choice", "aria-pressed": version === chosen.version, on: { click: () => query.write({ version: String(version) }) } }, `Version ${version}`);
   return rows({
-    caption: "Versions", items: versions,
+    caption: "Versions", items: versions, key: ({ version }) => String(version),
     columns: [
       { label: "Version", cell: choose },
       { label: "Aliases", cell: ({ aliases }) => aliasBadges(aliases) },

@@ -3,8 +3,9 @@ import { BASE, get } from "../core/api.js";
 import { live } from "../core/live.js";
 import { aliasBadges } from "../ui/aliases.js";
 import { time } from "../ui/format.js";
-import { fill, h } from "../ui/html.js";
+import { h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows } from "../ui/rows.js";
 
 /** @typedef {{ version: number, job_id: string, artifact: string, sha256: string, created_at: string, created_by: string, aliases: string[] }} Version */
@@ -14,7 +15,7 @@ import { rows } from "../ui/rows.js";
 export function open({ life }) {
   const trouble = h("div");
   const list = h("div");
-  const read = () => tried(trouble, life, async () => fill(list, table((await get("/v1/models", { life })).items)));
+  const read = () => tried(trouble, life, async () => revise(list, table((await get("/v1/models", { life })).items)));
   live({ kinds: ["state_changed"], read }, life);
   return { title: "Models – fgd", element: h("section", {}, h("h1", {}, "Models"), h("p", { className: "faint" }, "A model is a name with numbered versions; each version is one file of one job. An alias, such as production, names the version that is in use."), trouble, list) };
 }
@@ -27,7 +28,7 @@ export function modelAddress({ project, name }) {
 /** @param {Model[]} items */
 function table(items) {
   return rows({
-    caption: "Models", items,
+    caption: "Models", items, key: modelAddress,
     empty: ["No model has a name yet. Open a job that succeeded and name one of its files, or ", h("code", {}, "fgd models add NAME JOB"), "."],
     columns: [
       { label: "Model", cell: (model) => h("a", { href: modelAddress(model) }, model.name) },

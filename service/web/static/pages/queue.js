@@ -2,8 +2,9 @@
 import { BASE, get } from "../core/api.js";
 import { live } from "../core/live.js";
 import { duration, number, secondsBetween, time } from "../ui/format.js";
-import { fill, h } from "../ui/html.js";
+import { h } from "../ui/html.js";
 import { stateBadge, tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows, shareBar } from "../ui/rows.js";
 
 /** @typedef {{ node_id: string, cpus_total: number, cpus_free: number, gpus_total: number, gpus_free: number }} Node */
@@ -21,7 +22,7 @@ export function open({ life }) {
   const content = h("div", {}, h("p", { className: "faint" }, "Reading the queue."));
   const read = () => tried(trouble, life, async () => {
     const [queue, projects] = await Promise.all([get("/v1/queue", { query: { limit: SHOWN }, life }), get("/v1/projects", { life })]);
-    fill(content, parts(queue, projects.items));
+    revise(content, parts(queue, projects.items));
   });
   live({ kinds: KINDS, read }, life);
   return { title: "Queue – fgd", element: h("section", { className: "queue" }, h("h1", {}, "Queue and cluster"), trouble, content) };
@@ -64,7 +65,7 @@ function jobLink({ job_id, name }) {
 /** @param {Holder[]} running */
 function runningPart(running) {
   return rows({
-    caption: "Jobs on the cluster", items: running, empty: "Nothing runs.",
+    caption: "Jobs on the cluster", items: running, key: ({ job_id }) => job_id, empty: "Nothing runs.",
     columns: [
       { label: "Job", cell: (job) => [jobLink(job), " ", h("small", {}, job.kind)] },
       { label: "State", cell: ({ state }) => stateBadge(state) },
@@ -86,7 +87,7 @@ function holds({ cpus, gpus, workers }) {
 /** @param {Queue} queue */
 function waitingPart({ items, num_waiting: waiting }) {
   const table = rows({
-    caption: "Waiting jobs", items, empty: ["Nothing waits. ", h("a", { href: `${BASE}/submit` }, "Submit a job"), "."],
+    caption: "Waiting jobs", items, key: ({ job_id }) => job_id, empty: ["Nothing waits. ", h("a", { href: `${BASE}/submit` }, "Submit a job"), "."],
     columns: [
       { label: "Place", className: "number", cell: ({ position }) => number(position) },
       { label: "Job", cell: jobLink },
@@ -110,7 +111,7 @@ function sharesPart({ running, nodes }, projects) {
   const limit = (/** @type {number | null} */ most) => (most === null ? "none" : number(most));
   return [
     rows({
-      caption: "Shares of the projects", items: projects,
+      caption: "Shares of the projects", items: projects, key: ({ name }) => name,
       columns: [
         { label: "Project", cell: ({ name }) => h("a", { href: `${BASE}/?project=${encodeURIComponent(name)}` }, name) },
         { label: "Part of the cluster", cell: ({ name }) => [shareBar(share(name), `part of the cluster of ${name}`), ` ${Math.round(100 * share(name))} %`] },

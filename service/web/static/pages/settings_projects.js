@@ -4,8 +4,9 @@ import { live } from "../core/live.js";
 import { missingRole, session } from "../core/session.js";
 import { ask } from "../ui/dialog.js";
 import { number } from "../ui/format.js";
-import { fill, h } from "../ui/html.js";
+import { h } from "../ui/html.js";
 import { tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { rows } from "../ui/rows.js";
 
 /** @typedef {import("./queue.js").Project} Project */
@@ -14,7 +15,7 @@ import { rows } from "../ui/rows.js";
 export function projectsPart({ life }) {
   const [trouble, list] = [h("div"), h("div")];
   const why = missingRole("admin") ?? (session.value?.project ? "needs an admin of all projects" : null);
-  const read = () => tried(trouble, life, async () => fill(list, table((await get("/v1/projects", { life })).items, edit, why)));
+  const read = () => tried(trouble, life, async () => revise(list, table((await get("/v1/projects", { life })).items, edit, why)));
   const again = live({ kinds: ["submitted", "state_changed"], read }, life);
   const edit = (/** @type {Partial<Project>} */ project) => ask({
     title: project.name ? `Settings of ${project.name}` : "Set up a project", action: "Save", text: "They apply to waiting jobs at once. Running jobs go on.",
@@ -46,7 +47,7 @@ function limitOf(text) {
 function table(items, edit, why) {
   const limit = (/** @type {number | null} */ most) => (most === null ? "none" : number(most));
   return rows({
-    caption: "Projects", items, empty: "There is no project yet. A job that names a project makes it.",
+    caption: "Projects", items, key: ({ name }) => name, empty: "There is no project yet. A job that names a project makes it.",
     columns: [
       { label: "Project", cell: ({ name }) => h("a", { href: `${BASE}/?project=${encodeURIComponent(name)}` }, name) },
       { label: "Weight", className: "number", cell: ({ weight }) => number(weight) },

@@ -5,6 +5,7 @@ import { live } from "../core/live.js";
 import { score } from "../ui/format.js";
 import { fill, h } from "../ui/html.js";
 import { OVER, progressBar, stateBadge, tried } from "../ui/parts.js";
+import { revise } from "../ui/revise.js";
 import { costPart } from "./cost.js";
 import { figureOf } from "./job_results.js";
 
@@ -66,8 +67,8 @@ export class StudyPart {
     if (job === null) return;
     const { type } = /** @type {{ type: string }} */ (job.spec.study);
     fill(this.#question, QUESTIONS[type] ?? `A study of type ${type}`);
-    fill(this.#answer, this.#report === null ? waiting(job) : answerOf(this.#report));
-    fill(this.#runs, h("h2", {}, "Runs"), runsTable(job.study_runs, new Map(this.#report?.runs.map(({ job_id, ap }) => [job_id, ap]))));
+    revise(this.#answer, this.#report === null ? waiting(job) : answerOf(this.#report));
+    revise(this.#runs, h("h2", {}, "Runs"), runsTable(job.study_runs, new Map(this.#report?.runs.map(({ job_id, ap }) => [job_id, ap]))));
   }
 }
 

@@ -2,7 +2,6 @@
 import { Sweep } from "../core/sweep.js";
 import { h } from "../ui/html.js";
 import { later, tried } from "../ui/parts.js";
-import { LogPart } from "./job_log.js";
 import { sweepActions } from "./sweep_actions.js";
 import { TrialsPart } from "./sweep_trials.js";
 import { verdictPart } from "./sweep_verdict.js";
@@ -12,6 +11,10 @@ import { verdictPart } from "./sweep_verdict.js";
 /** What the page of a sweep shows in place of a job's curves: verdict, space, trials and charts. */
 export class SweepPart {
   #trouble = h("div");
+  /** @type {Job | null} */
+  #job = null;
+  /** @type {import("./job_log.js").LogPart | null} */
+  #log = null;
 
   /** @param {string} jobId @param {import("../core/router.js").Query} query @param {AbortSignal} life */
   constructor(jobId, query, life) {
@@ -20,7 +23,6 @@ export class SweepPart {
     this.#trials = new TrialsPart(jobId, sweep, query, life);
     const actions = sweepActions(jobId, sweep, life);
     this.#setState = actions.setState;
-    this.#log = new LogPart(jobId, life);
     this.element = h(
       "div", { className: "sweep" }, this.#trouble, verdictPart(sweep, life), actions.element,
       later(life, async () => new (await import("./sweep_space.js")).SpacePart(sweep, query, life).element),
@@ -28,7 +30,12 @@ export class SweepPart {
       later(life, async () => new (await import("./sweep_trial.js")).TrialPart(jobId, sweep, query, life).element),
       later(life, async () => new (await import("./sweep_charts.js")).ChartsPart(jobId, sweep, query, life).element),
       later(life, async () => (await import("./cost.js")).costPart(jobId, life)),
-      this.#log.element,
+      later(life, async () => {
+        const { LogPart } = await import("./job_log.js");
+        this.#log = new LogPart(jobId, life);
+        if (this.#job) this.#log.setJob(this.#job);
+        return this.#log.element;
+      }),
     );
     sweep.renew();
   }
@@ -36,14 +43,14 @@ export class SweepPart {
   #sweep;
   #trials;
   #setState;
-  #log;
 
   /** @param {Job} job */
   setJob(job) {
+    this.#job = job;
     this.#sweep.setSpec(job.spec);
     this.#setState(job.state);
     this.#trials.setState(job.state);
-    this.#log.setJob(job);
+    this.#log?.setJob(job);
   }
 
   /** @param {import("../core/types.js").Event} event */

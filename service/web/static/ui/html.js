@@ -37,10 +37,27 @@ function shown(children) {
   return children.flat().filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : String(child)));
 }
 
+/** What the listeners of an element call, by kind of event. @type {WeakMap<Element, Record<string, (event: any) => void>>} */
+const CALLED = new WeakMap();
+
 /**
  * @param {Element} element
  * @param {Record<string, (event: any) => void>} listeners
  */
 function listen(element, listeners) {
-  for (const [kind, listener] of Object.entries(listeners)) element.addEventListener(kind, listener);
+  CALLED.set(element, listeners);
+  for (const kind of Object.keys(listeners)) element.addEventListener(kind, (event) => CALLED.get(element)?.[kind](event));
+}
+
+/**
+ * Let the listeners of an element call what those of another one call.
+ * @param {Element} element
+ * @param {Element} other
+ * @returns {boolean} False if they listen to different kinds of events; nothing is changed then.
+ */
+export function takeListeners(element, other) {
+  const [own, wanted] = [CALLED.get(element) ?? {}, CALLED.get(other) ?? {}];
+  if (Object.keys(own).join() !== Object.keys(wanted).join()) return false;
+  if (CALLED.has(other)) CALLED.set(element, wanted);
+  return true;
 }

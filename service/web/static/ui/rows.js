@@ -13,16 +13,17 @@ import { h } from "./html.js";
  * A table for lists that are short, or that come in pages.
  * @template Item
  * @param {object} options
- * @param {string} options.caption For screen readers.
+ * @param {string} options.caption For screen readers; no other list of a page has it.
  * @param {Column<Item>[]} options.columns
  * @param {readonly Item[]} options.items
+ * @param {(item: Item) => string} [options.key] Which row is the same one when the list is shown again by `revise`.
  * @param {import("./html.js").Child | import("./html.js").Child[]} [options.empty] Shown if there are no items.
  */
-export function rows({ caption, columns, items, empty = "None." }) {
+export function rows({ caption, columns, items, key, empty = "None." }) {
   if (items.length === 0) return h("p", { className: "faint" }, empty);
-  const row = (/** @type {Item} */ item) => h("tr", {}, columns.map(({ cell, className }) => h("td", { className: className ?? "" }, cell(item))));
+  const row = (/** @type {Item} */ item) => h("tr", { "data-key": key?.(item) }, columns.map(({ cell, className }) => h("td", { className: className ?? "" }, cell(item))));
   return h(
-    "div", { className: "rows", tabIndex: 0, role: "region", "aria-label": caption },
+    "div", { className: "rows", "data-key": caption, tabIndex: 0, role: "region", "aria-label": caption },
     h("table", {}, h("caption", { className: "unseen" }, caption), h("thead", {}, h("tr", {}, columns.map(({ label, className }) => h("th", { scope: "col", className: className ?? "" }, label)))), h("tbody", {}, items.map(row))),
   );
 }
