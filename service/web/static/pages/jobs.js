@@ -98,8 +98,9 @@ class JobsPage {
     const wanted = isFolded(this.#query) ? this.#seeds.table.element : this.#table.element;
     if (wanted !== this.element.querySelector(".scroll")) this.element.querySelector(".scroll")?.replaceWith(wanted);
     const shown = JSON.stringify([filter, sort, isFolded(this.#query)]);
-    if (shown !== this.#shown) this.#restart();
+    const isOther = shown !== this.#shown;
     this.#shown = shown;
+    if (isOther) this.#restart();
     this.#changed();
   }
 
@@ -120,6 +121,8 @@ class JobsPage {
   }
 
   #more() {
+    // The empty table asks for rows before events are followed: rows shown then would be replaced, with what is selected.
+    if (this.#shown === "") return;
     const list = this.#present();
     if (!list.isComplete) this.#tried(() => list.more().then(() => this.#changed()));
   }
