@@ -47,3 +47,18 @@ def test_the_focus_stays_in_a_row_that_changes_and_moves_and_goes_on_when_it_lea
     expect(behind.get_by_role("link")).to_be_focused()
     for job_id in (first, last):
         server.request("POST", f"/v1/jobs/{job_id}/cancel")
+
+
+def test_the_focus_stays_in_the_list_of_jobs(server: PageServer, open_page: OpenPage) -> None:
+    jobs = [
+        server.submit(f"listed {number}", project="listed", priority=-100, resources=WHOLE_CLUSTER) for number in (1, 2)
+    ]
+    page = open_page("/?project=listed&sort=-priority")
+    expect(page.locator("tbody a")).to_have_text(["listed 2", "listed 1"])
+    link = page.get_by_role("link", name="listed 1")
+    link.focus()
+    server.request("PATCH", f"/v1/jobs/{jobs[0]}", json={"priority": -99})
+    expect(page.locator("tbody a")).to_have_text(["listed 1", "listed 2"])
+    expect(link).to_be_focused()
+    for job_id in jobs:
+        server.request("POST", f"/v1/jobs/{job_id}/cancel")

@@ -29,7 +29,7 @@ export function revise(element, ...children) {
  * @param {Node} wanted
  * @returns {Node} `wanted` itself if the known node cannot become it.
  */
-function become(known, wanted) {
+export function become(known, wanted) {
   if (known instanceof Text && wanted instanceof Text) {
     if (known.data !== wanted.data) known.data = wanted.data;
     return known;
@@ -47,7 +47,7 @@ function become(known, wanted) {
  * @param {Element} element
  * @param {readonly Node[]} nodes
  */
-function place(element, nodes) {
+export function place(element, nodes) {
   const shown = () => [...element.children].filter(({ ariaHidden }) => ariaHidden !== "true");
   const before = shown().findIndex((each) => each.contains(document.activeElement));
   for (const old of [...element.childNodes]) if (!nodes.includes(old)) old.remove();

@@ -1,5 +1,6 @@
 // @ts-check
 import { fill, h } from "./html.js";
+import { become, place } from "./revise.js";
 
 /**
  * @template Row
@@ -108,21 +109,8 @@ export class VirtualTable {
     const rows = this.#rows.slice(first, end);
     const elements = rows.map((row, index) => this.#element(row, first + index));
     this.#drawn = new Map(rows.map((row, index) => [this.#options.key(row), { row, element: elements[index] }]));
-    this.#place([spacer(first), ...elements, spacer(this.#rows.length - end)]);
+    place(this.#body, [spacer(first), ...elements, spacer(this.#rows.length - end)]);
     if (end > this.#rows.length - 2 * SPARE_ROWS) this.#options.more();
-  }
-
-  /**
-   * Put the rows into the document, and move none that is at its place: the focused one would lose the focus.
-   * @param {HTMLTableRowElement[]} wanted
-   */
-  #place(wanted) {
-    const kept = new Set(wanted);
-    for (const old of [...this.#body.children]) if (!kept.has(/** @type {HTMLTableRowElement} */ (old))) old.remove();
-    wanted.forEach((row, index) => {
-      const present = this.#body.children[index] ?? null;
-      if (present !== row) this.#body.insertBefore(row, present);
-    });
   }
 
   /** @param {Row} row @param {number} index */
@@ -131,8 +119,9 @@ export class VirtualTable {
     const known = this.#drawn.get(key);
     const element = known?.element ?? h("tr", {}, this.#pick(row, key));
     if (known?.row !== row) {
-      while (element.cells.length > 1) element.deleteCell(1);
-      element.append(...this.#columns.map((column) => h("td", { className: column.className ?? "" }, column.cell(row))));
+      const [pick, ...known] = element.cells;
+      const cells = this.#columns.map((column) => h("td", { className: column.className ?? "" }, column.cell(row)));
+      place(element, [pick, ...cells.map((cell, index) => (known[index] ? become(known[index], cell) : cell))]);
     }
     element.setAttribute("aria-rowindex", String(index + 2));
     return element;
