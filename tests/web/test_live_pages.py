@@ -90,7 +90,8 @@ class TestJob:
         page = open_page(f"/jobs/{run.job_id}")
         expect(page.locator(".findings")).to_contain_text(HOSTILE)
         expect(page.locator(".legend").first).to_contain_text(HOSTILE)
-        assert page.locator("main img, main b").count() == 0
+        # A prediction, which needs runs of other tests, draws its values as `b`.
+        assert page.locator("main img, main b:not(.interval > b)").count() == 0
         assert page.evaluate("window.hit") is None
 
     def test_buttons_act_and_another_tab_sees_it(self, server: PageServer, open_page: OpenPage) -> None:
