@@ -1,4 +1,4 @@
-/* The passes of map_passes and channel_passes on a CPU; cpu_kernels.py compiles this file and cpu_passes.py calls it.
+/* The passes of map_passes and channel_passes on a CPU; c_library.py compiles this file and cpu_passes.py calls it.
  *
  * Maps are (N, C, K) in one piece, and REAL is their type and that of the sums. A task has TILE cells of an image and all
  * its channels, or one channel of an image. So each value is read from memory once, and no sum depends on the number of
