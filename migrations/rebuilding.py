@@ -1,4 +1,4 @@
-"""Alters a table that has triggers: SQLite copies the table for that, and drops the triggers with the old one."""
+"""Alters a table in SQLite, which copies it for that: what Alembic does not copy would go with the old table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +10,27 @@ from sqlalchemy import text
 
 @contextmanager
 def altering(table: str) -> Iterator[BatchOperations]:
-    """Yield the operations of `op.batch_alter_table`; afterwards the table has the same triggers as before."""
-    before = _triggers(table)
+    """Yield the operations of `op.batch_alter_table`; afterwards the table has its triggers and all indices."""
+    before = _not_copied(table)
     with op.batch_alter_table(table) as batch:
         yield batch
-    left = _triggers(table)
+    left = _not_copied(table)
     for name, statement in before.items():
         if name not in left:
             op.execute(statement)
 
 
-def _triggers(table: str) -> dict[str, str]:
-    """Return the statement of each trigger by its name; empty for PostgreSQL, which alters the table itself."""
+def _not_copied(table: str) -> dict[str, str]:
+    """Return the statement of each trigger, and of each index over an expression, by its name.
+
+    Returns:
+        Nothing for PostgreSQL, which alters the table itself.
+    """
     connection = op.get_bind()
     if connection.dialect.name != "sqlite":
         return {}
-    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :name")
+    query = text(
+        "SELECT name, sql FROM sqlite_master AS entry WHERE tbl_name = :name AND (type = 'trigger' OR type = 'index'"
+        " AND EXISTS (SELECT 1 FROM pragma_index_xinfo(entry.name) WHERE cid = -2))"
+    )
     return dict(iter(connection.execute(query, {"name": table})))
