@@ -1,11 +1,14 @@
 """Reads and sets fields of a spec by path, for example `training.optimizer.learning_rate`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
+
+SpecData: TypeAlias = Mapping[str, Any]
+"""A spec as JSON has it."""
 
 
 def with_fields(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def _replaced(part: Any, path: str, value: Any) -> Any:
     return [*by_index.values()]
 
 
-def field(spec: dict[str, Any], path: str) -> Any:
+def field(spec: SpecData, path: str) -> Any:
     """Return the value at a path; None if there is none."""
     value: Any = spec
     for name in path.split("."):

@@ -12,6 +12,7 @@ from fgd_core.spec.detectors import DetectorSpec
 from fgd_core.spec.dimensions import Choice, Dimension, Integers
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
+from fgd_core.spec.paths import SpecData
 from fgd_core.spec.refusals import closest
 from fgd_core.spec.results import PART_METRICS, PART_NAMES, Part, Scores
 from fgd_core.spec.search import (
@@ -45,7 +46,7 @@ class EarlierSweep:
 
     kind: str
     project: str
-    spec: Mapping[str, Any]
+    spec: SpecData
     """The stored spec."""
 
 
@@ -286,14 +287,14 @@ def _constraint(spec: SweepSpec) -> Iterator[ProblemReason]:
         yield ProblemReason(loc="objectives", code="several_objectives", message=message)
 
 
-def _changed(spec: SweepSpec, earlier: Mapping[str, Any]) -> list[str]:
+def _changed(spec: SweepSpec, earlier: SpecData) -> list[str]:
     """Paths of the base with other values in the earlier sweep, without those that are set on the sweep."""
     ours, theirs = _leaves(spec.base.model_dump(mode="json")), _leaves(earlier.get("base") or {})
     paths = {path for path in {**ours, **theirs} if path.partition(".")[0] not in sweep_space.OF_THE_SWEEP}
     return sorted(path for path in paths if ours.get(path) != theirs.get(path))
 
 
-def _leaves(spec: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _leaves(spec: SpecData, before: str = "") -> dict[str, Any]:
     found = {}
     for name, value in spec.items():
         found.update(_leaves(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value})

@@ -1,20 +1,17 @@
 """How long a run takes, from earlier runs like it."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from fgd_core.spec.costs import Span
+from fgd_core.spec.paths import SpecData
 from fgd_core.spec.seed_groups import digest, seed_group
 
 # They change what a run learns, and hardly how long an epoch takes.
 _FREE = ("epochs", "optimizer", "schedule", "learning_rate_for", "backbone_rate", "warmup_steps", "clip_norm")
 _COMPARED = ("teacher", "method", "epochs", "form")
-
-
-SpecData: TypeAlias = Mapping[str, Any]
-"""A spec as the database holds it."""
 
 
 class RunType(NamedTuple):

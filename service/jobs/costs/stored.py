@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from fgd_core.spec.paths import with_fields
-from service.jobs.costs.earlier import SpecData, Took, run_type
+from fgd_core.spec.paths import SpecData, with_fields
+from service.jobs.costs.earlier import Took, run_type
 
 
 class StoredRun(NamedTuple):

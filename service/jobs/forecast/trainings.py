@@ -1,10 +1,11 @@
 """A training as a forecast sees it: what it shares with others, its curve, and where it ended."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from fgd_core.spec.paths import SpecData
 from fgd_core.spec.seed_groups import digest, seed_group
 
 
@@ -46,7 +47,7 @@ class Identity(NamedTuple):
     is_plain: bool
 
 
-def identity(spec: Mapping[str, Any]) -> Identity:
+def identity(spec: SpecData) -> Identity:
     """Return which runs a training is compared with.
 
     Args:
