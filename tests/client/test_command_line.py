@@ -275,7 +275,7 @@ class TestJobs:
         assert "is blocked, waits for its 4 runs" in said
         study_id = re.findall(r"helps (\w+)", said)[0]
         shown = fgd("show", study_id, "--server", server.url).out
-        runs = re.findall(r"(plain|both), seed ([01]): queued (\w+)", shown)
+        runs = re.findall(r"(plain|both), seed ([01]): (?:queued|starting) (\w+)", shown)
         assert [run[:2] for run in runs] == [("plain", "0"), ("both", "0"), ("plain", "1"), ("both", "1")]
         assert f"study helps {study_id}, arm both" in fgd("show", runs[1][2], "--server", server.url).out
         listed = fgd("jobs", "--parent", study_id[:8], "--server", server.url, "--json").json

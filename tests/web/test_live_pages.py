@@ -68,6 +68,8 @@ class TestJob:
         run.trains(range(20), total=100, loss=falling(range(20)))
         page = open_page(f"/jobs/{run.job_id}")
         wait_for_steps(page, "loss", 20)
+        # The part of the page that is read last.
+        expect(page.locator("aside")).to_contain_text("ost of 1 training")
         hide = """(isHidden) => { Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
             document.dispatchEvent(new Event("visibilitychange")); }"""
         page.evaluate(hide, True)
