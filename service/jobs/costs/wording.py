@@ -28,6 +28,8 @@ def whole(cost: JobCost, state: JobState) -> str:
         return cost.expected.sentence
     took = f"{duration(spent.runs_s)} of running time{_gpus(Span(least=spent.gpu_hours, most=spent.gpu_hours))}"
     took = f"{took} in {duration(spent.wall_s)}"
+    if is_over(state) and not any(each.earlier for each in cost.expected.runs):
+        return f"Nothing like it had run before; it took {took}."
     if is_over(state):
         came = f"It took {took}{_verdict(cost) if state == 'succeeded' else ''}."
     else:
