@@ -1,6 +1,8 @@
 // @ts-check
 
 const TYPING_MS = 250;
+/** A server that was slow once is asked again after this time. */
+const LONGEST_PAUSE_MS = 15_000;
 
 /**
  * Wait; ends early and without an error when the life ends.
@@ -34,7 +36,8 @@ export function coalesced(work, every_ms, life, largestShare = 1) {
       isWanted = false;
       const began = performance.now();
       await work();
-      await pause(Math.max(every_ms, (performance.now() - began) / largestShare), life);
+      const slow_ms = Math.min((performance.now() - began) / largestShare, LONGEST_PAUSE_MS);
+      await pause(Math.max(every_ms, slow_ms), life);
     }
     isRunning = false;
   };
