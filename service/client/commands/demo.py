@@ -60,7 +60,7 @@ def demo(
     """Start a server, train three small detectors, compare them and stop the server.
 
     The teacher and the plain student learn from the labels only. The distilled student has the size and the training
-    budget of the plain one, and also imitates the teacher's feature maps. The demo takes 3 to 9 minutes on two cores.
+    budget of the plain one, and also imitates the teacher's feature maps. The demo takes 3 to 7 minutes on two cores.
     Ctrl-C stops everything at any time.
 
     **Examples**
@@ -73,7 +73,7 @@ def demo(
     found = _read(specs, _QUICK_DEMO, quick=quick)
     home = _new_home(out)
     console = errors_to() if as_json else output()
-    takes = "half a minute" if quick else "3 to 9 minutes on two cores"
+    takes = "half a minute" if quick else "3 to 7 minutes on two cores"
     with _server(home, console, title="fgd demo", takes=takes) as client:
         teacher = client.submit(found["teacher"])
         jobs = [teacher, client.submit(found["plain"]), client.submit(_taught_by(teacher, found["distilled"]))]
