@@ -1,6 +1,7 @@
 """Migrates a database to the newest schema with the migrations of the installed package."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -180,7 +181,8 @@ async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
 def _config(connection: Connection | None = None) -> Config:
     package = find_spec("migrations")
     assert package is not None and package.submodule_search_locations, "the package `migrations` is not installed"
-    config = Config()
+    # Otherwise Alembic prints to what `sys.stdout` was when it was imported, which may be closed.
+    config = Config(stdout=sys.stdout)
     config.set_main_option("script_location", package.submodule_search_locations[0].replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

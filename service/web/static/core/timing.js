@@ -1,7 +1,7 @@
 // @ts-check
 
 const TYPING_MS = 250;
-/** A server that was slow once is asked again after this time. */
+/** Also after one slow answer. */
 const LONGEST_PAUSE_MS = 15_000;
 
 /**
