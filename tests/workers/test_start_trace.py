@@ -124,6 +124,7 @@ class TestRun:
         assert (code, code_traced) == (0, 0)
         assert output_traced.splitlines()[0] == output.splitlines()[0]
         assert not any(word in output_traced for word in ("Traceback", "opentelemetry", "export"))
-        # On a machine with other work, the same run takes up to half as long again.
         print(f"\na run without traces {plain_s:.1f} s, with a collector that does not answer {traced_s:.1f} s")
-        assert traced_s < 1.5 * plain_s + 10
+        if traced_s >= plain_s + 10:  # unless the machine has become that slow
+            plain_s = run_to_its_end(control_plane)[2]
+        assert traced_s < plain_s + 10
