@@ -18,6 +18,7 @@ from service.jobs import study_admission, sweep_admission, sweep_space
 from service.jobs.admission_facts import Facts
 from service.jobs.checkpoint_admission import checkpoint_reasons, method_reasons
 from service.jobs.data_admission import batch_reasons, data_reasons, picture_reasons, pool_reasons
+from service.jobs.images_admission import images_reasons
 from service.jobs.keypoint_admission import keypoint_reasons
 from service.jobs.named_paths import paths
 from service.jobs.resource_admission import resource_reasons
@@ -39,6 +40,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
         *_of_each(spec, weight_reasons),
         *_of_each(spec, batch_reasons),
         *_of_each(spec, training_reasons),
+        *_of_each(spec, images_reasons),
         *_of_each(spec, picture_reasons),
         *_of_each(spec, pool_reasons),
         *_of_each(spec, partial(keypoint_reasons, found=has_keypoints)),
@@ -96,7 +98,7 @@ def _rules(spec: SweepSpec) -> sweep_space.TrialRules:
 
 def _of_trial(trial: TrialBase, resources: Resources) -> Iterator[ProblemReason]:
     trial = trial.model_copy(update={"resources": resources})
-    yield from (*weight_reasons(trial), *batch_reasons(trial), *training_reasons(trial))
+    yield from (*weight_reasons(trial), *batch_reasons(trial), *training_reasons(trial), *images_reasons(trial))
     yield from (*method_reasons(trial, {}), *picture_reasons(trial), *pool_reasons(trial))
 
 

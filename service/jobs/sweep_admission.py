@@ -26,6 +26,7 @@ from fgd_core.spec.search import (
 )
 from fgd_core.spec.views import ProblemReason
 from service.jobs import sweep_space
+from service.jobs.images_admission import smallest_batch_reasons
 from service.jobs.sweep_space import TrialRules
 
 MAX_GRID = 10_000
@@ -67,6 +68,7 @@ def reasons(spec: SweepSpec, rules: TrialRules, *, tune_searchers: Sequence[str]
         *_population(spec, space),
         *_rungs(spec, space),
         *_budget(spec),
+        *smallest_batch_reasons(spec, space, rules),
     ]
 
 

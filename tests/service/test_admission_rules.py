@@ -20,6 +20,7 @@ COCO = {
     "train": {"images": "/data/train", "annotations": "/data/train.json"},
     "val": {"images": "/data/val", "annotations": "/data/val.json"},
 }
+_BATCH = "training.batch_size"
 
 
 def distill_spec(**teacher: Any) -> dict[str, Any]:
@@ -381,6 +382,34 @@ class TestWorkers:
         found = refused(spec)
         assert found["space.training.batch_size.values.1"][0] == "uneven_shards"
         assert "space.training.batch_size.values.0" not in found
+
+    def test_that_see_one_image_at_a_time_cannot_compare_images(self) -> None:
+        spec = self.spec(4, workers=2) | {"method": {"type": "composed", "transform": "images"}}
+        assert "method.transform" not in refused(spec)
+        for method in (spec["method"], {"type": "mixed", "parts": {"form": spec["method"]}}):
+            of_one = {**spec, "method": method, "training": {"batch_size": 4, "accumulate": 2}}
+            code, said = refused(of_one)["method.transform"]
+            assert code == "too_few_images" and "it would see 1; give each worker at least 2" in said
+            of_one["method"] = {**method, "scale": 0}
+            assert "method.transform" not in refused(of_one)
+
+    @pytest.mark.parametrize(
+        ("batch_size", "form", "space", "at"),
+        [
+            (1, "cells", "composed-form", "method.transform.values.3"),
+            (4, "images", {_BATCH: [4, 1]}, "training.batch_size.values.1"),
+            (4, "cells", {_BATCH: [4, 1], "method.transform": ["cells", "images"]}, "method.transform.values.1"),
+        ],
+    )
+    def test_of_no_trial_of_a_sweep_compare_images_alone(
+        self, batch_size: int, form: str, space: str | dict[str, Any], at: str
+    ) -> None:
+        base = {key: value for key, value in self.spec(batch_size).items() if key not in ("name", "resources")}
+        base["method"] = {"type": "composed", "transform": form}
+        if isinstance(space, dict):
+            space = {path: {"type": "choice", "values": values} for path, values in space.items()}
+        found = refused({"kind": "sweep", "name": "forms", "base": base, "space": space})
+        assert [loc for loc, (code, _) in found.items() if code == "too_few_images"] == [f"space.{at}"]
 
     def test_must_fit_on_the_nodes_by_their_sizes_and_not_by_their_sum(self) -> None:
         six_and_six = Capacity(tuple(Node(node_id=name, cpus_total=6, cpus_free=6) for name in "ab"))

@@ -177,6 +177,13 @@ class AnyMethod(Command):
         if teacher is not None:
             yield from lacking(self, "teacher", teacher, self.teacher_needs)
 
+    def unmet_by_images(self, num_images: int) -> Iterator[Unmet]:
+        """Yield why the method teaches nothing if a worker passes only so many images through the networks at a time.
+
+        Every method learns from one image, unless it compares images with each other.
+        """
+        yield from ()
+
 
 def with_fixed_scale(part: AnyMethod) -> AnyMethod:
     """Return a method that is a part of another one.

@@ -38,6 +38,7 @@ _FORM: Space = {
 a pair has not got."""
 
 _ALL_STAGES = 5
+_LEAST_TO_COMPARE = 2
 _WHOLE_MAPS: Mapping[str, object] = {
     "cells": "all",
     "attention": "channels",
@@ -96,11 +97,10 @@ class Composed(SumsOverCells):
     maps."""
     transform: Transform = "cells"
     """What is done to both before they are compared. `channels`: each channel gets mean 0 and deviation 1 over the
-    batch, or over the object. `cells`: the vector of each cell gets length 1. `images`: the values that the
-    images of the batch, or its objects, have at one place get length 1, which needs two or more images on each worker.
-    `map`: the map of each image, or of each
-    object, gets length 1. `attention_of_cells`, `attention_of_channels`: only their attention is compared. `context`:
-    a trained block adds the context of the whole map to each cell, as in `fgd`."""
+    batch, or over the object. `cells`: the vector of each cell gets length 1. `images`: the values that the images of
+    the batch, or its objects, have at one place get length 1; a worker needs two or more images at a time. `map`: the
+    map of each image, or of each object, gets length 1. `attention_of_cells`, `attention_of_channels`: only their
+    attention is compared. `context`: a trained block adds the context of the whole map to each cell, as in `fgd`."""
     distance: Distance = "l1"
     """How the two are compared: `l1`, `l2` (the square), the Kullback-Leibler divergence of distributions over the
     cells of a channel or over the channels of a cell, or the `relation` of cells, which is the cosine between each two
@@ -156,3 +156,13 @@ class Composed(SumsOverCells):
                 yield from differences(self, student, teacher)
         if self.cells == "confidence" and self.of != "regions" and teacher and "class_scores" not in teacher.offers:
             yield Unmet("method.cells", f"{teacher.name()} has no class scores at every location; choose other cells")
+
+    def unmet_by_images(self, num_images: int) -> Iterator[Unmet]:
+        """Yield why the images of a batch cannot be compared with each other: there is only one."""
+        if self.transform == "images" and num_images < _LEAST_TO_COMPARE:
+            # The only value at a place has length 1 already, whatever the student does: the gradient would be 0.
+            message = (
+                f"transform images compares the images that a worker sees at a time, and it would see {num_images}; "
+                f"give each worker at least {_LEAST_TO_COMPARE}, or choose another transform"
+            )
+            yield Unmet("method.transform", message)

@@ -76,3 +76,7 @@ class Ikd(SumsOverCells):
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled with the base."""
         yield from self.base.unmet(student, teacher)
+
+    def unmet_by_images(self, num_images: int) -> Iterator[Unmet]:
+        """Yield why the base teaches nothing with so few images at a time."""
+        yield from self.base.unmet_by_images(num_images)

@@ -76,3 +76,7 @@ class Mixed(AnyMethod):
     def unmet(self, student: AnyDetector, teacher: AnyDetector | None) -> Iterator[Unmet]:
         """Yield why this pair cannot be distilled with one of the parts."""
         yield from dict.fromkeys(each for part in self.parts.values() for each in part.unmet(student, teacher))
+
+    def unmet_by_images(self, num_images: int) -> Iterator[Unmet]:
+        """Yield why one of the parts teaches nothing with so few images at a time."""
+        yield from dict.fromkeys(each for part in self.parts.values() for each in part.unmet_by_images(num_images))
