@@ -49,8 +49,11 @@ async def repeat(task: BackgroundTask) -> None:
     A temporary error, such as an unreachable database, is logged when it begins and when it has ended.
     """
     is_failing = False
+    current = asyncio.current_task()
+    assert current is not None
     await asyncio.sleep(task.delay_s)
-    while True:
+    # A pass may end its cancellation with another error.
+    while not current.cancelling():
         if task.wake is not None:
             task.wake.clear()
         has_more = False

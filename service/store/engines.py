@@ -3,6 +3,7 @@
 With `statements` and `migrate`, this is the only module that distinguishes SQLite from PostgreSQL.
 """
 
+import sqlite3
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -52,7 +53,7 @@ class Limits:
 def async_engine(url: str, limits: Limits, timings: Timings) -> AsyncEngine:
     """Return the engine for a URL with a driver, which raises our own errors."""
     if url.startswith("sqlite"):
-        engine = create_async_engine(url)
+        engine = create_async_engine(url, connect_args={"factory": _SQLiteConnection})
         prepare_sqlite(engine.sync_engine)
     else:
         engine = create_async_engine(
@@ -141,6 +142,19 @@ def translate_errors(engine: AsyncEngine | Engine) -> None:
             raise known from error
 
     event.listen(engine.sync_engine if isinstance(engine, AsyncEngine) else engine, "handle_error", on_error)
+
+
+class _SQLiteConnection(sqlite3.Connection):
+    """Rolls back when it is closed.
+
+    A cancelled task closes its connection, but its exception still holds a statement; SQLite then waits with the close,
+    and with the end of the transaction, until that is collected. Until then every other writer would find it locked.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 def _timed_pool(timings: Timings) -> type[Pool]:

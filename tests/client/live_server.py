@@ -59,7 +59,8 @@ class LiveServer:
             ssl_certfile=self._certificate,
         )
         self._server = server = Server(config)
-        self._thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         eventually(lambda: server.started)
 
@@ -67,7 +68,12 @@ class LiveServer:
         assert self._server is not None and self._thread is not None
         self._server.should_exit = True
         self._thread.join(timeout=240)
-        assert not self._thread.is_alive()
+        assert not self._thread.is_alive(), "\n".join(str(task) for task in asyncio.all_tasks(self._loop))
+
+    def _serve(self) -> None:
+        assert self._server is not None
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._server.serve())
 
     def run_of(self, job_id: str) -> "Run":
         """Return the run that the cluster was asked to start for a job."""
