@@ -43,7 +43,7 @@ TIER ?= -m "not slow"
 
 # A thread of PyTorch that waits for the others must not keep a core busy, which other tests could use.
 suite: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -rs --processes $(PROCESSES) $(TIER)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -rsfE --processes $(PROCESSES) $(TIER)
 
 lint: $(READY)  ## Run ruff and mypy, and check the import rules
 	$(BIN)/ruff check .

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from scipy import stats
-
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES, Change, Finding
+from fgd_core.statistics.false_discovery import adjusted
 from fgd_core.statistics.seeds import Measured
 
 
@@ -22,15 +21,14 @@ def among_many(measured: Sequence[Measured | None], *, num_boxes: Sequence[int])
     The bound is Benjamini and Hochberg's. Classes with fewer than `MIN_BOXES` boxes are not tested, and do not affect
     the others.
     """
-    tested = [
-        place
+    tested = {
+        place: one.p
         for place, (one, boxes) in enumerate(zip(measured, num_boxes, strict=True))
         if one is not None and one.p is not None and boxes >= MIN_BOXES
-    ]
-    given = [one.p for one in (measured[place] for place in tested) if one is not None]
-    adjusted = dict(zip(tested, stats.false_discovery_control(given).tolist() if given else [], strict=True))
+    }
+    p_values = dict(zip(tested, adjusted([*tested.values()]), strict=True))
     return [
-        None if one is None else _difference(one, adjusted.get(place), adjusted.get(place))
+        None if one is None else _difference(one, p_values.get(place), p_values.get(place))
         for place, one in enumerate(measured)
     ]
 

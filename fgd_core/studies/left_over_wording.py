@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from scipy import stats
-
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE
 from fgd_core.spec.study_findings.left_over import GroupSet, Individual, LeftOver
 from fgd_core.spec.study_findings.trend import Trend
+from fgd_core.statistics.false_discovery import adjusted
 
 _NAMED = 8
 
@@ -81,8 +80,8 @@ def _individual(found: Individual | None) -> Iterator[str]:
 def _trends(found: Sequence[Trend]) -> Iterator[str]:
     if not found:
         return
-    adjusted = stats.false_discovery_control([trend.p for trend in found])
-    shown = [trend for trend, p in zip(found, adjusted, strict=True) if p <= FALSE_DISCOVERY_RATE]
+    p_values = adjusted([trend.p for trend in found])
+    shown = [trend for trend, p in zip(found, p_values, strict=True) if p <= FALSE_DISCOVERY_RATE]
     for trend in shown:
         yield (
             f"Each time {trend.over} is doubled, {trend.of} changes by {trend.per_doubling:+.3f} "

@@ -1,6 +1,5 @@
 """Makes one report on a sweep in its own process, as `service.compare` makes a comparison."""
 
-import os
 import sys
 
 from service.compare.request import Answer, SweepReportRequest
@@ -14,7 +13,5 @@ def answer(request: SweepReportRequest) -> Answer:
 
 
 if __name__ == "__main__":
-    # A report may take seconds; requests and runs have priority.
-    os.nice(10)
     request = SweepReportRequest.model_validate_json(sys.stdin.buffer.read())
     sys.stdout.write(answer(request).model_dump_json())

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from benchmarks.sweep_constraint import Case, outcomes, rates
 from fgd_core.spec.results import ClassScore, RunResult, Scores
 from fgd_core.spec.search import NoClassLoses, RunAll
 from fgd_core.spec.sweep_report import SweepReport
-from service.compare.sweeps.constraint import adjusted
 from tests.reports.recorded_jobs import scores
 from tests.reports.recorded_sweeps import Study, sweep_report
 
@@ -122,11 +120,6 @@ class TestConstraint:
         smallest = found.standings[0].constraint.power_from
         assert smallest is not None
         assert any(f"A true loss below {smallest:.3f} AP" in sentence for sentence in found.verdict)
-
-
-def test_p_values_are_adjusted_as_by_scipy() -> None:
-    p_values = [0.001, 0.01, 0.011, 0.2, 0.9]
-    assert adjusted(p_values) == pytest.approx(stats.false_discovery_control(p_values).tolist())
 
 
 class TestErrorRates:

@@ -16,6 +16,7 @@ from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE, MIN_BOXES
 from fgd_core.spec.results import Scores
 from fgd_core.spec.search import NoClassLoses
 from fgd_core.spec.sweep_report import ConstraintCheck, Loss, Standing, TrialView
+from fgd_core.statistics.false_discovery import adjusted
 from fgd_core.statistics.welch import Difference, sample, t_quantile, welch
 from service.compare.sweeps.configurations import scores_that_count
 from service.compare.sweeps.margins import is_repeated, pooled, with_pool
@@ -112,15 +113,6 @@ def _test(ours: Sequence[float], plain: Sequence[float], repeated: Sequence[Sequ
 def _p_of_a_loss(test: Difference) -> float:
     """One-sided."""
     return test.p_value / 2 if test.value < 0 else 1 - test.p_value / 2
-
-
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Adjust ascending p-values after Benjamini and Hochberg.
-
-    Without `scipy.stats`, whose import takes a third of the CPU time of a whole report; a test compares the two.
-    """
-    scaled = [p * len(p_values) / rank for rank, p in enumerate(p_values, start=1)]
-    return [min(1.0, *scaled[place:]) for place in range(len(scaled))]
 
 
 def _visible(test: Difference, num_tests: int) -> float:
