@@ -2,7 +2,7 @@
 
 from fgd_core.spec.base import Fact
 
-PRICED_KINDS = ("train", "distill", "study", "sweep")
+PRICED_KINDS = ("train", "distill", "chain", "study", "sweep")
 """The kinds of jobs whose cost is estimated."""
 
 
@@ -15,7 +15,7 @@ class Span(Fact):
 
 
 class PricedRuns(Fact):
-    """Trainings of a job that should take equally long."""
+    """Runs of a job that should take equally long."""
 
     name: str
     """The arm of a study; `baselines`, `trials` or `repeats` of a sweep; otherwise the kind of the job."""
@@ -25,12 +25,12 @@ class PricedRuns(Fact):
     earlier: int
     """Number of earlier runs that this is known from; 0 if it is unknown."""
     differs_in: list[str]
-    """What is not the same in these earlier runs: `teacher`, `method`, `epochs` (times are scaled by them), `form`
-    (jobs in place of trials of a sweep, or the other way round)."""
+    """What is not the same in these earlier runs: `teacher`, `method`, `epochs` (times are scaled by them), `altered`
+    (copies of the images that are evaluated at the end), `form` (for example jobs in place of trials of a sweep)."""
 
 
 class CostEstimate(Fact):
-    """What a job is expected to cost, without evaluations by jobs of their own."""
+    """What a job is expected to cost."""
 
     runs: list[PricedRuns]
     runs_s: Span

@@ -53,10 +53,18 @@ class DeviceReady(Fact):
 
     kind: Literal["device_ready"] = "device_ready"
     device: str
+    """The name of the GPU, or the architecture of the CPU."""
+    processor: str = ""
+    """The name of the CPU that it computes on; empty with a GPU, and in events of older versions."""
     threads: int
     precision: str
     versions: dict[str, str]
     seconds: dict[str, float] = {}
+
+    @property
+    def machine(self) -> str:
+        """What decides how fast the run is: its GPU, or its processor."""
+        return self.processor or self.device
 
 
 class TrainingWorker(Fact):

@@ -75,6 +75,8 @@ class TrialEnded(Fact):
     """URI of the trial's best checkpoint."""
     objectives: list[float | None] | None = None
     """Only for a completed trial: the objectives of its best evaluation."""
+    machine: str = ""
+    """The GPU, or the processor, that it ran on; empty if this is unknown."""
 
 
 class TrialEvent(Fact):

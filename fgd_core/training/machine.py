@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fgd_core.errors import DeviceError
+from fgd_core.provenance import processor_name
 from fgd_core.spec.events import DeviceReady
 from fgd_core.spec.resources import Resources
 from fgd_core.training.freed_memory import keep_freed_memory
@@ -51,6 +52,7 @@ class Machine:
         """Return the event that reports device, precision and versions."""
         return DeviceReady(
             device=self.name,
+            processor=processor_name() if self.device.type == "cpu" else "",
             threads=torch.get_num_threads(),
             precision=str(self.autocast_dtype or torch.float32).removeprefix("torch."),
             versions={

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fgd_core.errors import SpecError
 from fgd_core.spec.costs import PRICED_KINDS, CostEstimate, JobCost
 from fgd_core.spec.jobs import JOB_SPEC, JobSpec
+from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.sweep import SweepSpec
@@ -23,7 +24,7 @@ from service.jobs.queueing import Limits
 from service.store import projects, run_times
 from service.store.tables import Job
 
-Priced: TypeAlias = TrainSpec | DistillSpec | StudySpec | SweepSpec
+Priced: TypeAlias = TrainSpec | DistillSpec | ChainSpec | StudySpec | SweepSpec
 
 
 async def of_job(

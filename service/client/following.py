@@ -153,7 +153,9 @@ def _refreshed_reasons(client: FgdClient, statuses: Mapping[str, JobStatus]) -> 
         while not is_over.is_set():
             # The event stream reports a server that does not answer.
             with contextlib.suppress(FgdError):
-                predictions.refresh(list(statuses.values())[:_FEW])
+                shown = list(statuses.values())[:_FEW]
+                predictions.refresh(shown)
+                predictions.count_runs(shown)
                 for job in _waiting_jobs(client, list(statuses.values())):
                     status = statuses.get(job.job_id)
                     if status is not None and job.state == status.state:

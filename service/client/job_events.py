@@ -113,7 +113,7 @@ class JobEvents(JobRequests):
         return self._read(PredictionView, "GET", f"{job_path(job_id)}/prediction")
 
     def cost(self, job_id: str) -> JobCost:
-        """Return what a job of the kind train, distill, study or sweep should cost, and what it has cost."""
+        """Return what a job of the kind train, distill, chain, study or sweep should cost, and what it has cost."""
         return self._read(JobCost, "GET", f"{job_path(job_id)}/cost")
 
     def log(self, job_id: str, attempt: int | None = None) -> str:

@@ -67,6 +67,8 @@ def table(statuses: Iterable[JobStatus], *, width: int, height: int, notice: str
 
 def _row(job: JobStatus) -> Row:
     is_running, progress = job.state == "running", job.progress
+    # A study waits while its runs run.
+    eta_s = progress.eta_s if is_running or (job.kind == "study" and not job.is_over) else None
     cells = (
         Text(job.name, style="bold"),
         Text(job.project),
@@ -75,7 +77,7 @@ def _row(job: JobStatus) -> Row:
         f"{progress.epoch}/{progress.epochs}" if progress.epoch is not None else "",
         number(progress.best_ap, ".3f") if progress.best_ap is not None else "",
         number(progress.images_per_s, ".0f") if is_running and progress.images_per_s is not None else "",
-        duration(progress.eta_s) if is_running and progress.eta_s is not None else "",
+        duration(eta_s) if eta_s is not None else "",
     )
     return Row(cells=cells, label=job.name, note=_why(job))
 

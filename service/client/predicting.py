@@ -1,6 +1,7 @@
 """Asks the server for the predictions and the costs of the jobs that a command shows."""
 
 import contextlib
+import time
 from collections.abc import Iterable
 
 from fgd_core.errors import FgdError
@@ -9,13 +10,18 @@ from fgd_core.spec.event_state import JobStatus
 from fgd_core.spec.prediction import PREDICTED_KINDS, PredictionView
 from service.client.client import FgdClient
 
+_COUNT_EVERY_S = 15.0
+"""The server needs up to a tenth of a second for a cost."""
+
 
 class Predictions:
-    """Updates the predictions of running jobs, each at most once after each epoch."""
+    """Updates what no event says: predictions of running jobs, each at most once after each epoch, and what is left of
+    studies."""
 
     def __init__(self, client: FgdClient) -> None:
         self._client = client
         self._asked_at: dict[str, int | None] = {}
+        self._next_count_s = 0.0
 
     def refresh(self, jobs: Iterable[JobStatus]) -> None:
         """Ask for the predictions of jobs that have finished an epoch since the last time."""
@@ -25,6 +31,18 @@ class Predictions:
                 self._asked_at[job.job_id] = epoch
                 found = predicted(self._client, job.job_id, job.kind)
                 job.prediction = found.sentence if found is not None else ""
+
+    def count_runs(self, jobs: Iterable[JobStatus]) -> None:
+        """Ask how many runs of each unfinished study have ended and how long it still takes, if it is time to."""
+        if time.monotonic() < self._next_count_s:
+            return
+        self._next_count_s = time.monotonic() + _COUNT_EVERY_S
+        for job in jobs:
+            cost = priced(self._client, job.job_id, job.kind) if job.kind == "study" and not job.is_over else None
+            if cost is not None:
+                planned = sum(each.count for each in cost.expected.runs)
+                counts = {"step": cost.spent.runs, "steps": planned, "eta_s": cost.left_s}
+                job.progress = job.progress.model_copy(update=counts)
 
     def first(self, job: JobStatus) -> str | None:
         """Return the prediction at a job's first tenth, once, after the evaluation that belongs to it."""

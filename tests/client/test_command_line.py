@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from fgd_core.spec.chains import TeachersOrdered
+from fgd_core.spec.event_state import status_now
 from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
 from fgd_core.spec.kinds.chain import ChainSpec, Stage
 from fgd_core.spec.kinds.teacher import Teacher
@@ -23,6 +25,8 @@ from fgd_core.spec.methods import FitNet, Mixed, Pkd
 from fgd_core.spec.results import ErrorReport
 from service.client.cli import COMMANDS, HINTS, load
 from service.client.client import FgdClient
+from service.client.overview import table
+from service.client.predicting import Predictions
 from service.server.control_plane import alone_in
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
@@ -263,7 +267,9 @@ class TestJobs:
         run.report(TeachersOrdered(by="adaptation_cost", order=[1, 0], teachers=["a", "b"], costs=[[0, 1], [1, 0]]))
         assert stages() == [["1", "pkd"], ["2", "fitnet"]]
 
-    def test_a_study_shows_its_runs_and_a_run_its_study(self, fgd: Fgd, server: LiveServer, tmp_path: Path) -> None:
+    def test_a_study_shows_its_runs_and_a_run_its_study(
+        self, fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
+    ) -> None:
         path = tmp_path / "study.yaml"
         base = distill_spec("base", "nobody").model_dump(mode="json", exclude={"name", "seed"})
         teacher = {"checkpoint": "FasterRCNN_ResNet50_FPN_Weights.COCO_V1"}
@@ -282,6 +288,16 @@ class TestJobs:
         assert {job["job_id"] for job in listed} == {job_id for _, _, job_id in runs}
         report = fgd("report", study_id, "--server", server.url).out
         assert "helps is blocked: it answers once all its runs have ended" in report
+        for _, _, run_id in runs[:2]:
+            run = server.run_of(run_id)
+            run.start()
+            run.succeed()
+            client.wait(run_id)
+        status = status_now(client.job(study_id))
+        Predictions(client).count_runs([status])
+        assert (status.fraction, status.progress.eta_s) == (0.5, pytest.approx(0, abs=30))
+        row = Console(width=120).render_lines(table([status], width=120, height=20))[-2]
+        assert re.search(r"blocked +0:\d\d", "".join(cell.text for cell in row))
 
     def test_the_cause_of_a_failure_is_shown_once_per_job_and_attempt(
         self, fgd: Fgd, server: LiveServer, spec_path: Path

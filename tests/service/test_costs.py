@@ -10,7 +10,7 @@ from sweeps import begun, distill_base, ended, progressed, sweep_spec
 from fgd_core.spec.costs import Span
 from fgd_core.spec.jobs import JOB_SPEC
 from service.jobs.costs.earlier import Took, run_type
-from service.jobs.costs.estimate import estimate, makespan
+from service.jobs.costs.estimate import OwnRun, estimate, left, makespan
 from service.jobs.costs.plan import plan
 
 pytestmark = pytest.mark.one_database
@@ -27,9 +27,16 @@ def distilled(**changes: Any) -> dict[str, Any]:
     return distill_base(training={"batch_size": 8, "epochs": EPOCHS}, name="a distillation") | changes
 
 
-def took(spec: dict[str, Any], ran_s: float, *, machine: str = "A", **of_type: Any) -> Took:
+def chained(*stages: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    base = {name: value for name, value in distilled(**changes).items() if name != "teacher"}
+    teacher = {"checkpoint": "RetinaNet_ResNet50_FPN_Weights.COCO_V1"}
+    teachers = [{"teacher": teacher, **stage} for stage in stages or ({}, {})]
+    return {**base, "kind": "chain", "name": "a chain", "stages": teachers}
+
+
+def took(spec: dict[str, Any], ran_s: float, *, machine: str = "A", start_s: float = 0, **of_type: Any) -> Took:
     stored = JOB_SPEC.validate_python({"name": "earlier", **spec}).model_dump(mode="json")
-    return Took(run_type(stored)._replace(**of_type), ran_s, ended_s=0.0, machine=machine)
+    return Took(run_type(stored)._replace(**of_type), ran_s, ended_s=0.0, machine=machine, start_s=start_s)
 
 
 def study(**question: Any) -> dict[str, Any]:
@@ -60,6 +67,21 @@ class TestOneRun:
         found = estimated(plain(), took(plain(), 30, epochs=2))
         assert (bounds(found.runs_s), found.runs[0].differs_in) == (span(150), ["epochs"])
         assert "by which their time is scaled" in found.sentence
+
+    @pytest.mark.parametrize(
+        ("earlier", "expected_s"),
+        [
+            ([took(plain(), 26, epochs=1), took(plain(), 38, epochs=4)], 22 + 4 * EPOCHS),
+            # Too similar to tell the start from the epochs.
+            ([took(plain(), 26, epochs=3), took(plain(), 38, epochs=4)], (26 / 3 + 38 / 4) / 2 * EPOCHS),
+            ([took(plain(), 26, epochs=1, start_s=20)], 20 + 6 * EPOCHS),
+            ([took(plain(), 26, epochs=1), took(plain(), 38, epochs=4, machine="B")], None),
+            ([took(plain(), 26, epochs=1), took(plain(), 20, epochs=4)], 0.5 * (26 + 5) * EPOCHS),
+        ],
+    )
+    def test_the_start_is_not_scaled_by_the_epochs(self, earlier: list[Took], expected_s: float | None) -> None:
+        found = bounds(estimated(plain(), *earlier).runs_s)
+        assert found == (span(expected_s) if expected_s is not None else span(95, 260))
 
     def test_the_closest_runs_count(self) -> None:
         found = estimated(plain(), took(plain(), 100), took(plain(), 3, epochs=2), took(plain(), 7, form="trial"))
@@ -109,8 +131,39 @@ class TestStudy:
         assert estimated(study(), slots=100).at_once == 4
         assert estimated(study(), slots=None).wall_s is None
 
-    def test_evaluations_are_not_counted(self) -> None:
-        assert [each.name for each in estimated(study(type="left_over")).runs] == ["plain", "distilled"]
+    def test_the_evaluation_of_the_teacher_is_counted_once(self) -> None:
+        spec = study(type="left_over")
+        teacher = JOB_SPEC.validate_python(spec).arm("teacher").model_dump(mode="json")  # type: ignore[union-attr]
+        found = estimated(spec, took(plain(), 100), took(distilled(), 300), took(teacher, 50))
+        assert {each.name: each.count for each in found.runs} == {"plain": 2, "distilled": 2, "teacher": 1}
+        assert bounds(found.runs_s) == span(850)
+        assert "Expected cost of 4 trainings and 1 evaluation" in found.sentence
+
+    def test_runs_without_the_altered_copies_count_by_name(self) -> None:
+        found = estimated(study(type="left_over", altered={"copies": 3}), took(plain(), 100))
+        assert found.runs[0].differs_in == ["altered"] and "evaluated other copies of the images" in found.sentence
+
+
+class TestChain:
+    def test_it_costs_what_an_earlier_chain_took(self) -> None:
+        found = estimated(chained(), took(chained(seed=1), 400), took(distilled(), 70))
+        assert (found.runs[0].earlier, bounds(found.runs_s)) == (1, span(400))
+        assert found.sentence.startswith("Expected cost of 1 chain: 6:40")
+
+    def test_it_is_priced_by_distillations_with_the_pace_of_its_stages(self) -> None:
+        # Two stages, and a control that is as long as both.
+        assert bounds(estimated(chained(), took(distilled(), 70)).runs_s) == span(280)
+        assert bounds(estimated(chained(control=False), took(distilled(), 70)).runs_s) == span(140)
+        assert "were single trainings or trials" in estimated(chained(), took(distilled(), 70)).sentence
+
+    def test_what_is_left_of_it_is_known_from_an_earlier_one(self) -> None:
+        own = OwnRun(name="chain", ran_s=100, began_s=0, ended_s=None)
+        assert left([own], estimated(chained(), took(chained(seed=1), 400))) == pytest.approx(300)
+
+    def test_stages_of_other_paces_are_priced_by_chains_alone(self) -> None:
+        spec = chained({}, {"training": {"batch_size": 4, "epochs": EPOCHS}})
+        assert estimated(spec, took(distilled(), 70)).runs_s.most is None
+        assert bounds(estimated(spec, took(spec, 300)).runs_s) == span(300)
 
 
 class TestSweep:
@@ -221,15 +274,17 @@ async def test_a_sweep_is_priced_from_the_trials_of_earlier_sweeps(plane: Contro
     _, run = await plane.started_job(spec)
     await run.reports(begun(0))
     plane.clock.forward(60)
-    await run.reports(ended(0), begun(1, origin="fork"), ended(1), progressed(done=2, planned=2))
+    await run.reports(ended(0, machine="EPYC"), begun(1, origin="fork"), ended(1), progressed(done=2, planned=2))
     plane.clock.forward(40)
     await run.succeeds()
     await plane.tick()
     again = await plane.submit(spec)
     found = await cost(plane, again)
+    assert found["left_s"] == pytest.approx(120, abs=5)
     (trials,) = found["expected"]["runs"]
     # The trial of a fork took no time here.
     assert (trials["count"], trials["earlier"], trials["differs_in"]) == (2, 1, [])
+    assert found["expected"]["machines"] == ["EPYC"]
     assert found["expected"]["runs_s"]["most"] == pytest.approx(120, abs=5)
     report = (await plane.http.get(f"/v1/jobs/{again}/report")).json()
     assert report["cost"]["sentence"].startswith("Expected cost of 2 trainings")
@@ -245,18 +300,21 @@ async def test_a_report_says_what_a_job_was_expected_to_cost_and_what_it_cost(pl
     assert any(each.endswith(found["sentence"]) for each in report["sentences"])
 
 
-async def test_the_machines_of_earlier_runs_are_named(plane: ControlPlane) -> None:
-    machine = {"host": "a", "system": "Linux", "processor": "EPYC", "cores": 8, "memory_bytes": 1, "python": "3.12"}
-    code = {"version": "1", "sha256": "0"}
-    ran = {"kind": "provenance_recorded", "code": code, "machine": machine, "packages": {}}
+async def test_the_machines_and_the_starts_of_earlier_runs_count(plane: ControlPlane) -> None:
     ready = {"kind": "device_ready", "threads": 1, "precision": "float32", "versions": {}}
-    for device, seconds in (("x86_64 CPU", 200), ("NVIDIA H200", 100)):
-        _, run = await plane.started_job(plain())
-        await run.reports(ran, ready | {"device": device})
+    figures = {"epoch": 1, "epochs": 2, "steps": 10, "images_per_s": 9.0, "eta_s": 9.0, "learning_rate": 0.1}
+    step = {"kind": "progress", **figures, "step": 1, "values": {}}
+    for device, seconds in ({"device": "x86_64 CPU", "processor": "EPYC"}, 200), ({"device": "NVIDIA H200"}, 100):
+        _, run = await plane.started_job(plain(training={"batch_size": 8, "epochs": 2}))
+        plane.clock.forward(20)
+        await run.reports(ready | device, step)
+        plane.clock.forward(5)
+        await run.reports(step | {"step": 2, "epoch": 2})
         await runs_for(plane, run, seconds)
     expected = (await cost(plane, await plane.submit(plain())))["expected"]
     assert expected["machines"] == ["EPYC", "NVIDIA H200"]
-    assert [*expected["runs_s"].values()] == pytest.approx([100, 200], abs=5)
+    # 20 s until the first step, and then 5 times the time of 2 epochs.
+    assert [*expected["runs_s"].values()] == pytest.approx([20 + 5 * 105, 20 + 5 * 205], abs=10)
 
 
 async def test_a_draft_that_names_a_data_set_is_priced_by_runs_on_it(plane: ControlPlane) -> None:
@@ -274,3 +332,5 @@ async def test_other_kinds_and_projects_have_no_cost(plane: ControlPlane) -> Non
     await trained(plane, plain(project="other"), 100)
     found = await cost(plane, await plane.submit(plain()))
     assert found["expected"]["runs"][0]["earlier"] == 0
+    chain = await cost(plane, await plane.submit(chained()))
+    assert [(each["name"], each["earlier"]) for each in chain["expected"]["runs"]] == [("chain", 0)]

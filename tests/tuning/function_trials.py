@@ -66,6 +66,8 @@ class FunctionExecutor:
     """Trials that fail at once."""
     loses: frozenset[tuple[int, int]] = frozenset()
     """(trial, epoch) after which the trial's worker dies, once."""
+    events: list[RunEvent] = field(default_factory=list)
+    """What each trial emits with each of its reports."""
     epochs_done: dict[tuple[int, int], int] = field(default_factory=dict)
     """By (trial, segment)."""
     epochs_run: int = 0
@@ -124,7 +126,7 @@ class FunctionExecutor:
     def _report(self, running: _Running) -> TrialMessage:
         reached = scores(self.value(running.task.spec, running.epoch))
         report = Report(running.epoch, reached, train_s=float(running.epoch - running.from_epoch))
-        return TrialMessage(running.task.trial, Update(report=report))
+        return TrialMessage(running.task.trial, Update(events=self.events, report=report))
 
 
 class Memory:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fgd_core.errors import FgdError
 from fgd_core.spec.event_text import values_text
-from fgd_core.spec.events import RunEvent, RunFinished
+from fgd_core.spec.events import DeviceReady, RunEvent, RunFinished
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.trials import STUDY_COMMAND, StudyLog, SweepProgressed, TrialEnd, TrialEvent, TrialStarted, Verdict
@@ -127,6 +127,8 @@ class Driver:
             return None
         for event in message.update.events:
             self._files.observe(message.trial, event)
+            if isinstance(event, DeviceReady):
+                self._study.trials[message.trial].machine = event.machine
             self._emit(TrialEvent(trial=message.trial, event=event.model_dump(mode="json")))
         report, finished = message.update.report, message.update.finished
         verdict = self._judge(message.trial, report) if report is not None else None

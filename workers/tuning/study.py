@@ -144,6 +144,7 @@ class Study:
             result=result,
             checkpoint=checkpoint,
             objectives=values,
+            machine=trial.machine,
         )
         self._finish(ended)
         return ended

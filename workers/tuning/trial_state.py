@@ -29,6 +29,8 @@ class TrialState:
     """How its newest segment ended; None while it runs."""
     epoch: int = 0
     train_s: float = 0.0
+    machine: str = ""
+    """The GPU, or the processor, of its newest segment; empty until it is known."""
     losses: int = 0
     """Workers that died while they ran it."""
     verdict: Verdict = "continue"

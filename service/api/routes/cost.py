@@ -16,7 +16,7 @@ async def get_cost(services: ServicesDep, principal: Reader, job_id: JobId) -> J
     """Return what a job was expected to cost when it was submitted, what it has cost, and how long it still takes.
 
     The estimate is made from the time that earlier runs of the project took. Only jobs of the kinds `train`, `distill`,
-    `study` and `sweep` have one. `POST /v1/drafts` estimates the cost of a job that is not submitted.
+    `chain`, `study` and `sweep` have one. `POST /v1/drafts` estimates the cost of a job that is not submitted.
     """
     capacity = await services.capacity.recent()
     now_s = services.clock().timestamp()

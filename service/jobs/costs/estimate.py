@@ -16,7 +16,7 @@ from service.jobs.lifecycle import is_over
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRun:
-    """A training of a study, or a training that is a job by itself."""
+    """A run of a study, or a job that is one run."""
 
     name: str
     """As in `PlannedRuns`."""
@@ -31,7 +31,7 @@ class OwnRun:
 
 
 def estimate(planned: Plan, earlier: Sequence[Took], *, slots: int | None) -> CostEstimate:
-    """Return what the trainings of a job should cost.
+    """Return what the runs of a job should cost.
 
     Args:
         slots: the number of runs for which the cluster has room at a time; None if this is unknown.
@@ -83,7 +83,7 @@ def left(own: Iterable[OwnRun], now: CostEstimate) -> float | None:
     for run in own:
         if run.ended_s is not None:
             continue
-        span = each_s.get(run.name)
+        span = each_s.get(run.name, now.wall_s)
         if run.left_s is not None:
             times.append(run.left_s)
         elif span is not None and span.most is not None:
@@ -109,12 +109,10 @@ class _Priced(NamedTuple):
 
 
 def _priced(planned: PlannedRuns, found: Price) -> _Priced:
-    whole, budget_s = planned.type.epochs, planned.most_s
-    least, most = found.each_s.least * planned.least_epochs / whole, found.each_s.most
-    if most is not None:
-        most *= planned.most_epochs / whole
-    if budget_s is not None:
-        by_budget = budget_s / planned.num
+    each_s = found.each_s(planned.least_epochs, planned.most_epochs)
+    least, most = each_s.least, each_s.most
+    if planned.most_s is not None:
+        by_budget = planned.most_s / planned.num
         most = by_budget if most is None else min(most, by_budget)
         least = min(least, most)
     runs = PricedRuns(

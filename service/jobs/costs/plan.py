@@ -1,11 +1,13 @@
-"""Which trainings a job consists of."""
+"""Which runs a job consists of."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import Variant
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.search import Asha, Grid, HyperBand, Median, PopulationBased
@@ -14,7 +16,7 @@ from service.jobs.sweep_admission import num_values
 
 
 class PlannedRuns(NamedTuple):
-    """Trainings of a job that should take equally long."""
+    """Runs of a job that should take equally long."""
 
     name: str
     type: RunType
@@ -29,7 +31,7 @@ class PlannedRuns(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The trainings of a job."""
+    """The runs of a job."""
 
     runs: Sequence[PlannedRuns]
     at_once: int
@@ -38,12 +40,12 @@ class Plan(NamedTuple):
     """Of each run, over its workers."""
 
 
-def plan(spec: TrainSpec | DistillSpec | StudySpec | SweepSpec) -> Plan:
-    """Return the trainings of a job. Evaluations by jobs of their own are left out."""
+def plan(spec: TrainSpec | DistillSpec | ChainSpec | StudySpec | SweepSpec) -> Plan:
+    """Return the runs of a job."""
     gpus = spec.resources.all_gpus
     match spec:
         case StudySpec():
-            runs = [_arm(spec, arm) for arm, variant in spec.variants().items() if variant.kind != "evaluate"]
+            runs = [_arm(spec, arm, variant) for arm, variant in spec.variants().items()]
             return Plan(runs, sum(each.num for each in runs), gpus)
         case SweepSpec():
             return Plan(_of_sweep(spec), spec.concurrent_trials, gpus)
@@ -54,8 +56,9 @@ def _whole(name: str, run: RunType, count: int, *, round_: int = 0) -> PlannedRu
     return PlannedRuns(name, run, count, run.epochs, run.epochs, round_)
 
 
-def _arm(spec: StudySpec, arm: str) -> PlannedRuns:
-    return _whole(arm, run_type(spec.arm(arm).model_dump(mode="json")), spec.study.num_seeds)
+def _arm(spec: StudySpec, arm: str, variant: Variant) -> PlannedRuns:
+    num = 1 if variant.kind == "evaluate" else spec.study.num_seeds
+    return _whole(arm, run_type(spec.arm(arm).model_dump(mode="json")), num)
 
 
 def _of_sweep(spec: SweepSpec) -> Sequence[PlannedRuns]:

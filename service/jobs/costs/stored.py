@@ -9,7 +9,7 @@ from service.jobs.costs.earlier import Took, run_type
 
 
 class StoredRun(NamedTuple):
-    """A training that succeeded."""
+    """A run that succeeded: a training, a chain or an evaluation."""
 
     spec: SpecData
     epochs: float | None
@@ -17,6 +17,8 @@ class StoredRun(NamedTuple):
     ran_s: float
     ended_s: float
     machine: str
+    start_s: float
+    """As in `Took`."""
 
 
 class StoredTrial(NamedTuple):
@@ -28,6 +30,7 @@ class StoredTrial(NamedTuple):
     epochs: float
     ran_s: float
     ended_s: float
+    machine: str
 
 
 def took(runs: Iterable[StoredRun], trials: Iterable[StoredTrial]) -> list[Took]:
@@ -36,13 +39,13 @@ def took(runs: Iterable[StoredRun], trials: Iterable[StoredTrial]) -> list[Took]
 
 
 def _of_runs(runs: Iterable[StoredRun]) -> Iterator[Took]:
-    for spec, epochs, ran_s, ended_s, machine in runs:
+    for spec, epochs, ran_s, ended_s, machine, start_s in runs:
         with suppress(KeyError):
-            yield Took(run_type(spec, epochs=epochs), ran_s, ended_s, machine)
+            yield Took(run_type(spec, epochs=epochs), ran_s, ended_s, machine, start_s)
 
 
 def _of_trials(trials: Iterable[StoredTrial]) -> Iterator[Took]:
-    for sweep, values, epochs, ran_s, ended_s in trials:
+    for sweep, values, epochs, ran_s, ended_s, machine in trials:
         with suppress(KeyError):
             base = {**sweep["base"], "resources": sweep["resources"]}
-            yield Took(run_type(with_fields(base, values), form="trial", epochs=epochs), ran_s, ended_s, "")
+            yield Took(run_type(with_fields(base, values), form="trial", epochs=epochs), ran_s, ended_s, machine)

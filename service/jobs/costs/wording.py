@@ -1,19 +1,23 @@
 """Costs in words."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fgd_core.spec.costs import CostEstimate, JobCost, Span
 from fgd_core.spec.event_text import duration
 from fgd_core.spec.events import JobState
-from service.jobs.costs.plan import Plan
+from service.jobs.costs.plan import Plan, PlannedRuns
 from service.jobs.lifecycle import is_over
 
 _DIFFERENCES = {
     "teacher": "had another teacher",
     "method": "had another method",
     "epochs": "had another number of epochs, by which their time is scaled",
+    "altered": "evaluated other copies of the images",
 }
-_FORMS = {"job": "were trials of a sweep", "trial": "were jobs of their own"}
+_FORMS = {"job": "were trials or chains", "trial": "were jobs of their own", "chain": "were single trainings or trials"}
+"""What runs of another form were, by the form of the planned ones."""
+_RUNS = {"job": "training", "trial": "training"}
 
 
 def expected(found: CostEstimate, planned: Plan) -> str:
@@ -39,7 +43,7 @@ def whole(cost: JobCost, state: JobState) -> str:
 
 def _expected(found: CostEstimate, planned: Plan) -> Iterator[str]:
     num = sum(each.count for each in found.runs)
-    runs = "1 training" if num == 1 else f"{num} trainings"
+    runs = _counted(planned.runs)
     earlier = sum(each.earlier for each in found.runs)
     unknown = [each.name for each in found.runs if each.earlier == 0]
     if earlier == 0:
@@ -66,6 +70,14 @@ def _expected(found: CostEstimate, planned: Plan) -> Iterator[str]:
                 "The smaller figures hold if the scheduler stops all trials but one at its first decision, the larger "
                 "ones if it stops none."
             )
+
+
+def _counted(runs: Sequence[PlannedRuns]) -> str:
+    """Return `20 trainings and 1 evaluation`."""
+    counts: Counter[str] = Counter()
+    for each in runs:
+        counts[_RUNS.get(each.type.form, each.type.form)] += each.num
+    return _list([f"{num} {what}{'' if num == 1 else 's'}" for what, num in counts.items()])
 
 
 def _verdict(cost: JobCost) -> str:

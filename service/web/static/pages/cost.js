@@ -16,7 +16,7 @@ const READ_MS = 3000;
 const LARGEST_SHARE = 0.05;
 
 /**
- * What a job was expected to cost, what it has cost, and what is left. Its kind is train, distill, study or sweep.
+ * What a job was expected to cost, what it has cost, and what is left. Its kind is train, distill, chain, study or sweep.
  * @param {string} jobId
  * @param {AbortSignal} life
  */

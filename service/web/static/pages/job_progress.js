@@ -7,7 +7,7 @@ import { LogPart } from "./job_log.js";
 import { PredictionPart } from "./prediction.js";
 
 /** Kinds of jobs with this tab whose cost is estimated. */
-const PRICED = ["train", "distill"];
+const PRICED = ["train", "distill", "chain"];
 
 /** The first tab of a job: its curves, and beside them what it is predicted to reach, what the run found and what it prints. */
 export class ProgressTab {
