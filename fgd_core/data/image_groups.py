@@ -18,7 +18,8 @@ from fgd_core.data.findings import Findings
 from fgd_core.data.samples import DetectionDataset
 from fgd_core.errors import SpecError
 from fgd_core.spec.data import Coco, DataSpec, files_of
-from fgd_core.spec.evaluation import ImageGroups
+from fgd_core.spec.evaluation import Contents, ImageGroups
+from fgd_core.spec.refusals import closest
 from fgd_core.stopping import stoppable
 
 MAX_VALUES = 10
@@ -54,6 +55,28 @@ def image_groups(
             known=[*sorted(known)],
         )
     return {name: _grouped(name, known[name](), groups.edges) for name, groups in wanted.items()}
+
+
+def check_contents(dataset: DetectionDataset, expected: Contents) -> None:
+    """Check that a validation split has the classes and images that somebody counts on.
+
+    Raises:
+        SpecError: it has not.
+    """
+    names = [category.name for category in dataset.categories]
+    for name in expected.classes:
+        if name not in names:
+            message = f"the validation split has no class {name!r}; {closest(name, names)}"
+            raise SpecError(message, classes=[name], known=[*names])
+    image_ids = {sample.image_id for sample in dataset.samples}
+    missing = [image_id for image_id in expected.image_ids if image_id not in image_ids]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise SpecError(
+            f"the validation split has no image with the id {', '.join(map(str, missing[:_SHOWN]))}{more}; its "
+            f"{len(image_ids)} images have ids from {min(image_ids)} to {max(image_ids)}",
+            image_ids=[*missing[:_SHOWN]],
+        )
 
 
 def _computed(dataset: DetectionDataset) -> dict[str, Callable[[], Values]]:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from fgd_core.data import resolved_data
-from fgd_core.data.image_groups import image_groups
+from fgd_core.data.image_groups import check_contents, image_groups
 from fgd_core.detectors.base import Detector
 from fgd_core.detectors.rescaled import at_input_scale
 from fgd_core.detectors.weights import inherit
@@ -162,6 +162,7 @@ def evaluate(spec: EvaluateSpec, context: RunContext) -> RunFinished:
     assert settings is not None, "a loaded detector has settings"
     opened = {name: open_split(data, "val", context, settings) for name, data in spec.more_data.items()}
     dataset = open_split(spec.data, "val", context, settings)
+    check_contents(dataset, spec.evaluation.expected)
     groups = image_groups(spec.data, dataset, spec.evaluation.attributes)
     detectors = [judged(loaded, each, spec.checkpoint, machine) for each in (dataset, *opened.values())]
     input_spec = spec.input or (loaded.checkpoint.input if loaded.checkpoint is not None else InputSpec())

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from pydantic import JsonValue
 
-from fgd_core.data.image_groups import image_groups
+from fgd_core.data.image_groups import check_contents, image_groups
 from fgd_core.data.loading import TrainLoader
 from fgd_core.data.pictures import Pictured
 from fgd_core.data.samples import DetectionDataset, check_same_categories
@@ -65,6 +65,7 @@ class TrainingRun:
         self.train_data = open_split(spec.data, "train", context, trained, augments=spec.input.augment)
         self.val_data = open_split(spec.data, "val", context, trained)
         check_same_categories(self.train_data, self.val_data)
+        check_contents(self.val_data, spec.evaluation.expected)
         self._groups = from_first(lambda: image_groups(spec.data, self.val_data, spec.evaluation.attributes))
         self.pictures = {
             name: open_pictures(spec.data, name, self.train_data, context, until_epoch=until_epoch)

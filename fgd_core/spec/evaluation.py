@@ -41,6 +41,13 @@ AttributeName: TypeAlias = Annotated[str, Field(min_length=1, max_length=40)]
 Attributes: TypeAlias = Annotated[dict[AttributeName, ImageGroups], Field(max_length=10)]
 
 
+class Contents(Command):
+    """What a validation split must have."""
+
+    classes: tuple[str, ...] = ()
+    image_ids: tuple[int, ...] = ()
+
+
 class EvaluationSpec(Command):
     """What the last evaluation of a run measures besides its scores. No step of a training depends on it."""
 
@@ -50,3 +57,6 @@ class EvaluationSpec(Command):
     """Stores for each validation image its group by these attributes, so that a study can compare the groups. An
     attribute is any key of COCO's `images` whose values are texts, numbers, true or false. Every data set has
     `width` and `height` in pixels, `num_boxes`, and `brightness`, the mean of the pixels in [0, 1]."""
+    expected: Contents = Contents()
+    """Classes and images that the validation split must have; without them a run fails before its first step. A study
+    sets those of its groups, so that a misspelt name does not cost all of its runs."""

@@ -23,6 +23,7 @@ from service.errors import IdempotencyKeyReusedError
 from service.jobs import admission, checkpoint_admission, named_paths
 from service.jobs.admission_facts import Facts, NamedData, NeededJob
 from service.jobs.keypoint_admission import keypoints_found
+from service.jobs.study_admission import classes_found
 from service.jobs.sweep_admission import EarlierSweep
 from service.store import artifacts, datasets, jobs, views
 from service.store.tables import Job
@@ -140,7 +141,8 @@ async def _resolved(services: Services, project: str, data: Registered) -> tuple
     error = ErrorReport.model_validate(row.check_error) if row.check_error is not None else None
     refused_for = error.message if error is not None and error.code == "data" else None
     has_keypoints = keypoints_found(row.outcome)
-    facts = NamedData(refused_for=refused_for, made_by=made_by, has_keypoints=has_keypoints)
+    classes = classes_found(row.outcome)
+    facts = NamedData(refused_for=refused_for, made_by=made_by, classes=classes, has_keypoints=has_keypoints)
     return data.model_copy(update={"resolved": resolved}), facts
 
 

@@ -32,6 +32,8 @@ class NamedData:
     """Why its newest check refused it."""
     made_by: str | None = None
     """The unfinished job that makes its pictures."""
+    classes: Sequence[str] = ()
+    """The classes that its newest check found in the validation split; empty if that is unknown."""
     has_keypoints: bool | None = None
     """Whether its newest check found keypoints to learn; None if that is unknown."""
 

@@ -1,12 +1,14 @@
 """Refuses studies whose runs cannot answer their question."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
+from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
+from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.kinds.study import StudySpec
-from fgd_core.spec.kinds.study_types import StudyRunSpec
-from fgd_core.spec.refusals import spec_reason
+from fgd_core.spec.kinds.study_types import LeftOverStudy, StudyRunSpec
+from fgd_core.spec.refusals import closest, spec_reason
 from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProblemReason
 
@@ -32,6 +34,30 @@ def reasons(spec: StudySpec) -> Iterator[ProblemReason]:
     if num_runs > MAX_RUNS:
         message = f"the study has {num_runs} runs, and the limit is {MAX_RUNS}; use fewer seeds or fewer arms"
         yield ProblemReason(loc="study", code="too_many_runs", message=message)
+
+
+def group_reasons(spec: StudySpec, checked: Sequence[str]) -> Iterator[ProblemReason]:
+    """Yield the groups with classes that the data does not have; each run checks the same before its first step.
+
+    Args:
+        checked: the classes that the newest check of a registered data set found; empty if that is unknown.
+    """
+    files = files_of(spec.base.data)
+    known = SHAPE_NAMES[files.scene] if isinstance(files, Shapes) else checked
+    if not known or not isinstance(spec.study, LeftOverStudy):
+        return
+    for name, groups in spec.study.groups.items():
+        for each, group in groups.items():
+            for missing in [one for one in group.classes or () if one not in known]:
+                message = f"the data of the base has no class {missing!r}; {closest(missing, known)}"
+                loc = f"study.groups.{name}.{each}.classes"
+                yield ProblemReason(loc=loc, code="unknown_class", message=message)
+
+
+def classes_found(outcome: Mapping[str, JsonValue] | None) -> Sequence[str]:
+    """Return the classes that the stored check of a data set found in its validation split; empty without a check."""
+    splits = DataSetChecked.model_validate(outcome).splits if outcome is not None else []
+    return [name for each in splits if each.split == "val" for name in each.boxes_per_category]
 
 
 def of_arms(spec: StudySpec, rule: Callable[[StudyRunSpec], Iterable[ProblemReason]]) -> list[ProblemReason]:

@@ -1,15 +1,16 @@
 """Groups of images by an attribute: keys of COCO's images, and what every data set has."""
 
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fgd_core.data import open_dataset
-from fgd_core.data.image_groups import image_groups
+from fgd_core.data.image_groups import check_contents, image_groups
 from fgd_core.errors import SpecError
 from fgd_core.spec.data import Coco, DataSpec, Shapes
-from fgd_core.spec.evaluation import ImageGroups
+from fgd_core.spec.evaluation import Contents, ImageGroups
 from tests.data.coco_folder import CocoFolder
 
 EACH = ImageGroups()
@@ -81,3 +82,17 @@ def test_what_the_images_lack_is_refused_with_what_they_have(
 def test_many_numbers_need_edges_and_the_quartiles_help_to_choose_them() -> None:
     with pytest.raises(SpecError, match=r"brightness has 12 different values.*set its edges; its quartiles are 0\."):
         groups(Shapes(num_train=1, num_val=12), brightness=EACH)
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (Contents(classes=("circle", "squere")), "no class 'squere'; did you mean 'square'?"),
+        (Contents(image_ids=(1, 5, 9)), "no image with the id 5, 9; its 2 images have ids from 1 to 2"),
+    ],
+)
+def test_a_split_without_what_is_expected_is_refused(expected: Contents, said: str) -> None:
+    dataset = open_dataset(Shapes(num_train=1, num_val=2), "val")
+    check_contents(dataset, Contents(classes=("circle",), image_ids=(1, 2)))
+    with pytest.raises(SpecError, match=re.escape(said)):
+        check_contents(dataset, expected)

@@ -7,13 +7,19 @@ from control_plane import SHAPES, ControlPlane, train_spec
 from pydantic import ValidationError
 
 from fgd_core.spec.checkpoint_references import checkpoint_sources
-from fgd_core.spec.evaluation import AlteredImages, EvaluationSpec, ImageGroups
+from fgd_core.spec.evaluation import AlteredImages, Contents, EvaluationSpec, ImageGroups
 from fgd_core.spec.jobs import JOB_SPEC
 from fgd_core.spec.kinds.study import StudySpec
 from service.jobs.admission import reasons
 from service.jobs.admission_facts import Facts, NeededJob
+from service.jobs.study_admission import classes_found, group_reasons
 
 KNOWN = {"abc": NeededJob("train", "succeeded", frozenset({"best.pt"}))}
+COCO = {
+    "type": "coco",
+    "train": {"images": "/data/train", "annotations": "/data/train.json"},
+    "val": {"images": "/data/val", "annotations": "/data/val.json"},
+}
 GPU = {"cpus": 2, "gpus": 1}
 WHY = {"type": "why", "num_seeds": 2, "teachers": ["job:b/best"], "fractions": [0.5], "temperatures": [2.0]}
 
@@ -95,11 +101,16 @@ class TestPlan:
             "levels": [4.0],
             "altered": {"copies": 3, "seed": 5},
             "attributes": {"weather": {}},
+            "groups": {"light": {"day": {"image_ids": [1]}, "rest": {"image_ids": [2], "classes": ["circle"]}}},
         }
         spec = StudySpec.model_validate(gain_spec() | {"study": question})
         seen = {run.arm: run.spec.evaluation for run in spec.runs()}
         assert [*seen] == ["plain", "distilled", "teacher", "temperature 4"]
-        measured = EvaluationSpec(altered=AlteredImages(copies=3, seed=5), attributes={"weather": ImageGroups()})
+        measured = EvaluationSpec(
+            altered=AlteredImages(copies=3, seed=5),
+            attributes={"weather": ImageGroups()},
+            expected=Contents(classes=("circle",), image_ids=(1, 2)),
+        )
         assert all(each == measured for each in seen.values())
 
     def test_a_study_of_why_waits_for_all_its_teachers(self) -> None:
@@ -133,6 +144,25 @@ class TestAdmission:
         sets = {"groups": {"light": {"some": {"image_ids": [1]}}}, "attributes": {name: {}}}
         with pytest.raises(ValidationError, match=f"{name} names two sets of groups"):
             StudySpec.model_validate(gain_spec() | {"study": {"type": "left_over"} | sets})
+
+    def test_groups_of_classes_that_the_data_has_not_are_refused(self) -> None:
+        groups = {"form": {"round": {"classes": ["circle"]}, "edged": {"classes": ["triangle", "squere"]}}}
+        spec = gain_spec() | {"study": {"type": "left_over", "groups": groups}}
+        (reason,) = reasons(JOB_SPEC.validate_python(spec), Facts(jobs=KNOWN))
+        assert (reason.loc, reason.code) == ("study.groups.form.edged.classes", "unknown_class")
+        assert "no class 'squere'; did you mean 'square'?" in reason.message
+
+    def test_a_check_of_the_data_knows_its_classes(self) -> None:
+        counts = {"num_images": 1, "num_images_without_boxes": 0, "num_boxes": 1, "num_crowd": 0}
+        split = {"kind": "data_checked", "split": "val", **counts, "boxes_per_category": {"cat": 1, "dog": 0}}
+        checked = classes_found({"kind": "data_set_checked", "splits": [split], "profiles": []})
+        assert (classes_found(None), checked) == ([], ["cat", "dog"])
+        data = {"type": "registered", "name": "pets", "resolved": {"dataset_id": "1", "data": COCO}}
+        groups = {"kind": {"cats": {"classes": ["cat"]}, "dogs": {"classes": ["dogg"]}}}
+        spec = JOB_SPEC.validate_python(gain_spec(data=data) | {"study": {"type": "left_over", "groups": groups}})
+        (reason,) = group_reasons(spec, checked)  # type: ignore[arg-type]
+        assert "did you mean 'dog'?" in reason.message
+        assert not [*group_reasons(spec, ())]  # type: ignore[arg-type]
 
     def test_a_sound_study_is_accepted(self) -> None:
         assert refused(gain_spec()) == {}

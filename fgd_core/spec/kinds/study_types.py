@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 from pydantic import Field, JsonValue, model_validator
 
 from fgd_core.spec.base import Command
-from fgd_core.spec.evaluation import AlteredImages, Attributes
+from fgd_core.spec.evaluation import AlteredImages, Attributes, Contents
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.evaluate import EvaluateSpec
 from fgd_core.spec.kinds.train import TrainSpec
@@ -148,10 +148,19 @@ class LeftOverStudy(AnyStudy):
         """Return the plain and the distilled student, the teacher, and an arm for each level."""
         named = self.model_dump(mode="json", include={"altered", "attributes"})
         measured = {f"evaluation.{name}": value for name, value in named.items() if value}
+        if self.groups:
+            measured["evaluation.expected"] = self._studied().model_dump(mode="json")
         kinds: Mapping[str, RunKind] = {"plain": "train", "distilled": "distill", "teacher": "evaluate"}
         arms = {name: Variant(kind, measured) for name, kind in kinds.items()}
         levels = {self.level_arm(level): {**measured, self.over: level} for level in self.levels}
         return arms | {name: Variant("distill", values) for name, values in levels.items()}
+
+    def _studied(self) -> Contents:
+        groups = [group for groups in self.groups.values() for group in groups.values()]
+        return Contents(
+            classes=tuple(dict.fromkeys(name for each in groups for name in each.classes or ())),
+            image_ids=tuple(dict.fromkeys(image_id for each in groups for image_id in each.image_ids or ())),
+        )
 
     def level_arm(self, level: float) -> str:
         """Return the name of the arm with a level."""
