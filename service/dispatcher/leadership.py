@@ -11,6 +11,7 @@ from service.dispatcher.holder import Holder
 from service.store import leases
 from service.store.leases import Lease, StaleLeaseError
 from service.store.session import Database
+from service.store.write_session import WriteSession
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,7 @@ class Leadership:
     async def acquire(self) -> bool:
         """Take or renew the lease. Returns True if this control plane holds it now."""
         held_before = self.lease
-        async with self._database.writing() as session:
-            self.lease = await self._acquire(session)
+        self.lease = await self._database.write_together(self._acquire)
         if self.lease != held_before:
             log.info("dispatching" if self.lease is not None else "standing_by", holder=self._holder.name)
         return self.lease is not None
@@ -65,7 +65,7 @@ class Leadership:
                 await leases.release(session, self.lease, self.clock())
             self.lease = None
 
-    async def _acquire(self, session: AsyncSession) -> Lease | None:
+    async def _acquire(self, session: WriteSession) -> Lease | None:
         lease = await leases.acquire(
             session,
             leases.DISPATCHER,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Integer, bindparam, func, or_, select, update
 
 from fgd_core.spec.events import EndCause
 from fgd_core.spec.results import ErrorReport
@@ -54,33 +54,17 @@ def ran_s(tried: Iterable[Attempt]) -> float:
 
 async def active(session: WriteSession) -> list[tuple[Job, Attempt]]:
     """Return the jobs that occupy resources of the cluster, each with its current attempt."""
-    query = (
-        select(Job, Attempt)
-        .join(Attempt, Attempt.id == Job.current_attempt_id)
-        .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None))
-        .order_by(Attempt.created_at)
-    )
-    return [(job, attempt) for job, attempt in await session.execute(query)]
+    return [(job, attempt) for job, attempt in await session.execute(_ACTIVE)]
 
 
 async def with_old_copies(session: WriteSession, before: datetime, *, at_most: int) -> list[Attempt]:
     """Return running attempts whose log was last copied before `before`: first those never copied, then the oldest."""
-    is_old = or_(Attempt.log_kept_at.is_(None), Attempt.log_kept_at <= before)
-    query = (
-        select(Attempt)
-        .join(Job, Job.current_attempt_id == Attempt.id)
-        .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None), Attempt.heartbeat_at.is_not(None), is_old)
-        .order_by(Attempt.log_kept_at.is_not(None), Attempt.log_kept_at, Attempt.created_at)
-        .limit(at_most)
-    )
-    return list(await session.scalars(query))
+    return list(await session.scalars(_WITH_OLD_COPIES, {"before": before, "at_most": at_most}))
 
 
 async def unarchived(session: WriteSession, now: datetime) -> list[Attempt]:
     """Return ended attempts whose driver log is not archived yet and whose next try is due."""
-    is_due = or_(Attempt.archive_after.is_(None), Attempt.archive_after <= now)
-    query = select(Attempt).where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None), is_due)
-    return list(await session.scalars(query.order_by(Attempt.ended_at)))
+    return list(await session.scalars(_UNARCHIVED, {"now": now}))
 
 
 async def on_dashboard(session: WriteSession, *, at_most: int) -> tuple[int, list[Attempt]]:
@@ -137,6 +121,28 @@ async def record_log_copy(session: WriteSession, attempt_id: str, now: datetime)
     """Record that the driver log of the running attempt was copied."""
     await session.execute(update(Attempt).where(Attempt.id == attempt_id).values(log_kept_at=now))
 
+
+# Built once: the dispatcher asks each second, and building a statement takes several times as long as executing it.
+_ACTIVE = (
+    select(Job, Attempt)
+    .join(Attempt, Attempt.id == Job.current_attempt_id)
+    .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None))
+    .order_by(Attempt.created_at)
+)
+_WITH_OLD_COPIES = (
+    select(Attempt)
+    .join(Job, Job.current_attempt_id == Attempt.id)
+    .where(Job.state.in_(ON_CLUSTER), Attempt.ended_at.is_(None), Attempt.heartbeat_at.is_not(None))
+    .where(or_(Attempt.log_kept_at.is_(None), Attempt.log_kept_at <= bindparam("before")))
+    .order_by(Attempt.log_kept_at.is_not(None), Attempt.log_kept_at, Attempt.created_at)
+    .limit(bindparam("at_most", type_=Integer()))
+)
+_UNARCHIVED = (
+    select(Attempt)
+    .where(Attempt.archived_at.is_(None), Attempt.ended_at.is_not(None))
+    .where(or_(Attempt.archive_after.is_(None), Attempt.archive_after <= bindparam("now")))
+    .order_by(Attempt.ended_at)
+)
 
 _STREAMS = table_of(AttemptStream)
 _LAST_RECEIVED = select(_STREAMS.c.last_sequence).where(

@@ -26,8 +26,11 @@ async def limits(session: AsyncSession) -> dict[str, Limits]:
     """Return the limits of the projects that have a row."""
     return {
         row.name: Limits(weight=row.weight, max_running_jobs=row.max_running_jobs, max_gpus=row.max_gpus)
-        for row in await session.scalars(select(Project))
+        for row in await session.scalars(_ALL)
     }
+
+
+_ALL = select(Project)
 
 
 async def set_limits(session: AsyncSession, name: str, wanted: Limits, now: datetime) -> None:

@@ -6,15 +6,19 @@ There may be a hundred thousand, and the dispatcher reads the queue every second
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 from sqlalchemy import (
     CTE,
+    BindParameter,
     ColumnElement,
+    Integer,
     Select,
     SQLColumnExpression,
     and_,
+    bindparam,
     exists,
     func,
     literal,
@@ -59,29 +63,34 @@ async def startable(session: AsyncSession, now: datetime, *, max_alike: int) -> 
         max_alike: number of jobs returned of each project, priority and size, or a few more if some were created at
             the same moment; later ones cannot start before them.
     """
+    found = await session.execute(_startable(), {"now": now, "before_last": max_alike - 1})
+    rows = sorted((row for row in found if row.id is not None), key=lambda row: (row.created_at, row.id))
+    return [Queued._make(row[:-1]) for row in rows]
+
+
+# Cached: the dispatcher asks each second, and building this statement took a hundred times as long as its execution.
+@cache
+def _startable() -> Select[*tuple[Any, ...]]:
     # `head` is one job of each group of jobs that are alike.
     heads, head, job, peer = _heads(), aliased(Job), aliased(Job), aliased(Job)
+    now = bindparam("now", type_=UtcDateTime())
     last_at = (
         select(peer.created_at)
         .where(_is_ready(peer, now), *_are_alike(peer, head))
         .order_by(peer.created_at, peer.id)
-        .offset(max_alike - 1)
+        .offset(bindparam("before_last", type_=Integer()))
         .limit(1)
         .correlate(head)
         .scalar_subquery()
     )
     latest = func.coalesce(last_at, literal(_END_OF_TIME, UtcDateTime()))
     # Outer joins, because SQLite keeps their order: group by group, each through the index.
-    query = (
+    return (
         select(job.id, *_fields(job), job.created_at)
         .select_from(heads)
         .outerjoin(head, head.id == heads.c.id)
         .outerjoin(job, and_(_is_ready(job, now), *_are_alike(job, head), job.created_at <= latest))
     )
-    rows = sorted(
-        (row for row in await session.execute(query) if row.id is not None), key=lambda row: (row.created_at, row.id)
-    )
-    return [Queued._make(row[:-1]) for row in rows]
 
 
 async def described(session: AsyncSession, queued: Sequence[Queued]) -> list[Waiting]:
@@ -153,26 +162,32 @@ def _is_queued(job: type[Job]) -> ColumnElement[bool]:
     return job.state == "queued"
 
 
-def _is_ready(job: type[Job], now: datetime) -> ColumnElement[bool]:
+def _is_ready(job: type[Job], now: BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(_is_queued(job), or_(job.not_before.is_(None), job.not_before <= now))
 
 
 async def wait_reasons(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, str]:
     """Return the message of each job: why it waits, as last explained."""
-    query = select(Job.id, Job.message).where(Job.id.in_(job_ids))
-    return {row.id: row.message for row in await session.execute(query)}
+    return {row.id: row.message for row in await session.execute(_REASONS, {"job_ids": job_ids})}
+
+
+_REASONS = select(Job.id, Job.message).where(Job.id.in_(bindparam("job_ids", expanding=True)))
 
 
 async def decidable(session: AsyncSession) -> list[str]:
     """Return blocked jobs that can be decided: all jobs that they need are over, or one of them can never be used."""
+    return list(await session.scalars(_decidable()))
+
+
+@cache
+def _decidable() -> Select[str]:
     needed = aliased(Job)
     needs = select(JobDependency).join(needed, needed.id == JobDependency.needs_job_id)
     of_job = JobDependency.job_id == Job.id
     # A study also answers without the runs that failed.
     is_hopeless = exists(needs.where(of_job, JobDependency.arm.is_(None), needed.state.in_(("failed", "cancelled"))))
     is_open = exists(needs.where(of_job, needed.state.not_in(OVER)))
-    query = select(Job.id).where(Job.state == "blocked", or_(is_hopeless, ~is_open))
-    return list(await session.scalars(query.order_by(Job.created_at)))
+    return select(Job.id).where(Job.state == "blocked", or_(is_hopeless, ~is_open)).order_by(Job.created_at)
 
 
 def active_of(job: Job, attempt: Attempt, *, is_placed: bool) -> Active:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
@@ -18,7 +18,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    literal,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -48,27 +47,41 @@ async def core(session: WriteSession) -> WriteConnection:
     return connection
 
 
-def shared_moment(session: WriteSession, now: datetime, *, in_s: float = 0.0) -> ColumnElement[datetime]:
-    """Return the time `in_s` seconds from now, by a clock that all control planes of the database share.
+def dialect_of(session: WriteSession) -> str:
+    """Return sqlite or postgresql."""
+    return session.get_bind().dialect.name
 
-    Args:
-        now: by the clock of this machine; used for SQLite, whose file only this machine opens.
+
+def shared_now(dialect: str) -> ColumnElement[datetime]:
+    """Return the time, by a clock that all control planes of the database share.
+
+    Statements with it need the parameter `now`: on SQLite, whose file only this machine opens, its own clock counts.
     """
-    if _dialect(session) == "sqlite":
-        return literal(now + timedelta(seconds=in_s), UtcDateTime())
     # Not now(), which is the start of the transaction: it may have waited for a lock since.
-    return func.clock_timestamp(type_=UtcDateTime()) + literal(timedelta(seconds=in_s), Interval())
+    return bindparam("now", type_=UtcDateTime()) if dialect == "sqlite" else func.clock_timestamp(type_=UtcDateTime())
+
+
+def shared_until(dialect: str) -> ColumnElement[datetime]:
+    """Return the time `ttl` from now by the same clock. Statements with it need the parameters `ttl` and `until`."""
+    if dialect == "sqlite":
+        return bindparam("until", type_=UtcDateTime())
+    return shared_now(dialect) + bindparam("ttl", type_=Interval())
+
+
+def inserting(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT that can say what happens to rows that exist."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 async def upsert(session: WriteSession, table: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
     """Insert rows; new values replace those of an existing row with the same primary key."""
     if rows:
-        await (await core(session)).execute(_upsert(_dialect(session), table.__table__, tuple(rows[0])), rows)
+        await (await core(session)).execute(_upsert(dialect_of(session), table.__table__, tuple(rows[0])), rows)
 
 
 async def upsert_columns(session: WriteSession, table: Table, columns: Mapping[str, Sequence[object]]) -> None:
     """Insert or replace thousands of rows given as columns; each key may occur only once."""
-    dialect = _dialect(session)
+    dialect = dialect_of(session)
     if dialect == "sqlite":
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         await (await core(session)).execute(_upsert(dialect, table, tuple(columns)), rows)
@@ -90,7 +103,7 @@ def unindexed(column: SQLColumnExpression[T]) -> ColumnElement[T]:
 
 async def read_consistently(session: AsyncSession) -> None:
     """Make all reads of this transaction see the same moment. Call it first. SQLite transactions always do."""
-    if _dialect(session) != "sqlite":
+    if dialect_of(session) != "sqlite":
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
@@ -101,7 +114,7 @@ async def transaction_number(session: WriteSession) -> int:
     """
     number: int | None = session.info.get(_NUMBER)
     if number is None:
-        if _dialect(session) == "sqlite":
+        if dialect_of(session) == "sqlite":
             largest = await (await core(session)).scalar(_LARGEST_NUMBER) or 0
             # A deleted job may have had the newest events: the clock prevents that their number is used again.
             number = max(largest + 1, time.time_ns() // 1000)
@@ -119,7 +132,7 @@ _OWN_NUMBER = select(cast(cast(func.pg_current_xact_id(), Text), BigInteger))
 # Cached: building such a statement takes longer than sending it.
 @cache
 def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Executable:
-    return replacing(sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table), names)
+    return replacing(inserting(dialect, table), names)
 
 
 @cache
@@ -129,7 +142,3 @@ def _upsert_arrays(table: Table, names: tuple[str, ...]) -> Executable:
     given = func.unnest(*arrays).table_valued(*names).render_derived()
     statement = postgresql.insert(table).from_select(names, select(*(given.c[name] for name in names)))
     return replacing(statement, names)
-
-
-def _dialect(session: WriteSession) -> str:
-    return session.get_bind().dialect.name

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from control_plane import ControlPlane, train_spec
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import Engine, Executable, event, func, insert, select
 
 from service.store import all_events, bounded_lists, job_counts, queue, seed_groups
 from service.store.tables import Event, Job, columns
@@ -32,6 +32,28 @@ class TestStartable:
     async def test_an_empty_queue_has_none(self, plane: ControlPlane) -> None:
         async with plane.services.database.reading() as session:
             assert await queue.startable(session, plane.clock(), max_alike=2) == []
+
+
+class TestTick:
+    async def test_each_tick_executes_the_same_statements_and_builds_none(self, plane: ControlPlane) -> None:
+        await plane.started_job()
+        for _ in range(2):
+            await plane.submit(train_spec(resources={"cpus": 2}))
+            await plane.tick()
+        assert await executed_in_a_tick(plane) == await executed_in_a_tick(plane)
+
+
+async def executed_in_a_tick(plane: ControlPlane) -> list[Executable]:
+    """Statements are equal if they are the same object."""
+    found: list[Executable] = []
+
+    def on_execute(_: object, statement: Executable, *more: object) -> None:
+        found.append(statement)
+
+    event.listen(Engine, "before_execute", on_execute)
+    await plane.tick()
+    event.remove(Engine, "before_execute", on_execute)
+    return found
 
 
 class TestCounts:
