@@ -99,6 +99,8 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
     """Return complete events behind `position`, in order: at most `limit`, and those of a limited number of events."""
     # Horizon first, rows second: all transactions below the horizon are over, so the second query sees their rows.
     horizon = await _horizon(session)
+    if position.transaction_id >= horizon:
+        return Slice([], position, has_more=False)
     place = _PLACE if not wanted.job_ids else _BY_JOB
     behind, end = tuple_(*place) > tuple_(*position), place[0] < horizon
     last = None
@@ -120,7 +122,7 @@ async def since(session: AsyncSession, position: Position, wanted: Filter, *, li
         return Slice(found, found[-1].position, has_more=True)
     if last is not None:
         return Slice(found, last, has_more=True)
-    return Slice(found, max(position, Position(horizon, "", 0)), has_more=False)
+    return Slice(found, Position(horizon, "", 0), has_more=False)
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
@@ -141,5 +143,9 @@ async def _last_examined(session: AsyncSession, behind: ColumnElement[bool]) -> 
 async def _horizon(session: AsyncSession) -> int:
     """Return the lowest transaction number whose rows may still appear."""
     if session.get_bind().dialect.name == "postgresql":
-        return int(await session.scalar(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")) or 0)
-    return int(await session.scalar(select(func.max(Event.transaction_id))) or 0) + 1
+        return int(await session.scalar(_LOWEST_OPEN) or 0)
+    return int(await session.scalar(_LARGEST) or 0) + 1
+
+
+_LOWEST_OPEN = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+_LARGEST = select(func.max(Event.transaction_id))

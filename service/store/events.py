@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from fgd_core.errors import NotFoundError
 from fgd_core.spec.base import Fact
@@ -19,6 +19,10 @@ from service.store.write_session import WriteSession
 _KIND = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 PAGE = 1_000
 """Rows read at once; the event loop serves other requests between two pages of a large job."""
+
+# Built once: each stream reads the head four times a second, and building it takes longer than reading it.
+_HEAD = select(Job.state, Job.last_sequence).where(Job.id == bindparam("job_id"))
+_INSERT = insert(table_of(Event))
 
 
 async def append(
@@ -78,7 +82,7 @@ async def insert_behind(
                 "data": data,
             }
         )
-    await (await core(session)).execute(insert(table_of(Event)), rows)
+    await (await core(session)).execute(_INSERT, rows)
     mark_changed(session, job_id)
     return last + len(rows)
 
@@ -89,7 +93,7 @@ async def head(session: WriteSession, job_id: str) -> tuple[JobState, int]:
     Raises:
         NotFoundError: the job does not exist.
     """
-    row = (await session.execute(select(Job.state, Job.last_sequence).where(Job.id == job_id))).one_or_none()
+    row = (await session.execute(_HEAD, {"job_id": job_id})).one_or_none()
     if row is None:
         raise unknown_job(job_id)
     return row.state, row.last_sequence

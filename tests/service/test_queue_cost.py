@@ -3,14 +3,16 @@
 import itertools
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from control_plane import ControlPlane, train_spec
 from sqlalchemy import Engine, Executable, event, func, insert, select
 
+from service.api.event_sources import AllEvents, JobEvents
 from service.store import all_events, bounded_lists, job_counts, queue, seed_groups
 from service.store.tables import Event, Job, columns
 
@@ -34,24 +36,31 @@ class TestStartable:
             assert await queue.startable(session, plane.clock(), max_alike=2) == []
 
 
-class TestTick:
+class TestWaiting:
     async def test_each_tick_executes_the_same_statements_and_builds_none(self, plane: ControlPlane) -> None:
         await plane.started_job()
         for _ in range(2):
             await plane.submit(train_spec(resources={"cpus": 2}))
             await plane.tick()
-        assert await executed_in_a_tick(plane) == await executed_in_a_tick(plane)
+        assert await executed(plane.tick) == await executed(plane.tick)
+
+    async def test_a_stream_without_new_events_executes_one_statement_a_look(self, plane: ControlPlane) -> None:
+        job_id, database = await plane.submit(train_spec()), plane.services.database
+        for source in (JobEvents(database, job_id), AllEvents(database)):
+            end = (await source.start()).end
+            looks = [await executed(partial(source.batch_after, end)) for _ in range(2)]
+            assert (looks[0], len(looks[0])) == (looks[1], 1)
 
 
-async def executed_in_a_tick(plane: ControlPlane) -> list[Executable]:
-    """Statements are equal if they are the same object."""
+async def executed(call: Callable[[], Awaitable[object]]) -> list[Executable]:
+    """Return the statements of a call. They are equal if they are the same object, which was built once."""
     found: list[Executable] = []
 
     def on_execute(_: object, statement: Executable, *more: object) -> None:
         found.append(statement)
 
     event.listen(Engine, "before_execute", on_execute)
-    await plane.tick()
+    await call()
     event.remove(Engine, "before_execute", on_execute)
     return found
 
