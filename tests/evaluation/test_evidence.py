@@ -143,6 +143,18 @@ class TestRunsWriteEvidence:
         stored = read(tmp_path / "0" / "evaluation.npz", whose="it")
         assert stored.groups == {"width": {"64": frozenset(stored.image_ids)}}
 
+    def test_a_split_without_the_expected_classes_is_refused_before_the_first_step(
+        self, trained: tuple[Path, RecordingContext], squares: dict[str, object], tmp_path: Path
+    ) -> None:
+        expecting = {"evaluation": {"expected": {"classes": ["sqare"]}}}
+        specs = evaluate_spec(trained[0] / "checkpoints/best.pt", **expecting), train_spec(detector=SMALL, **expecting)
+        for place, spec in enumerate(specs):
+            context = RecordingContext(tmp_path / str(place))
+            finished = execute(with_data(spec, squares), context)
+            assert finished.error is not None and finished.error.code == "spec"
+            assert "the validation split has no class 'sqare'; did you mean 'square'?" in finished.error.message
+            assert [event for event in context.events if event.kind in ("progress", "evaluated")] == []
+
     def test_a_failed_write_is_a_warning_and_the_run_succeeds(
         self,
         trained: tuple[Path, RecordingContext],
