@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
@@ -47,7 +47,7 @@ class Fact(_Described):
 def field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
     """Return the docstrings of a model's fields by name, with those that it inherits.
 
-    A class without a source, for example from an interpreter's prompt, has none.
+    A class without a source, for example from an interpreter's prompt, has none, and neither has one in a function.
     """
     inherited: dict[str, str] = {}
     for each in reversed(model.__mro__):
@@ -57,13 +57,26 @@ def field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _own_docstrings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    try:
-        source = inspect.getsource(model)
-    except (OSError, TypeError):
-        return
-    (definition,) = ast.parse(textwrap.dedent(source)).body
-    assert isinstance(definition, ast.ClassDef)
-    for field, text in pairwise(definition.body):
+    definition = _classes(model.__module__).get(model.__qualname__)
+    for field, text in pairwise(definition.body if definition is not None else ()):
         match field, text:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
                 yield name, inspect.cleandoc(docstring)
+
+
+# By module: `inspect.getsource` of a class parses the whole file, for each of its classes again.
+@cache
+def _classes(module: str) -> Mapping[str, ast.ClassDef]:
+    """Return the class definitions in a module's source by their qualified names."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError):
+        return {}
+    return dict(_definitions(tree, ""))
+
+
+def _definitions(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    for each in parent.body:
+        if isinstance(each, ast.ClassDef):
+            yield f"{prefix}{each.name}", each
+            yield from _definitions(each, f"{prefix}{each.name}.")
