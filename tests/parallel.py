@@ -5,6 +5,7 @@ process asks for tests when it has finished its last ones, so no test waits for 
 nothing to do.
 """
 
+import os
 import random
 import warnings
 from collections.abc import Iterable
@@ -25,15 +26,16 @@ class Group(NamedTuple):
     tests: list[int]
     """Their indices."""
     starts_ray: bool = False
-    """Few such groups run at once. At its end the process also ends the fixtures of the session: a Ray that is not used
-    any more still takes a tenth of a core."""
+    """Few such groups run at once, and all others with a lower priority: a Ray and its server that wait take a tenth
+    of a core, and most of one on a slow machine. At its end the process also ends the fixtures of the session."""
 
 
 _NONE = Group([])
+_NICENESS = 5
 _forking = get_context("fork")
 
 
-def run(session: pytest.Session, groups: Iterable[Group], count: int, *, rays: int = 2) -> None:
+def run(session: pytest.Session, groups: Iterable[Group], count: int, *, rays: int = 1) -> None:
     """Run groups of tests in `count` processes, in their order, and report the results in this process.
 
     Args:
@@ -61,6 +63,8 @@ class _Process:
     def __init__(self, session: pytest.Session, folder: Path, others: list[Connection]) -> None:
         self.group = _NONE
         """The tests that it has not finished."""
+        self.has_low_priority = False
+        """For good, so it is given no more groups with a Ray."""
         self.connection, its_end = _forking.Pipe()
         self._process = _forking.Process(target=_serve, args=(session, folder, its_end, [*others, self.connection]))
         self._process.start()
@@ -107,15 +111,17 @@ class _Pool:
         # Its own group is over, and no longer takes the room of one with a Ray.
         process.group = _NONE
         stops = self._session.shouldfail or self._session.shouldstop
-        process.group = _NONE if stops else self._take()
+        process.group = _NONE if stops else self._take(process)
+        process.has_low_priority = not process.group.starts_ray
         process.connection.send(process.group)
 
-    def _take(self) -> Group:
-        """Take the first group that may begin now.
+    def _take(self, process: _Process) -> Group:
+        """Take the first group that may begin now in a process.
 
         A process for which only groups with a Ray are left may end: those that run one now will take them.
         """
-        has_room = sum(process.group.starts_ray for process in self.processes.values()) < self._rays
+        num_rays = sum(each.group.starts_ray for each in self.processes.values())
+        has_room = num_rays < self._rays and not process.has_low_priority
         for index, group in enumerate(self._queue):
             if has_room or not group.starts_ray:
                 return self._queue.pop(index)
@@ -153,8 +159,12 @@ def _serve(session: pytest.Session, folder: Path, connection: Connection, others
         other.close()
     _separate(session.config, folder)
     session.config.pluginmanager.register(_Reporter(session.config, connection))
+    has_low_priority = False
     try:
         while (group := _next(connection)).tests:
+            if not group.starts_ray and not has_low_priority:
+                os.nice(_NICENESS)
+                has_low_priority = True
             items = [session.items[index] for index in group.tests]
             # At the end of a group, pytest keeps the fixtures of what the last test and the next item share.
             for item, following in zip(items, [*items[1:], None if group.starts_ray else session], strict=True):

@@ -34,8 +34,8 @@ SLOW = (
 )
 """Modules with tests of ten seconds and more."""
 ORDER = ("whole", "apart", "chaos", "cluster", "bucket", "growing", "nodes", "demo", "ray", "slow", "module", "test")
-"""The groups that take longest begin, so that none is left alone at the end. Those with a Ray mostly wait, but only two
-run at once: on a busy machine Ray gives up a part of itself that has not started after 30 s."""
+"""The groups that take longest begin, so that none is left alone at the end. Those with a Ray mostly wait, but only one
+runs at a time: on a slow machine two of them and their servers take most of two cores before they do anything."""
 
 
 def groups(tests: Iterable[tuple[str, bool]]) -> list[Group]:
