@@ -45,7 +45,9 @@ class Contents(Command):
     """What a validation split must have."""
 
     classes: tuple[str, ...] = ()
+    """Names of classes that it must have."""
     image_ids: tuple[int, ...] = ()
+    """Ids of images that it must have."""
 
 
 class EvaluationSpec(Command):
