@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fgd_core.methods.fgd import EagerFGDLoss, FGDLoss
-from fgd_core.methods.parts import cpu_passes
+from fgd_core.methods.parts import blocks, cpu_passes
 
 WEIGHTS: dict[str, float] = {"alpha": 1.0, "beta": 0.7, "gamma": 0.5, "lambda_": 0.2}
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -24,6 +24,12 @@ class Case(NamedTuple):
     input_size: tuple[int, int]
 
 
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut maps into blocks that a test fills quickly."""
+    monkeypatch.setattr(blocks, "_BLOCK_VALUES", 65536)
+
+
 def drawn(seed: int) -> Case:
     """Draw shapes from one cell to several blocks, offsets of channels, and boxes within and beyond the borders."""
     generator = torch.Generator().manual_seed(seed)
@@ -31,8 +37,8 @@ def drawn(seed: int) -> Case:
     def whole(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=generator))
 
-    # 262,144 values are a block of one image on the CPU: every fourth map has several blocks.
-    channels, side = ((2, 18), (7, 18), (300, 18), (64, 100))[seed % 4]
+    # Every fourth map has several blocks.
+    channels, side = ((2, 18), (7, 18), (300, 18), (64, 50))[seed % 4]
     num_images, stride = whole(1, 4), 2 ** whole(0, 6)
     height, width = whole(side - 17, side), whole(side - 17, side)
     maps = [torch.randn(num_images, channels, height, width, generator=generator).double() for _ in range(2)]

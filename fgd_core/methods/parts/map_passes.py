@@ -113,13 +113,14 @@ def scan(features: Tensor, weight: Tensor) -> Scanned:
     num_images, num_channels, num_cells = features.shape
     cells, scores = features.new_zeros(2, num_images, 1, num_cells, dtype=exact)
     channels, totals = features.new_empty(2, num_images, num_channels, 1, dtype=exact)
-    columns, rows = (channels, totals, weight[None, :, None].expand(num_images, -1, -1)), (cells, scores)
-    for (values,), (of_channels, its_totals, its_weight), (of_cells, its_scores) in blocks_of(
+    factors = (each[None, :, None].expand(num_images, -1, -1) for each in (torch.ones_like(weight), weight))
+    columns, rows = (channels, totals, *factors), (cells, scores)
+    for (values,), (of_channels, its_totals, ones, its_weight), (of_cells, its_scores) in blocks_of(
         [features], columns, rows
     ):
         block = values.to(exact)
         magnitude = block.abs()
-        of_cells.add_(magnitude.sum(1, keepdim=True))
+        of_cells.baddbmm_(ones.mT, magnitude)
         torch.sum(magnitude, 2, keepdim=True, out=of_channels)
         torch.sum(block, 2, keepdim=True, out=its_totals)
         its_scores.baddbmm_(its_weight.mT, block)
@@ -145,7 +146,8 @@ def compare(
         its_weighed.baddbmm_(its_weights.mT, squared)
         difference -= its_centre
         torch.sum(difference, 2, keepdim=True, out=excess)
-        torch.sum(torch.mul(difference, difference, out=squared), 2, keepdim=True, out=spread)
+        torch.linalg.vector_norm(difference, dim=2, keepdim=True, out=spread)
+    sums[1].square_()
     return Compared(weighed[:, 0], *sums)
 
 
@@ -162,21 +164,23 @@ def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows, al
     our_scores = rows.our_pooling * (project(student, columns.our_slope) - along[0])
     their_scores = rows.their_pooling * (project(teacher, columns.their_slope) - along[1])
     gradient, exact = torch.empty_like(student), columns.constant.dtype
-    results = columns.constant.new_empty(2, *columns.constant.shape)
-    of_channels = [each[:, :, None] for each in (*columns, *results)]
-    of_cells = [each[:, None] for each in (*rows, our_scores, their_scores)]
+    results = columns.constant.new_empty(2, *columns.constant.shape, 1)
+    ones = torch.ones_like(rows.of_sign)
+    # What is a product of a column and a row is added up as one product of matrices.
+    factor_columns = torch.stack([columns.of_weighed, columns.of_spread], 2)
+    factor_rows = torch.stack([rows.of_weighed, ones], 1)
+    added_columns = torch.stack([columns.our_slope, columns.our_weight, columns.constant], 2)
+    added_rows = torch.stack([rows.our_pooling, our_scores, ones], 1)
+    of_channels = factor_columns, added_columns, columns.of_sign[..., None], *results
+    of_cells = factor_rows, added_rows, *(each[:, None] for each in (rows.of_sign, our_scores, their_scores))
     for maps, own, its_rows in blocks_of([student, teacher, gradient], of_channels, of_cells):
-        *its_columns, our_result, their_result = own
-        *cells, its_scores, their_own_scores = its_rows
-        column, row = Columns(*its_columns), Rows(*cells)
+        factors, added, of_sign, our_result, their_result = own
+        row_factors, row_added, row_sign, its_scores, their_own_scores = its_rows
         block, other = maps[0].to(exact), maps[1].to(exact)
         torch.bmm(block, its_scores.mT, out=our_result)
         torch.bmm(other, their_own_scores.mT, out=their_result)
-        total = block - other
-        factor = column.of_weighed * row.of_weighed
-        total *= factor.add_(column.of_spread)
-        total += column.constant
-        total.addcmul_(block.sgn(), torch.add(column.of_sign, row.of_sign, out=factor))
-        total.addcmul_(column.our_slope, row.our_pooling)
-        torch.addcmul(total, column.our_weight, its_scores, out=maps[2])
-    return Gradients(gradient, *results)
+        factor = torch.bmm(factors, row_factors)
+        total = torch.sub(block, other).mul_(factor)
+        total.baddbmm_(added, row_added)
+        torch.addcmul(total, block.sgn(), torch.add(of_sign, row_sign, out=factor), out=maps[2])
+    return Gradients(gradient, *results[..., 0])
