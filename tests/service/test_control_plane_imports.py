@@ -1,21 +1,21 @@
+"""What the server and its statistics do not load, because its import takes longer than most answers."""
+
 import subprocess
 import sys
 
-
-def test_the_control_plane_loads_neither_torch_nor_ray() -> None:
-    code = (
-        "import service.loggers.tensorboard, service.server.app, sys; "
-        "print([m for m in ('torch', 'torchvision', 'ray', 'workers') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+import pytest
 
 
-def test_the_statistics_do_not_load_scipy_stats() -> None:
-    # Its import takes longer than a comparison, and somebody waits for the answer.
-    code = (
-        "import service.compare.assembly, service.compare.sweeps.report, sys; "
-        "print([m for m in ('scipy.stats', 'torch') if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("service.loggers.tensorboard, service.server.app", ("torch", "torchvision", "ray", "workers")),
+        # Somebody waits for the answer of this process.
+        ("service.compare.assembly, service.compare.sweeps.report", ("scipy.stats", "torch")),
+    ],
+    ids=["the control plane", "the statistics"],
+)
+def test_loads_nothing_heavy(modules: str, heavy: tuple[str, ...]) -> None:
+    code = f"import {modules}, sys; print([each for each in {heavy!r} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
