@@ -152,9 +152,11 @@ class _SQLiteConnection(sqlite3.Connection):
     """
 
     def close(self) -> None:
-        if self.in_transaction:
-            self.rollback()
-        super().close()
+        try:
+            if self.in_transaction:
+                self.rollback()
+        finally:
+            super().close()
 
 
 def _timed_pool(timings: Timings) -> type[Pool]:
