@@ -11,10 +11,11 @@ from fgd_core.spec.jobs import JOB_SPEC, JobSpec, data_by_path, data_of, with_da
 from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import LeftOverStudy
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.results import ErrorReport
 from fgd_core.spec.views import JobView, ProblemReason
-from service.api import audit_notes, spec_paths
+from service.api import audit_notes, data_classes, spec_paths
 from service.api.access import Principal
 from service.api.admitted_jobs import Admitted, Asked, dataset_ids
 from service.api.compute_thread import run_in_compute_thread
@@ -98,6 +99,9 @@ async def _requested(
         more_named=named,
         tune_searchers=services.settings.tune_searchers,
     )
+    if isinstance(spec, StudySpec) and isinstance(spec.study, LeftOverStudy) and spec.study.groups:
+        checked = facts.named_data.classes if facts.named_data is not None else ()
+        facts = replace(facts, classes=checked or await data_classes.classes_in_files(spec.base.data, facts))
     # The rules for a sweep or a study take too long for the event loop and for a transaction.
     if isinstance(spec, SweepSpec | StudySpec):
         reasons = await run_in_compute_thread(admission.own_reasons, spec, facts)

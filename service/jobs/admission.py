@@ -48,8 +48,7 @@ def own_reasons(spec: JobSpec, facts: Facts) -> list[ProblemReason]:
     if isinstance(spec, SweepSpec):
         found += sweep_admission.reasons(spec, _rules(spec), tune_searchers=facts.tune_searchers)
     if isinstance(spec, StudySpec):
-        checked = facts.named_data.classes if facts.named_data is not None else ()
-        found += [*study_admission.reasons(spec), *study_admission.group_reasons(spec, checked)]
+        found += [*study_admission.reasons(spec), *study_admission.group_reasons(spec, facts.classes)]
     return found
 
 

@@ -54,5 +54,8 @@ class Facts:
     """None if the spec itself says where its data is."""
     more_named: Mapping[str, NamedData] = field(default_factory=dict)
     """Likewise of further data sets, by the path of the field; those whose place the spec says are missing."""
+    classes: Sequence[str] = ()
+    """The classes of a study's validation split, by the newest check of the data or by its files; empty if that is
+    unknown."""
     tune_searchers: Sequence[str] = ()
     """The classes that a searcher of type `tune` may name."""

@@ -36,14 +36,14 @@ def reasons(spec: StudySpec) -> Iterator[ProblemReason]:
         yield ProblemReason(loc="study", code="too_many_runs", message=message)
 
 
-def group_reasons(spec: StudySpec, checked: Sequence[str]) -> Iterator[ProblemReason]:
+def group_reasons(spec: StudySpec, classes: Sequence[str]) -> Iterator[ProblemReason]:
     """Yield the groups with classes that the data does not have; each run checks the same before its first step.
 
     Args:
-        checked: the classes that the newest check of a registered data set found; empty if that is unknown.
+        classes: of the data's validation split; empty if that is unknown, or if the data is drawn.
     """
     files = files_of(spec.base.data)
-    known = SHAPE_NAMES[files.scene] if isinstance(files, Shapes) else checked
+    known = SHAPE_NAMES[files.scene] if isinstance(files, Shapes) else classes
     if not known or not isinstance(spec.study, LeftOverStudy):
         return
     for name, groups in spec.study.groups.items():
