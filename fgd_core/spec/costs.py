@@ -23,7 +23,8 @@ class PricedRuns(Fact):
     each_s: Span
     """Seconds of one run, without waits and pauses. For the trials of a sweep, the mean over all of them."""
     earlier: int
-    """Number of earlier runs that this is known from; 0 if it is unknown."""
+    """Number of earlier runs that this is known from. 0: there is none; then `most` is the time of a run that does
+    more, or what a budget leaves, or unknown."""
     differs_in: list[str]
     """What is not the same in these earlier runs: `teacher`, `method`, `epochs` (times are scaled by them), `altered`
     (copies of the images that are evaluated at the end), `form` (for example jobs in place of trials of a sweep)."""

@@ -126,6 +126,33 @@ class TestStudy:
         found = estimated(study(), took(plain(), 100))
         assert (found.runs_s.least, found.runs_s.most) == (200, None)
         assert "at least 3:20" in found.sentence and "Nothing like distilled has run yet" in found.sentence
+        assert "the base, as a job of 1 epoch, shows it before" in found.sentence
+
+    @pytest.mark.parametrize(
+        ("question", "most_s"),
+        [
+            ({}, 4 * 300),
+            ({"type": "left_over"}, 5 * 300),
+            ({"type": "why", "fractions": [0.5]}, 9 * 300),
+            # Another temperature has the pace of the base, and a level of another field may have any.
+            ({"type": "why", "temperatures": [2]}, 7 * 300),
+            ({"type": "left_over", "over": "training.batch_size", "levels": [4]}, None),
+        ],
+    )
+    def test_one_distillation_limits_all_that_does_less(self, question: dict[str, Any], most_s: float | None) -> None:
+        found = estimated(study(**question), took(distilled(), 300))
+        known = [each.count for each in found.runs if each.earlier]
+        assert bounds(found.runs_s) == (sum(known) * 300, most_s)
+        assert "takes as long as a distillation, which does more" in found.sentence
+
+    def test_a_larger_share_of_the_images_is_not_limited(self) -> None:
+        spec = study(type="why", fractions=[0.9])
+        spec["base"]["input"] = {"sampling": {"fraction": 0.5}}
+        own = distilled(input=spec["base"]["input"])
+        found = estimated(spec, took(own, 300))
+        unlimited = [each.name for each in found.runs if each.each_s.most is None]
+        assert unlimited == ["plain at 0.9", "distilled at 0.9"]
+        assert "Nothing like plain at 0.9 and distilled at 0.9 has run yet" in found.sentence
 
     def test_no_more_runs_than_it_has_run_at_once(self) -> None:
         assert estimated(study(), slots=100).at_once == 4

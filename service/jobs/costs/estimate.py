@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fgd_core.spec.costs import CostEstimate, CostSpent, JobCost, PricedRuns, Span
 from fgd_core.spec.events import JobState
 from service.jobs.costs import wording
-from service.jobs.costs.earlier import Price, Took, price
+from service.jobs.costs.earlier import Took, price
 from service.jobs.costs.plan import Plan, PlannedRuns
 from service.jobs.lifecycle import is_over
 
@@ -36,7 +36,7 @@ def estimate(planned: Plan, earlier: Sequence[Took], *, slots: int | None) -> Co
     Args:
         slots: the number of runs for which the cluster has room at a time; None if this is unknown.
     """
-    priced = [_priced(each, price(each.type, earlier)) for each in planned.runs]
+    priced = [_priced(each, earlier) for each in planned.runs]
     runs = [each.runs for each in priced]
     at_once = max(1, min(planned.at_once, slots)) if slots is not None else None
     runs_s = Span(least=sum(each.count * each.each_s.least for each in runs), most=_most(runs))
@@ -108,9 +108,12 @@ class _Priced(NamedTuple):
     machines: frozenset[str]
 
 
-def _priced(planned: PlannedRuns, found: Price) -> _Priced:
+def _priced(planned: PlannedRuns, earlier: Sequence[Took]) -> _Priced:
+    found = price(planned.type, earlier)
     each_s = found.each_s(planned.least_epochs, planned.most_epochs)
     least, most = each_s.least, each_s.most
+    if most is None and (more := planned.does_less_than) is not None:
+        most = price(more, earlier).each_s(more.epochs, more.epochs).most
     if planned.most_s is not None:
         by_budget = planned.most_s / planned.num
         most = by_budget if most is None else min(most, by_budget)

@@ -14,6 +14,8 @@ from fgd_core.spec.search import Asha, Grid, HyperBand, Median, PopulationBased
 from service.jobs.costs.earlier import RunType, run_type
 from service.jobs.sweep_admission import num_values
 
+_FRACTION = "input.sampling.fraction"
+
 
 class PlannedRuns(NamedTuple):
     """Runs of a job that should take equally long."""
@@ -28,6 +30,8 @@ class PlannedRuns(NamedTuple):
     """Those of a later round start when all of the round before it have ended."""
     most_s: float | None = None
     """Seconds of all these runs together after which a budget ends them."""
+    does_less_than: RunType | None = None
+    """A run that does what these do, and more: it limits them as long as nothing like them has run."""
 
 
 class Plan(NamedTuple):
@@ -45,7 +49,7 @@ def plan(spec: TrainSpec | DistillSpec | ChainSpec | StudySpec | SweepSpec) -> P
     gpus = spec.resources.all_gpus
     match spec:
         case StudySpec():
-            runs = [_arm(spec, arm, variant) for arm, variant in spec.variants().items()]
+            runs = _of_study(spec)
             return Plan(runs, sum(each.num for each in runs), gpus)
         case SweepSpec():
             return Plan(_of_sweep(spec), spec.concurrent_trials, gpus)
@@ -56,9 +60,24 @@ def _whole(name: str, run: RunType, count: int, *, round_: int = 0) -> PlannedRu
     return PlannedRuns(name, run, count, run.epochs, run.epochs, round_)
 
 
-def _arm(spec: StudySpec, arm: str, variant: Variant) -> PlannedRuns:
-    num = 1 if variant.kind == "evaluate" else spec.study.num_seeds
-    return _whole(arm, run_type(spec.arm(arm).model_dump(mode="json")), num)
+def _of_study(spec: StudySpec) -> Sequence[PlannedRuns]:
+    arms = spec.variants()
+    types = {arm: run_type(spec.arm(arm).model_dump(mode="json")) for arm in arms}
+    distilled = next((types[arm] for arm, variant in arms.items() if variant.kind == "distill"), None)
+    return [
+        _whole(arm, types[arm], 1 if variant.kind == "evaluate" else spec.study.num_seeds)._replace(
+            does_less_than=distilled if _does_less(variant, spec.base) else None
+        )
+        for arm, variant in arms.items()
+    ]
+
+
+def _does_less(variant: Variant, base: DistillSpec) -> bool:
+    """Return whether the runs of an arm do less than the base: they need no teacher or no student, or fewer images."""
+    own = base.input.sampling.fraction
+    share = variant.values.get(_FRACTION, own)
+    is_part = variant.kind != "distill" or _FRACTION in variant.values
+    return is_part and isinstance(share, int | float) and share <= own
 
 
 def _of_sweep(spec: SweepSpec) -> Sequence[PlannedRuns]:

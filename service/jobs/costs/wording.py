@@ -45,13 +45,13 @@ def _expected(found: CostEstimate, planned: Plan) -> Iterator[str]:
     num = sum(each.count for each in found.runs)
     runs = _counted(planned.runs)
     earlier = sum(each.earlier for each in found.runs)
-    unknown = [each.name for each in found.runs if each.earlier == 0]
+    unknown = [each for each in found.runs if each.earlier == 0]
     if earlier == 0:
         budget_s = found.runs_s.most
         known = f"at most {duration(budget_s)} of running time, by the budget" if budget_s is not None else "unknown"
         yield (
             f"Cost of {runs}: {known}. No run with the same detector, data, input, training and resources has ended in "
-            "the project. The cost is known once the first one has ended; one training of 1 epoch shows it before."
+            f"the project. The cost is known once the first one has ended; {_cure(planned)} shows it before."
         )
         return
     wall = f"{_span(found.wall_s)} with {found.at_once} at a time, " if found.wall_s is not None and num > 1 else ""
@@ -62,14 +62,35 @@ def _expected(found: CostEstimate, planned: Plan) -> Iterator[str]:
     if differences:
         form = _FORMS[planned.runs[0].type.form]
         yield f"Some of these {_list([_DIFFERENCES.get(name, form) for name in differences])}."
-    if unknown and len(unknown) < len(found.runs):
-        yield f"Nothing like {_list(unknown)} has run yet; that part is known once the first of them has ended."
+    yield from _unknown([each.name for each in unknown if each.each_s.most is None], planned)
+    yield from _assumed([each.name for each in unknown if each.each_s.most is not None])
     for each in planned.runs:
         if each.least_epochs < each.most_epochs:
             yield (
                 "The smaller figures hold if the scheduler stops all trials but one at its first decision, the larger "
                 "ones if it stops none."
             )
+
+
+def _unknown(names: Sequence[str], planned: Plan) -> Iterator[str]:
+    if names:
+        yield (
+            f"Nothing like {_list(names)} has run yet; that part is known once the first of them has ended, and "
+            f"{_cure(planned)} shows it before."
+        )
+
+
+def _assumed(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield (
+            f"Nothing like {_list(names)} has run yet; the larger figures assume that such a run takes as long as a "
+            "distillation, which does more."
+        )
+
+
+def _cure(planned: Plan) -> str:
+    """Return what shows the cost of a job before it starts."""
+    return "one training of 1 epoch" if len(planned.runs) == 1 else "the base, as a job of 1 epoch,"
 
 
 def _counted(runs: Sequence[PlannedRuns]) -> str:
