@@ -59,7 +59,7 @@ class CocoDataset(FileDataset):
             images = usable_images(annotations, source.images, findings)
             contents = join_contents(annotations, images, findings, split=split)
             names = pack([name.encode() for name in images.file_names])
-            return Reading(contents, hashlib.sha256(text.content).hexdigest(), names, images.states)
+            return Reading(contents, hashlib.sha256(text.content).hexdigest(), text.state, names, images.states)
 
         contents = cached(source, read)
         super().__init__(contents, images_folder=source.images, source=part.annotations)

@@ -13,6 +13,7 @@ from fgd_core.data.coco_annotations import AnnotationList, PairsHook, listed, li
 from fgd_core.data.coco_images import ImageList, read_plain_images
 from fgd_core.data.coco_values import Fields
 from fgd_core.data.collection import paused_collection
+from fgd_core.data.file_states import State, settled_state
 from fgd_core.data.image_headers import HeadersAhead, is_for_processes
 from fgd_core.errors import DataError, StorageError
 
@@ -24,6 +25,8 @@ class CocoText(NamedTuple):
 
     path: Path
     content: bytes
+    state: State | None
+    """From before the file was read; None if it had only just changed."""
 
 
 class CocoDocument(NamedTuple):
@@ -44,7 +47,9 @@ def read_coco(path: Path) -> CocoText:
         StorageError: the file cannot be read.
     """
     try:
-        return CocoText(path, confined.read_bytes(path))
+        with confined.opened(path) as file:
+            state = settled_state(file.fileno())
+            return CocoText(path, file.read(), state)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DataError("the annotation file does not exist; correct the path", path=str(path)) from error
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,10 @@ time of content back, but not the other one. A file whose state is unknown has -
 
 State: TypeAlias = tuple[int, int, int]
 UNKNOWN: State = (-1, -1, -1)
+SETTLED_AFTER_S = 60.0
+"""Two changes within one tick of a file system's clock, at most 2 s, leave the same time. The rest is for a file server
+whose clock is behind ours."""
+
 # The system calls of a network file system wait for its server; threads wait together.
 _THREADS = 16
 _FILES_PER_TASK = 1024
@@ -53,6 +58,12 @@ def state_of(file: str | int, *, follows: bool) -> State:
     except (OSError, ValueError):
         return UNKNOWN
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else UNKNOWN
+
+
+def settled_state(file: int) -> State | None:
+    """Return a state that any later change of this open file will change; None if the file has only just changed."""
+    state = state_of(file, follows=True)
+    return state if 0 < state[2] / 1e9 < time.time() - SETTLED_AFTER_S else None
 
 
 def _states(prefix: str, names: Sequence[str]) -> States:

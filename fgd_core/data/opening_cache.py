@@ -3,14 +3,14 @@
 The file lies in `.fgd` beside the annotations, or in the user's cache folder if nothing can be written there, or if
 `FGD_CACHE` names a folder. It is used only if everything is as it was: the bytes of the annotation file, the size and
 times of each image, the options, and the code that reads them. Otherwise it is replaced, so it is always safe to
-delete.
+delete. The bytes are read and hashed again only if the size or a time of the annotation file has changed.
 """
 
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from fgd_core import confined, prediction
 from fgd_core.cache_folder import VARIABLE, cache_folder
 from fgd_core.data.array_file import ArrayFile, open_arrays, write_arrays
 from fgd_core.data.file_dataset import Contents
-from fgd_core.data.file_states import States, are_known, file_states
+from fgd_core.data.file_states import State, States, are_known, file_states, state_of
 from fgd_core.data.flat_samples import Columns, FlatSamples
 from fgd_core.data.packed import Packed
 from fgd_core.data.samples import Category
@@ -55,6 +55,8 @@ class Reading(NamedTuple):
     contents: Contents
     sha256: str
     """Of the annotation file."""
+    state: State | None
+    """Of the annotation file, before it was read; None if it had only just changed."""
     file_names: Packed
     """M image files in UTF-8, also those that are unusable."""
     states: States
@@ -141,14 +143,12 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _key(sha256: str, conditions: list[object]) -> str:
-    return json.dumps([sha256, *conditions])
-
-
 def _load(path: Path, source: Source, conditions: list[object]) -> Contents | None:
     """Return the contents in a cache file; None if reading the data now could give other contents."""
     file = open_arrays(path)
-    if file is None or file.facts.get("key") != _key(_sha256(source.annotations), conditions):
+    if file is None or file.facts.get("conditions") != json.dumps(conditions):
+        return None
+    if file.facts["sha256"] != _sha256(source.annotations, file.facts):
         return None
     names = [name.decode() for name in Packed.from_arrays(file.arrays, "read").all()]
     if not _may_read(source.images, names):
@@ -156,9 +156,12 @@ def _load(path: Path, source: Source, conditions: list[object]) -> Contents | No
     return _contents(file, path) if np.array_equal(file_states(source.images, names), file.arrays["states"]) else None
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, known: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a file; the known one, without reading the file, if its size and times are as they were."""
     try:
         with confined.opened(path) as file:
+            if json.dumps(state_of(file.fileno(), follows=True)) == known["state"]:
+                return known["sha256"]
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""  # Reading says what is wrong with the file.
@@ -181,7 +184,9 @@ def _store(path: Path, source: Source, reading: Reading, conditions: list[object
     contents = reading.contents
     arrays = {**contents.samples.columns.as_arrays(), **reading.file_names.as_arrays("read"), "states": reading.states}
     facts = {
-        "key": _key(reading.sha256, conditions),
+        "conditions": json.dumps(conditions),
+        "sha256": reading.sha256,
+        "state": json.dumps(reading.state),
         "categories": _CATEGORIES.dump_json(contents.categories).decode(),
         "checked": contents.checked.model_dump_json(),
     }

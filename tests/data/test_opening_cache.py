@@ -3,20 +3,23 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from coco_folder import CocoFolder
 from PIL import Image
 
 from fgd_core.cache_folder import VARIABLE
-from fgd_core.data import opening_cache
+from fgd_core.data import file_states, open_dataset, opening_cache
 from fgd_core.data.opening_cache import MappedSamples
 from fgd_core.data.samples import DetectionDataset, Sample, count
 from fgd_core.errors import DataError
+from fgd_core.spec.data import Coco
 
 
 @pytest.fixture
@@ -133,9 +136,43 @@ class TestACache:
         assert _is_cached(after)
         renewed = opening_cache.open_arrays(_caches(folder)[0])
         assert renewed is not None
-        assert stale is None or stale.facts["key"] != renewed.facts["key"]
+        assert stale is None or stale.facts["sha256"] != renewed.facts["sha256"]
         assert (after.fingerprint == before.fingerprint) == (change is not _rewritten_in_place)
         assert len(_caches(folder)) == 1
+
+    @pytest.mark.parametrize("is_settled", [True, False])
+    def test_spares_reading_annotations_that_have_not_just_changed(
+        self, folder: CocoFolder, monkeypatch: pytest.MonkeyPatch, is_settled: bool
+    ) -> None:
+        if is_settled:
+            monkeypatch.setattr(file_states, "SETTLED_AFTER_S", 0.0)
+        folder.open()
+        folder.reopen()  # reads the code once, for its digest
+        before = psutil.Process().io_counters().read_chars
+        assert _is_cached(folder.reopen())
+        was_read = psutil.Process().io_counters().read_chars - before >= opening_cache.MIN_BYTES
+        assert was_read == (not is_settled)
+
+    def test_is_replaced_after_a_change_of_settled_annotations(
+        self, folder: CocoFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(file_states, "SETTLED_AFTER_S", 0.0)
+        before, written = folder.open(), folder.annotations_file.stat()
+        _rewritten_in_place(folder)
+        rewritten = folder.annotations_file.stat()
+        assert (rewritten.st_size, rewritten.st_mtime_ns) == (written.st_size, written.st_mtime_ns)
+        assert folder.reopen().fingerprint != before.fingerprint
+
+    def test_is_used_for_the_same_annotations_with_another_time(self, folder: CocoFolder, tmp_path: Path) -> None:
+        folder.write()
+        other = tmp_path / "val.json"
+        shutil.copy(folder.annotations_file, other)
+        data = Coco(train=folder.split, val=folder.split.model_copy(update={"annotations": str(other)}))
+        open_dataset(data, "train")
+        before = _caches(folder)[0].stat().st_ino
+        os.utime(folder.annotations_file, (0, 0))
+        assert _is_cached(open_dataset(data, "train"))
+        assert _caches(folder)[0].stat().st_ino == before
 
     def test_is_not_used_after_an_image_has_changed(self, folder: CocoFolder) -> None:
         folder.open()
