@@ -5,6 +5,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from rich.console import Console, RenderableType
@@ -21,6 +22,8 @@ from service.client.predicting import Predictions
 
 _FRAMES_PER_S = 8
 _REASONS_EVERY_S = 5.0
+_SILENCE_S = 5.0
+"""A study has no events while its runs run, and its lines show what is left of it."""
 _WAITING: tuple[JobState, ...] = ("queued", "blocked")
 _FEW = 10
 """Up to this number, jobs are requested one by one; more jobs are requested page by page."""
@@ -28,8 +31,8 @@ _MOST = 1000
 
 Stream: TypeAlias = Callable[..., Iterator[StoredEvent]]
 """Reads events; takes `on_drop` as the methods of the client do."""
-Item: TypeAlias = StoredEvent | str
-"""An event, or a notice that the server does not answer."""
+Item: TypeAlias = StoredEvent | str | None
+"""An event; a notice that the server does not answer; or None, because nothing has arrived for a while."""
 
 
 def follow(
@@ -84,7 +87,11 @@ def _merged(streams: Sequence[Stream], notice: str) -> Iterator[Item]:
     num_open = len(streams)
     try:
         while num_open:
-            item = items.get()
+            try:
+                item = items.get(timeout=_SILENCE_S)
+            except queue.Empty:
+                yield None
+                continue
             if isinstance(item, FgdError):
                 raise item
             if item is None:
@@ -108,7 +115,8 @@ def _draw(
         Live(console=console, refresh_per_second=_FRAMES_PER_S, get_renderable=lambda: view(notice)),
     ):
         for item in items:
-            notice = item if isinstance(item, str) else ""
+            if item is not None:
+                notice = item if isinstance(item, str) else ""
             if isinstance(item, StoredEvent):
                 _apply(client, statuses, item)
 
@@ -116,16 +124,17 @@ def _draw(
 def _print_lines(client: FgdClient, statuses: dict[str, JobStatus], items: Iterator[Item], console: Console) -> None:
     lines, predictions = EventLines(), Predictions(client)
     for item in items:
-        if isinstance(item, str):
-            text: str | None = item
-        else:
+        text = item if isinstance(item, str) else None
+        if isinstance(item, StoredEvent):
             status = _apply(client, statuses, item)
             text = lines.line(status, item) if status is not None else None
             if status is not None and item.kind == "evaluated":
                 foreseen = predictions.first(status)
                 text = f"{text}\n{'':8}  {status.name:<18}  {foreseen}" if foreseen is not None else text
-        if text:
-            console.print(text, markup=False, soft_wrap=True)
+        studies = [status for status in statuses.values() if status.kind == "study"][:_FEW]
+        counted = [lines.runs_line(study, datetime.now(UTC)) for study in predictions.count_runs(studies)]
+        for each in filter(None, [text, *counted]):
+            console.print(each, markup=False, soft_wrap=True)
 
 
 def _apply(client: FgdClient, statuses: dict[str, JobStatus], event: StoredEvent) -> JobStatus | None:

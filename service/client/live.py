@@ -85,28 +85,42 @@ class EventLines:
     """Formats notable events as lines of a log, each with the time and the name of its job.
 
     Progress gets a line at first, then about 10 s, 20 s, 40 s, … after the beginning of the attempt: until the first
-    epoch ends, which may take hours, a log would otherwise stay silent.
+    epoch ends, which may take hours, a log would otherwise stay silent. A study gets lines in the same way, and one
+    when a run of it has ended.
     """
 
     def __init__(self) -> None:
         self._next_progress_s: dict[tuple[str, int], float] = {}
+        self._studies_began_at: dict[str, datetime] = {}
 
     def line(self, job: JobStatus, stored: StoredEvent) -> str | None:
         """Return the line for an event that `job` has folded in; None for events that are not notable."""
         event = read_event(stored) if stored.kind in _NOTABLE else None
-        if event is None or (isinstance(event, Progress) and not self._is_due(job, stored.at)):
+        if event is None:
+            return None
+        if isinstance(event, Progress) and not self._is_due(
+            (job.job_id, job.attempt), since=job.attempt_began_at or stored.at, now=stored.at
+        ):
             return None
         # The best score is that of the chain, not of its control.
         has_best = isinstance(event, Evaluated) and job.progress.stage != CONTROL
         best = f"  best {number(job.progress.best_ap, '.3f')}" if has_best else ""
         return f"{stored.at.astimezone():%H:%M:%S}  {job.name:<18}  {describe(event)}{best}"
 
-    def _is_due(self, job: JobStatus, at: datetime) -> bool:
-        passed_s = (at - job.attempt_began_at).total_seconds() if job.attempt_began_at is not None else 0.0
-        attempt = (job.job_id, job.attempt)
-        if passed_s < self._next_progress_s.get(attempt, 0.0):
+    def runs_line(self, study: JobStatus, now: datetime) -> str | None:
+        """Return the line for a study whose runs were counted at this moment; None if nothing is new."""
+        progress = study.progress
+        since = self._studies_began_at.setdefault(study.job_id, now)
+        if not self._is_due((study.job_id, progress.step or 0), since=since, now=now):
+            return None
+        left = f", {duration(progress.eta_s)} left" if progress.eta_s is not None else ""
+        return f"{now.astimezone():%H:%M:%S}  {study.name:<18}  {progress.step}/{progress.steps} runs{left}"
+
+    def _is_due(self, what: tuple[str, int], *, since: datetime, now: datetime) -> bool:
+        passed_s = (now - since).total_seconds()
+        if passed_s < self._next_progress_s.get(what, 0.0):
             return False
-        self._next_progress_s[attempt] = max(_FIRST_LINES_S, 2 * passed_s)
+        self._next_progress_s[what] = max(_FIRST_LINES_S, 2 * passed_s)
         return True
 
 

@@ -32,10 +32,15 @@ class Predictions:
                 found = predicted(self._client, job.job_id, job.kind)
                 job.prediction = found.sentence if found is not None else ""
 
-    def count_runs(self, jobs: Iterable[JobStatus]) -> None:
-        """Ask how many runs of each unfinished study have ended and how long it still takes, if it is time to."""
+    def count_runs(self, jobs: Iterable[JobStatus]) -> list[JobStatus]:
+        """Ask how many runs of each unfinished study have ended and how long it still takes, if it is time to.
+
+        Returns:
+            The studies with new figures.
+        """
         if time.monotonic() < self._next_count_s:
-            return
+            return []
+        counted = []
         self._next_count_s = time.monotonic() + _COUNT_EVERY_S
         for job in jobs:
             cost = priced(self._client, job.job_id, job.kind) if job.kind == "study" and not job.is_over else None
@@ -43,6 +48,8 @@ class Predictions:
                 planned = sum(each.count for each in cost.expected.runs)
                 counts = {"step": cost.spent.runs, "steps": planned, "eta_s": cost.left_s}
                 job.progress = job.progress.model_copy(update=counts)
+                counted.append(job)
+        return counted
 
     def first(self, job: JobStatus) -> str | None:
         """Return the prediction at a job's first tenth, once, after the evaluation that belongs to it."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,19 @@ from rich.console import Console
 
 from fgd_core.spec.chains import TeachersOrdered
 from fgd_core.spec.event_state import status_now
-from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished
+from fgd_core.spec.events import DeviceReady, EpochFinished, Progress, RunFinished, StoredEvent
 from fgd_core.spec.kinds.chain import ChainSpec, Stage
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import FitNet, Mixed, Pkd
 from fgd_core.spec.results import ErrorReport
+from service.client import following
 from service.client.cli import COMMANDS, HINTS, load
 from service.client.client import FgdClient
 from service.client.overview import table
 from service.client.predicting import Predictions
 from service.server.control_plane import alone_in
 from tests.client.conftest import Fgd
-from tests.client.live_server import LiveServer
+from tests.client.live_server import LiveServer, eventually
 from tests.reports.recorded_jobs import PLAN, STUDENT, distill_spec, train_spec
 
 
@@ -268,7 +270,7 @@ class TestJobs:
         assert stages() == [["1", "pkd"], ["2", "fitnet"]]
 
     def test_a_study_shows_its_runs_and_a_run_its_study(
-        self, fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path
+        self, fgd: Fgd, server: LiveServer, client: FgdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "study.yaml"
         base = distill_spec("base", "nobody").model_dump(mode="json", exclude={"name", "seed"})
@@ -298,6 +300,16 @@ class TestJobs:
         assert (status.fraction, status.progress.eta_s) == (0.5, pytest.approx(0, abs=30))
         row = Console(width=120).render_lines(table([status], width=120, height=20))[-2]
         assert re.search(r"blocked +0:\d\d", "".join(cell.text for cell in row))
+        monkeypatch.setattr(following, "_SILENCE_S", 0.01)
+        piped = Console(file=io.StringIO())
+
+        def silent(**_: object) -> Iterator[StoredEvent]:
+            eventually(lambda: "runs" in piped.file.getvalue())  # type: ignore[attr-defined]
+            yield from ()
+
+        following.follow(client, {study_id: status}, [silent], piped, view=str, as_json=False)
+        (line,) = piped.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  helps +2/4 runs, 0:\d\d left", line)
 
     def test_the_cause_of_a_failure_is_shown_once_per_job_and_attempt(
         self, fgd: Fgd, server: LiveServer, spec_path: Path

@@ -296,6 +296,17 @@ def test_a_log_says_what_the_pool_holds_and_which_scale_was_found() -> None:
     assert scale is not None and "scale found in 60 steps: 0.02" in scale
 
 
+def test_a_log_says_what_is_left_of_a_study_when_a_run_ends_and_ever_more_rarely_between() -> None:
+    lines, study = EventLines(), JobStatus(job_id="a", name="helps", kind="study", state="blocked")
+
+    def shown(seconds: int, ended: int) -> bool:
+        study.progress = study.progress.model_copy(update={"step": ended, "steps": 9, "eta_s": None})
+        return lines.runs_line(study, NOW + timedelta(seconds=seconds)) is not None
+
+    assert [at for at in range(0, 100, 5) if shown(at, 0)] == [0, 10, 20, 40, 80]
+    assert [at for at in range(100, 500, 5) if shown(at, 1)] == [100, 200, 400]
+
+
 def test_a_job_that_derives_data_reports_what_it_made_and_under_which_name() -> None:
     spec = DeriveDataSpec(
         name="copies",
