@@ -58,4 +58,5 @@ class RetryPolicy(Command):
     """Restarts after the cluster lost the run: its process was killed, or its node died or was taken away."""
     on_out_of_memory: Literal["fail", "halve_batch"] = "fail"
     """What happens when memory runs out. `fail` ends the job. `halve_batch` trains from the beginning with half the
-    batch size and half the learning rate; each time counts as one of `failures`."""
+    batch size and half the learning rate; each time counts as one of `failures`. The batch stays large enough for all
+    workers, and for a method that compares images (`composed` with `transform: images`)."""

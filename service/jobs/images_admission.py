@@ -6,6 +6,8 @@ from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
+from fgd_core.spec.kinds.teacher import teacher_detector
+from fgd_core.spec.methods.base import AnyMethod, Unmet
 from fgd_core.spec.views import ProblemReason
 from service.jobs import sweep_space
 
@@ -16,13 +18,24 @@ _BATCH = "training.batch_size"
 def images_reasons(spec: JobSpec) -> Iterator[ProblemReason]:
     """Yield why the method teaches nothing with the images that a worker sees at a time."""
     prefix, distilled = ("base.", spec.base) if isinstance(spec, SweepSpec) else ("", spec)
-    if not isinstance(distilled, DistillSpec) or distilled.method.weighs_nothing:
+    if not isinstance(distilled, DistillSpec):
         return
     training = distilled.training
     # Fewer workers of an elastic job have larger shares.
     num_images = training.batch_size // (spec.resources.workers * training.accumulate)
-    for unmet in distilled.method.unmet_by_images(num_images):
-        yield ProblemReason(loc=f"{prefix}{unmet.loc}", code=_CODE, message=unmet.message)
+    unmet = [*_unmet(distilled.method, num_images)]
+    for each in unmet:
+        yield ProblemReason(loc=f"{prefix}{each.loc}", code=_CODE, message=each.message)
+    if isinstance(spec, SweepSpec) and spec.baselines and not unmet:
+        published = distilled.method.published(distilled.student, teacher_detector(distilled.teacher))
+        for each in _unmet(published, num_images):
+            message = f"in the baseline with the published values, {each.message}; or set baselines to false"
+            yield ProblemReason(loc="baselines", code=_CODE, message=message)
+
+
+def _unmet(method: AnyMethod, num_images: int) -> Iterator[Unmet]:
+    if not method.weighs_nothing:
+        yield from method.unmet_by_images(num_images)
 
 
 def smallest_batch_reasons(

@@ -73,5 +73,6 @@ def _retry_or_fail(error: ErrorReport, reason: Reason, budgets: Budgets) -> Step
                 f"{error.message}; starts again{change} in {retry.after_s:g} s, {retry.number} of {retry.out_of} {of}"
             )
             return Step(to="queued", reason=reason, message=message, error=error, retry=retry)
-        case Fail(reason=final):
-            return Step(to="failed", reason=final, message=error.message, error=error)
+        case Fail(reason=final, note=note):
+            message = "; ".join(filter(None, (error.message, note)))
+            return Step(to="failed", reason=final, message=message, error=error)

@@ -1,9 +1,14 @@
 """Decides whether a failed attempt is retried, when, and with which changes."""
 
+import math
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from fgd_core.errors import LostRunError, OutOfMemoryError, error_classes
+from fgd_core.spec.methods import MethodSpec
 from fgd_core.spec.paths import field, with_fields
 from fgd_core.spec.resources import Resources, RetryPolicy
 from fgd_core.spec.results import ErrorReport
@@ -21,8 +26,8 @@ class Budgets:
     """Spent of `policy.failures`."""
     losses: int
     """Spent of `policy.losses`."""
-    can_halve: bool = True
-    """Whether the attempt that failed had a batch that can be halved."""
+    unhalvable: str = ""
+    """Why the batch of the attempt that failed cannot be halved; empty if it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,8 @@ class Fail:
     """Do not start the job again."""
 
     reason: Reason
+    note: str = ""
+    """Why the job is not started again, if the error does not say it."""
 
 
 def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
@@ -51,8 +58,9 @@ def after_failure(error: ErrorReport, budgets: Budgets) -> Retry | Fail:
     An error is retried if it says that it is retryable and the error tree, if it knows the code, agrees. So a run that
     ran out of memory, and would run out of memory again, is not retried, unless the spec says what to change.
     """
-    may_halve = budgets.policy.on_out_of_memory == "halve_batch" and budgets.can_halve
-    halves_batch = error.code == OutOfMemoryError.code and may_halve
+    halves_batch = error.code == OutOfMemoryError.code and budgets.policy.on_out_of_memory == "halve_batch"
+    if halves_batch and budgets.unhalvable:
+        return Fail(Reason.RUN_FAILED, budgets.unhalvable)
     if not halves_batch and not (error.retryable and _CURABLE.get(error.code, True)):
         return Fail(Reason.RUN_FAILED)
     is_loss = error.code == LostRunError.code
@@ -73,30 +81,54 @@ def halved(spec: dict[str, Any], times: int) -> dict[str, Any]:
 
     Returns:
         The changed fields by path; empty if the spec has no batch. The learning rate shrinks in proportion (linear
-        scaling, arXiv:1706.02677). The workers of the job can share the smaller batch evenly.
+        scaling, arXiv:1706.02677). The workers of the job can share the smaller batch evenly, and each has as many
+        images as the method compares with each other.
+    Raises:
+        pydantic.ValidationError: another version stored the spec.
     """
     if not times:
         return {}
-    unit = Resources.model_validate(spec.get("resources", {})).images_unit
-    changes = _halved(spec, times, unit)
+    resources = Resources.model_validate(spec.get("resources", {}))
+    unit = resources.images_unit
+    least = unit * math.ceil(_least_images(spec) * resources.workers / unit)
+    changes = _halved(spec, times, unit, least)
     if any(stage.get("training") is not None for stage in spec.get("stages", ())):
         # A field in a list has no path, so the whole list is replaced.
-        changes["stages"] = [with_fields(stage, _halved(stage, times, unit)) for stage in spec["stages"]]
+        changes["stages"] = [with_fields(stage, _halved(stage, times, unit, least)) for stage in spec["stages"]]
     return changes
 
 
-def can_halve(spec: dict[str, Any]) -> bool:
-    """Return whether a spec has a batch that can be halved; an attempt without one would repeat the attempt before."""
-    return with_fields(spec, halved(spec, 1)) != spec
+def why_unhalvable(spec: dict[str, Any]) -> str:
+    """Return why the batch of a spec cannot be halved; empty if it can.
+
+    Without a smaller batch, an attempt would repeat the attempt before.
+
+    Raises:
+        pydantic.ValidationError: another version stored the spec.
+    """
+    if with_fields(spec, halved(spec, 1)) != spec:
+        return ""
+    if (least := _least_images(spec)) > 1:
+        return f"no smaller batch is tried: the method compares images, so each worker must see {least} at a time"
+    return "there is no batch left to halve"
 
 
-def _halved(spec: dict[str, Any], times: int, unit: int) -> dict[str, Any]:
+def _least_images(spec: dict[str, Any]) -> int:
+    """Return the fewest images at a time from which every method of a spec learns."""
+    given = [each["method"] for each in (spec, *spec.get("stages", ())) if each.get("method") is not None]
+    methods = [_METHOD.validate_python(method) for method in given]
+    taught = [method for method in methods if not method.weighs_nothing]
+    return next(num for num in count(1) if not any(any(method.unmet_by_images(num)) for method in taught))
+
+
+def _halved(spec: dict[str, Any], times: int, unit: int, least: int) -> dict[str, Any]:
     path = "training.batch_size" if "training" in spec else "batch_size"
     batch_size = field(spec, path)
     if batch_size is None:
         return {}
-    unit *= field(spec, "training.accumulate") or 1
-    smaller = max(unit, (batch_size >> times) // unit * unit)
+    accumulate = field(spec, "training.accumulate") or 1
+    unit, least = unit * accumulate, least * accumulate
+    smaller = min(batch_size, max(least, (batch_size >> times) // unit * unit))
     changes: dict[str, Any] = {path: smaller}
     rate_path = "training.optimizer.learning_rate"
     follows = field(spec, "training.learning_rate_for") is not None
@@ -105,4 +137,5 @@ def _halved(spec: dict[str, Any], times: int, unit: int) -> dict[str, Any]:
     return changes
 
 
+_METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
 _CURABLE = {code: error.retryable for code, error in error_classes().items()}

@@ -20,7 +20,7 @@ from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProgressView
 from service.jobs.lifecycle import OVER, STOPPING, is_over, sources
 from service.jobs.outcome import Step
-from service.jobs.retry import Budgets, can_halve
+from service.jobs.retry import Budgets, why_unhalvable
 from service.store import datasets, deletion, events, webhooks
 from service.store.statements import mark_changed
 from service.store.tables import Attempt, Job, JobDependency
@@ -130,15 +130,15 @@ def budgets(job: Job, attempt: Attempt) -> Budgets:
     Args:
         attempt: the job's newest one.
     """
-    halvable = False
+    unhalvable = ""
     try:
         policy = RetryPolicy.model_validate(job.spec.get("retry", {}))
         if policy.on_out_of_memory == "halve_batch":
-            halvable = can_halve(with_fields(job.spec, attempt.spec_changes or {}))
+            unhalvable = why_unhalvable(with_fields(job.spec, attempt.spec_changes or {}))
     except ValidationError:
         # Another version stored the spec. The job fails at its next start, with that reason.
         policy = RetryPolicy()
-    return Budgets(policy=policy, failures=job.failures, losses=job.losses, can_halve=halvable)
+    return Budgets(policy=policy, failures=job.failures, losses=job.losses, unhalvable=unhalvable)
 
 
 async def states(session: WriteSession, job_ids: Iterable[str]) -> dict[str, Job]:

@@ -411,6 +411,16 @@ class TestWorkers:
         found = refused({"kind": "sweep", "name": "forms", "base": base, "space": space})
         assert [loc for loc, (code, _) in found.items() if code == "too_few_images"] == [f"space.{at}"]
 
+    def test_see_two_images_for_a_baseline_whose_published_form_compares_them(self) -> None:
+        base = {key: value for key, value in self.spec(1).items() if key not in ("name", "resources")}
+        base |= {"student": {"type": "fcos"}, "method": {"type": "composed"}}
+        space = {"method.weight": {"type": "choice", "values": [1, 2]}}
+        sweep = {"kind": "sweep", "name": "weights", "base": base, "space": space}
+        code, said = refused(sweep)["baselines"]
+        assert code == "too_few_images" and "in the baseline with the published values" in said
+        assert "baselines" not in refused({**sweep, "baselines": False})
+        assert "baselines" not in refused({**sweep, "base": {**base, "training": {"batch_size": 2}}})
+
     def test_must_fit_on_the_nodes_by_their_sizes_and_not_by_their_sum(self) -> None:
         six_and_six = Capacity(tuple(Node(node_id=name, cpus_total=6, cpus_free=6) for name in "ab"))
         assert "resources.workers" not in refused(self.spec(16, workers=2, cpus=4), capacity=six_and_six)

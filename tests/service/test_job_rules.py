@@ -25,7 +25,7 @@ from service.jobs.cluster import ClusterJob, is_lost
 from service.jobs.lifecycle import Reason
 from service.jobs.outcome import after_loss, after_run_finished
 from service.jobs.points import points_of
-from service.jobs.retry import Budgets, Fail, Retry, after_failure, can_halve, halved
+from service.jobs.retry import Budgets, Fail, Retry, after_failure, halved, why_unhalvable
 from service.jobs.thinning import thin
 
 LOST = ErrorReport(code="lost_run", message="the run is gone", retryable=True)
@@ -91,13 +91,32 @@ class TestRetry:
     def test_out_of_memory_is_not_retried_if_no_batch_can_be_halved(self) -> None:
         error = ErrorReport(code="out_of_memory", message="too much")
         policy = RetryPolicy(failures=9, on_out_of_memory="halve_batch")
-        spent = Budgets(policy=policy, failures=0, losses=0, can_halve=False)
-        assert after_failure(error, spent) == Fail(Reason.RUN_FAILED)
+        spent = Budgets(policy=policy, failures=0, losses=0, unhalvable="nothing is left")
+        assert after_failure(error, spent) == Fail(Reason.RUN_FAILED, "nothing is left")
 
     def test_a_batch_of_the_fewest_images_that_its_workers_can_share_cannot_be_halved(self) -> None:
-        assert can_halve({"training": {"batch_size": 8}, "resources": {"workers": 4}})
-        assert not can_halve({"training": {"batch_size": 4}, "resources": {"workers": 4}})
-        assert not can_halve({"kind": "sweep", "base": {"training": {"batch_size": 8}}})
+        assert not why_unhalvable({"training": {"batch_size": 8}, "resources": {"workers": 4}})
+        assert why_unhalvable({"training": {"batch_size": 4}, "resources": {"workers": 4}})
+        assert why_unhalvable({"kind": "sweep", "base": {"training": {"batch_size": 8}}})
+
+    @pytest.mark.parametrize(
+        ("accumulate", "resources", "least"),
+        [(1, {}, 2), (2, {"workers": 3}, 12), (1, {"workers": 3, "min_workers": 2}, 6)],
+    )
+    def test_halving_leaves_each_worker_the_images_that_the_method_compares(
+        self, accumulate: int, resources: dict[str, int], least: int
+    ) -> None:
+        form = {"type": "composed", "transform": "images"}
+        training = {"batch_size": 24, "accumulate": accumulate}
+        plain = {"method": {"type": "fgd"}, "training": training, "resources": resources}
+        of_mixture = {"method": {"type": "mixed", "parts": {"form": form}}}
+        for changes in ({"method": form}, of_mixture, {"stages": [{"method": form}]}):
+            halvings = halved({**plain, **changes}, 9)
+            assert halvings["training.batch_size"] == least
+            smallest = {**plain, **changes, "training": {**training, "batch_size": least}}
+            assert "the method compares images, so each worker must see 2" in why_unhalvable(smallest)
+        # A method that weighs nothing compares nothing.
+        assert halved({**plain, "method": {**form, "scale": 0}}, 9)["training.batch_size"] < 12
 
     def test_halving_changes_nothing_in_a_job_without_a_batch(self) -> None:
         assert halved({"kind": "check_data", "num_samples": 12}, 1) == {}
