@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from fgd_core.spec.kinds import study_types
 from fgd_core.spec.kinds.study import StudySpec
+from fgd_core.spec.kinds.study_types import OverSettings, setting_name
 from fgd_core.spec.paths import field
 from fgd_core.spec.study_report import Findings
 from fgd_core.studies.fairness import Group
@@ -26,19 +27,33 @@ def _gain(spec: StudySpec, arms: Arms) -> Findings:
 def _left_over(spec: StudySpec, arms: Arms) -> Findings:
     study = spec.study
     assert isinstance(study, study_types.LeftOverStudy)
-    levels = {level: runs for level in study.levels if (runs := arms.get(study.level_arm(level)))}
-    own = field(spec.base.model_dump(mode="json"), study.over)
-    if levels and isinstance(own, int | float):
-        levels[own] = arms["distilled"]
+    levels = _levels(study, arms)
+    for name, own in _own_levels(spec, study).items():
+        levels.setdefault(name, {})[own] = arms["distilled"]
     declared = {name: {each: _group(of) for each, of in groups.items()} for name, groups in study.groups.items()}
     return left_over(
         arms["plain"],
         arms["distilled"],
         arms["teacher"],
         groups=_by_attribute(arms["plain"][0]) | declared,
-        levels=levels,
-        over=study.over,
+        over=levels,
     )
+
+
+def _levels(study: OverSettings, arms: Arms) -> dict[str, dict[float, Sequence[StudyRun]]]:
+    """Return the distilled runs with other values of settings, by the name of the setting and the value."""
+    found: dict[str, dict[float, Sequence[StudyRun]]] = {}
+    for arm, (path, level) in study.level_arms().items():
+        if runs := arms.get(arm):
+            found.setdefault(setting_name(path), {})[level] = runs
+    return found
+
+
+def _own_levels(spec: StudySpec, study: OverSettings) -> dict[str, float]:
+    """Return the values of these settings in the base; those that a run finds by itself are missing."""
+    base = spec.base.model_dump(mode="json")
+    values = {setting_name(path): field(base, path) for path in study.over}
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and value > 0}
 
 
 def _by_attribute(run: StudyRun) -> dict[str, dict[str, Group]]:
@@ -50,7 +65,6 @@ def _by_attribute(run: StudyRun) -> dict[str, dict[str, Group]]:
 def _why(spec: StudySpec, arms: Arms) -> Findings:
     study = spec.study
     assert isinstance(study, study_types.WhyStudy)
-    own = field(spec.base.model_dump(mode="json"), "method.temperature")
     pairs = {
         share: Pair(plain=plain, distilled=distilled)
         for share in study.fractions
@@ -63,7 +77,7 @@ def _why(spec: StudySpec, arms: Arms) -> Findings:
             checkpoint=spec.base.teacher.checkpoint,
             teacher=arms["teacher"][0],
             fraction=spec.base.input.sampling.fraction,
-            temperature=own if isinstance(own, int | float) else None,
+            settings=_own_levels(spec, study),
         ),
         teachers=[
             Taught(checkpoint=checkpoint, teacher=teacher[0], distilled=distilled)
@@ -71,7 +85,7 @@ def _why(spec: StudySpec, arms: Arms) -> Findings:
             if (teacher := arms.get(study.teacher_arm(place))) and (distilled := arms.get(study.taught_by(place)))
         ],
         fractions=pairs,
-        temperatures={each: runs for each in study.temperatures if (runs := arms.get(study.temperature_arm(each)))},
+        over=_levels(study, arms),
     )
 
 

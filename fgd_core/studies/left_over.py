@@ -28,8 +28,7 @@ def left_over(
     teacher: Sequence[StudyRun],
     *,
     groups: Mapping[str, Mapping[str, Group]] | None = None,
-    levels: Mapping[float, Sequence[StudyRun]] | None = None,
-    over: str = "temperature",
+    over: Mapping[str, Mapping[float, Sequence[StudyRun]]] | None = None,
 ) -> LeftOver:
     """Compare the distilled student with the plain one and the teacher.
 
@@ -37,8 +36,7 @@ def left_over(
         plain, distilled, teacher: runs on the same split; of each arm at least one. Two or more seeds of both students
             are needed to test anything.
         groups: sets of groups by name, in addition to the sizes; needs runs with evidence.
-        levels: distilled runs by the value of a setting above 0, for trends.
-        over: the setting.
+        over: distilled runs by the name of a setting and its value above 0, for trends.
     """
     arms: Mapping[ArmName, Sequence[StudyRun]] = {"plain": plain, "distilled": distilled, "teacher": teacher}
     sets = {SIZE: SIZES, **(groups or {})} if _have_evidence([*plain, *distilled, *teacher]) else {}
@@ -54,7 +52,7 @@ def left_over(
         disagreements=disagreements(arms),
         group_sets=group_sets(arms, sets),
         individual=individual(arms),
-        trends=trends(levels or {}, over, teacher=teacher[0], sets=sets),
+        trends=trends(over or {}, teacher=teacher[0], sets=sets),
         sentences=[],
     )
     return result.model_copy(update={"sentences": sentences(result)})

@@ -13,15 +13,15 @@ from fgd_core.studies.runs import StudyRun
 
 
 def trends(
-    levels: Mapping[float, Sequence[StudyRun]],
-    over: str,
+    over: Mapping[str, Mapping[float, Sequence[StudyRun]]],
     *,
     teacher: StudyRun,
     sets: Mapping[str, Mapping[str, Group]],
 ) -> list[Trend]:
-    """Fit a line over the levels of a setting through each number of the distilled runs.
+    """Fit a line over the levels of each setting through each number of the distilled runs.
 
     Args:
+        over: the runs by the name of a setting and its value above 0.
         sets: sets of groups by name; empty if a run has no evidence.
     """
     measures: dict[str, Callable[[StudyRun], float]] = {"AP": _ap, "AP of the worst class": _worst_class}
@@ -32,10 +32,11 @@ def trends(
             measures[f"odds over {name}"] = partial(_odds, groups=kept)
     if sets:
         measures["disagreement with the teacher"] = partial(_from_teacher, teacher=teacher)
-    if all(run.altered is not None for runs in levels.values() for run in runs):
+    if all(run.altered is not None for levels in over.values() for runs in levels.values() for run in runs):
         measures["flips on altered images"] = _flips
     found = [
-        trend(of, over, {level: [measure(run) for run in runs] for level, runs in levels.items()})
+        trend(of, name, {level: [measure(run) for run in runs] for level, runs in levels.items()})
+        for name, levels in over.items()
         for of, measure in measures.items()
     ]
     return [each for each in found if each is not None]

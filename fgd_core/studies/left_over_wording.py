@@ -11,7 +11,7 @@ _NAMED = 8
 
 
 def sentences(found: LeftOver) -> list[str]:
-    """Say who lost, then how the student relates to its teacher, then how fair it is, then what a setting changes."""
+    """Say who lost, then how the student relates to its teacher, then how fair it is, then what settings change."""
     of_groups = (line for each in found.group_sets for line in _groups(each, found.min_boxes))
     return [
         *_classes(found),
@@ -88,4 +88,5 @@ def _trends(found: Sequence[Trend]) -> Iterator[str]:
             f"({trend.low:+.3f} to {trend.high:+.3f})."
         )
     if not shown:
-        yield f"None of {len(found)} figures is shown to change with {found[0].over}."
+        settings = " or ".join(dict.fromkeys(trend.over for trend in found))
+        yield f"None of {len(found)} trends over {settings} is shown: each may be chance."

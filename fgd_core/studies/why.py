@@ -1,4 +1,4 @@
-"""Folds a `why` study: on what the gain depends, of the teacher, the number of images, the temperature and chance.
+"""Folds a `why` study: on what the gain depends, of the teacher, the number of images, other settings and chance.
 
 All gains are judged together after Benjamini and Hochberg; each trend, and the spread, is a question of its own with an
 error of 5 %. `tests/studies/test_why.py` measures both kinds of error.
@@ -16,7 +16,7 @@ import numpy as np
 from fgd_core.spec.comparison import FALSE_DISCOVERY_RATE
 from fgd_core.spec.diagnosis import Calibration
 from fgd_core.spec.study_findings.trend import Trend
-from fgd_core.spec.study_findings.why import Quality, Rank, SettingGain, Spread, TaughtGain, Varied, Why
+from fgd_core.spec.study_findings.why import Quality, Rank, SettingGain, Spread, TaughtGain, Why
 from fgd_core.statistics import verdicts
 from fgd_core.statistics.calibration import calibration
 from fgd_core.statistics.evidence import Evidence
@@ -54,12 +54,12 @@ class Base(Pair, Taught):
 
     fraction: float
     """The share of the training images, above 0."""
-    temperature: float | None
-    """None if the method has none, or finds it by itself."""
+    settings: Mapping[str, float]
+    """The values of other settings by name, above 0, as far as they are numbers."""
 
 
 class _Setting(NamedTuple):
-    varied: Varied
+    varied: str
     value: str
     pair: Pair
 
@@ -69,22 +69,23 @@ def why(
     *,
     teachers: Sequence[Taught] = (),
     fractions: Mapping[float, Pair] | None = None,
-    temperatures: Mapping[float, Sequence[StudyRun]] | None = None,
+    over: Mapping[str, Mapping[float, Sequence[StudyRun]]] | None = None,
 ) -> Why:
-    """Compare gains over teachers, shares of the images, and temperatures.
+    """Compare gains over teachers, shares of the images, and other settings.
 
     Args:
         teachers: further ones.
         fractions: by another share of the training images, above 0.
-        temperatures: distilled runs by another temperature, above 0.
+        over: distilled runs by the name of a setting and another value of it, above 0. The plain student must not
+            depend on it.
     """
-    pairs, degrees = fractions or {}, temperatures or {}
+    pairs, settings = fractions or {}, over or {}
     taught = [_taught(each, base.plain) for each in (base, *teachers)]
     result = Why(
-        gains=_gains([*_settings(base, teachers, pairs, degrees)]),
+        gains=_gains([*_settings(base, teachers, pairs, settings)]),
         teachers=taught,
         ranks=_ranks(taught),
-        trends=[*_trends(base, pairs, degrees)],
+        trends=[*_trends(base, pairs, settings)],
         spread=_spread([base, *pairs.values()]),
         false_discovery_rate=FALSE_DISCOVERY_RATE,
         sentences=[],
@@ -96,15 +97,16 @@ def _settings(
     base: Base,
     teachers: Sequence[Taught],
     fractions: Mapping[float, Pair],
-    temperatures: Mapping[float, Sequence[StudyRun]],
+    over: Mapping[str, Mapping[float, Sequence[StudyRun]]],
 ) -> Iterator[_Setting]:
     yield _Setting("nothing", "", base)
     for each in teachers:
         yield _Setting("teacher", each.checkpoint, Pair(plain=base.plain, distilled=each.distilled))
     for share, pair in sorted(fractions.items()):
         yield _Setting("fraction", f"{share:g}", pair)
-    for degree, runs in sorted(temperatures.items()):
-        yield _Setting("temperature", f"{degree:g}", Pair(plain=base.plain, distilled=runs))
+    for name, levels in over.items():
+        for level, runs in sorted(levels.items()):
+            yield _Setting(name, f"{level:g}", Pair(plain=base.plain, distilled=runs))
 
 
 def _gains(settings: Sequence[_Setting]) -> list[SettingGain]:
@@ -179,16 +181,18 @@ def _ranks(teachers: Sequence[TaughtGain]) -> list[Rank]:
 
 
 def _trends(
-    base: Base, fractions: Mapping[float, Pair], temperatures: Mapping[float, Sequence[StudyRun]]
+    base: Base, fractions: Mapping[float, Pair], over: Mapping[str, Mapping[float, Sequence[StudyRun]]]
 ) -> Iterator[Trend]:
     # Each run is in one difference only. So the differences are independent, whichever runs form a pair.
     gains = {
         share: [float(ours - theirs) for ours, theirs in zip(_aps(pair.distilled), _aps(pair.plain), strict=False)]
         for share, pair in {**fractions, base.fraction: base}.items()
     }
-    own = {base.temperature: base.distilled} if base.temperature is not None else {}
-    aps = {degree: _aps(runs).tolist() for degree, runs in {**temperatures, **own}.items()}
-    yield from filter(None, (trend("gain", "fraction", gains), trend("AP", "temperature", aps)))
+    yield from filter(None, [trend("gain", "fraction", gains)])
+    for name, levels in over.items():
+        own = {base.settings[name]: base.distilled} if name in base.settings else {}
+        aps = {level: _aps(runs).tolist() for level, runs in {**levels, **own}.items()}
+        yield from filter(None, [trend("AP", name, aps)])
 
 
 def _spread(pairs: Sequence[Pair]) -> Spread | None:

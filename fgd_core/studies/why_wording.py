@@ -10,7 +10,6 @@ _VARIED: Mapping[str, str] = {
     "nothing": "Distilling",
     "teacher": "Distilling from {}",
     "fraction": "With {} of the training images, distilling",
-    "temperature": "Distilling at temperature {}",
 }
 
 
@@ -29,7 +28,8 @@ def _is_shown(each: SettingGain) -> bool:
 
 
 def _gain(each: SettingGain) -> str:
-    subject, change = _VARIED[each.varied].format(each.value), each.change
+    subject = _VARIED.get(each.varied, f"Distilling at {each.varied} {{}}").format(each.value)
+    change = each.change
     if change is None:
         return f"{subject} cannot be judged: there is no AP."
     by = f"{subject} changes AP by {change.value:+.3f}"
@@ -43,7 +43,7 @@ def _trend(found: Trend) -> str:
     if found.over == "fraction":
         subject = "Twice as many training images change the gain"
     else:
-        subject = "Twice the temperature changes the distilled student's AP, and so the gain,"
+        subject = f"Twice the {found.over} changes the distilled student's AP, and so the gain,"
     interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, p = {found.p:.2g}"
     by = f"{subject} by {found.per_doubling:+.3f} ({interval})"
     return f"{by}." if found.p <= _SIGNIFICANT else f"{by}: no trend is shown."

@@ -8,6 +8,7 @@ from fgd_core.spec.data import SHAPE_NAMES, Shapes, files_of
 from fgd_core.spec.events import DataSetChecked
 from fgd_core.spec.kinds.study import StudySpec
 from fgd_core.spec.kinds.study_types import LeftOverStudy, StudyRunSpec
+from fgd_core.spec.paths import field
 from fgd_core.spec.refusals import closest, spec_reason
 from fgd_core.spec.seed_groups import seed_group
 from fgd_core.spec.views import ProblemReason
@@ -30,6 +31,8 @@ def reasons(spec: StudySpec) -> Iterator[ProblemReason]:
     yield from _reference(spec)
     yield from _teacher(spec)
     yield from _equal(arms)
+    if not invalid:
+        yield from _trends(spec)
     num_runs = sum(1 for _ in spec.runs()) if not invalid else 0
     if num_runs > MAX_RUNS:
         message = f"the study has {num_runs} runs, and the limit is {MAX_RUNS}; use fewer seeds or fewer arms"
@@ -104,6 +107,17 @@ def _teacher(spec: StudySpec) -> Iterator[ProblemReason]:
             "others; leave out input_scale and picture, or use a study of type gain"
         )
         yield ProblemReason(loc="base.teacher", code="other_images", message=message)
+
+
+def _trends(spec: StudySpec) -> Iterator[ProblemReason]:
+    """Yield the settings whose trend is asked for, and that have one known value."""
+    if not isinstance(spec.study, LeftOverStudy):
+        return
+    for path, levels in spec.study.over.items():
+        own = field(spec.base.model_dump(mode="json"), path)
+        if len(levels) == 1 and not isinstance(own, int | float):
+            message = f"one value shows no trend, and the base has none: base.{path} is {own}; give two values or more"
+            yield ProblemReason(loc=f"study.over.{path}", code="one_level", message=message)
 
 
 def _equal(arms: Mapping[str, StudyRunSpec]) -> Iterator[ProblemReason]:

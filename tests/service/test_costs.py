@@ -135,8 +135,8 @@ class TestStudy:
             ({"type": "left_over"}, 5 * 300),
             ({"type": "why", "fractions": [0.5]}, 9 * 300),
             # Another temperature has the pace of the base, and a level of another field may have any.
-            ({"type": "why", "temperatures": [2]}, 7 * 300),
-            ({"type": "left_over", "over": "training.batch_size", "levels": [4]}, None),
+            ({"type": "why", "over": {"method.temperature": [2]}}, 7 * 300),
+            ({"type": "left_over", "over": {"training.batch_size": [4]}}, None),
         ],
     )
     def test_one_distillation_limits_all_that_does_less(self, question: dict[str, Any], most_s: float | None) -> None:

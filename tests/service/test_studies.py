@@ -21,7 +21,14 @@ COCO = {
     "val": {"images": "/data/val", "annotations": "/data/val.json"},
 }
 GPU = {"cpus": 2, "gpus": 1}
-WHY = {"type": "why", "num_seeds": 2, "teachers": ["job:b/best"], "fractions": [0.5], "temperatures": [2.0]}
+_HEAT, _BATCH = "method.temperature", "training.batch_size"
+WHY = {
+    "type": "why",
+    "num_seeds": 2,
+    "teachers": ["job:b/best"],
+    "fractions": [0.5],
+    "over": {"method.temperature": [2.0]},
+}
 
 
 def gain_spec(*, teacher: str = "abc", num_seeds: int = 2, **base: Any) -> dict[str, Any]:
@@ -98,7 +105,7 @@ class TestPlan:
         question = {
             "type": "left_over",
             "num_seeds": 2,
-            "levels": [4.0],
+            "over": {"method.temperature": [4.0]},
             "altered": {"copies": 3, "seed": 5},
             "attributes": {"weather": {}},
             "groups": {"light": {"day": {"image_ids": [1]}, "rest": {"image_ids": [2], "classes": ["circle"]}}},
@@ -145,6 +152,22 @@ class TestAdmission:
         with pytest.raises(ValidationError, match=f"{name} names two sets of groups"):
             StudySpec.model_validate(gain_spec() | {"study": {"type": "left_over"} | sets})
 
+    @pytest.mark.parametrize(
+        ("question", "message"),
+        [
+            (
+                {"type": "left_over", "over": {"method.scale": [1], "training.scale": [2]}},
+                "two fields that end in scale",
+            ),
+            ({"type": "why", "over": {"training.batch_size": [4]}}, "may change the plain student, too"),
+        ],
+    )
+    def test_settings_without_an_own_name_or_with_effect_on_the_plain_student_are_refused(
+        self, question: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValidationError, match=message):
+            StudySpec.model_validate(gain_spec() | {"study": question})
+
     def test_groups_of_classes_that_the_data_has_not_are_refused(self) -> None:
         groups = {"form": {"round": {"classes": ["circle"]}, "edged": {"classes": ["triangle", "squere"]}}}
         spec = gain_spec() | {"study": {"type": "left_over", "groups": groups}}
@@ -170,12 +193,17 @@ class TestAdmission:
     @pytest.mark.parametrize(
         ("study", "base", "refusal"),
         [
-            ({"levels": [1.0, 4.0]}, {"method": {"type": "fgd", "temperature": 4}}, {"study": "equal_arms"}),
-            ({"over": "method.heat", "levels": [4.0]}, {}, {"base.method.heat": "extra_forbidden"}),
-            ({"over": "heat.method", "levels": [4.0]}, {}, {"study": "unknown_field"}),
-            ({"levels": [4.0]}, {"method": {"type": "fgfi"}}, {"base.method.temperature": "extra_forbidden"}),
-            ({"over": "training.batch_size", "levels": [41]}, {}, {"base.training.batch_size": "batch_too_large"}),
-            ({"over": "training.batch_size", "levels": [0.5]}, {}, {"base.training.batch_size": "int_from_float"}),
+            ({"over": {_HEAT: [1.0, 4.0]}}, {"method": {"type": "fgd", "temperature": 4}}, {"study": "equal_arms"}),
+            (
+                {"over": {_HEAT: [4.0]}},
+                {"method": {"type": "fgd", "temperature": "auto"}},
+                {f"study.over.{_HEAT}": "one_level"},
+            ),
+            ({"over": {"method.heat": [4.0]}}, {}, {"base.method.heat": "extra_forbidden"}),
+            ({"over": {"heat.method": [4.0]}}, {}, {"study": "unknown_field"}),
+            ({"over": {_HEAT: [4.0]}}, {"method": {"type": "fgfi"}}, {"base.method.temperature": "extra_forbidden"}),
+            ({"over": {_BATCH: [41]}}, {}, {"base.training.batch_size": "batch_too_large"}),
+            ({"over": {_BATCH: [0.5]}}, {}, {"base.training.batch_size": "int_from_float"}),
             ({}, {"teacher": {"checkpoint": "job:abc/best", "input_scale": 2}}, {"base.teacher": "other_images"}),
         ],
     )

@@ -39,6 +39,7 @@ APS = {
     "distilled": 0.4,
     "teacher": 0.5,
     "temperature 4": 0.42,
+    "scale 2": 0.43,
     "plain at 0.5": 0.2,
     "distilled at 0.5": 0.25,
     "teacher 2": 0.45,
@@ -46,7 +47,8 @@ APS = {
     "teacher 3": 0.4,
     "distilled by teacher 3": 0.39,
 }
-WHY = WhyStudy(num_seeds=2, fractions=(0.5,), teachers=("job:b/best", "job:c/best"), temperatures=(4.0,))
+OVER = {"method.temperature": (4.0,), "method.scale": (2.0,)}
+WHY = WhyStudy(num_seeds=2, fractions=(0.5,), teachers=("job:b/best", "job:c/best"), over=OVER)
 
 
 class Context(RecordingContext):
@@ -121,22 +123,25 @@ def test_a_study_without_a_plain_run_fails_with_the_reason(tmp_path: Path) -> No
 
 
 def test_left_over_compares_with_the_teacher_and_shows_the_trend_over_levels(tmp_path: Path) -> None:
-    spec = study(LeftOverStudy(num_seeds=2, levels=(4.0,)))
+    spec = study(LeftOverStudy(num_seeds=2, over=OVER))
     runs = ended(spec)
     assert [each.arm for each in runs] == [
         "plain",
         "distilled",
         "teacher",
-        "temperature 4",
+        *("temperature 4", "scale 2"),
         *("plain", "distilled"),
-        "temperature 4",
+        *("temperature 4", "scale 2"),
     ]
     findings = answer(tmp_path, spec, runs).findings
     assert isinstance(findings, LeftOver)
     assert findings.num_seeds == {"plain": 2, "distilled": 2, "teacher": 1}
-    trend = next(each for each in findings.trends if each.of == "AP")
+    trend, by_scale = (each for each in findings.trends if each.of == "AP")
     assert [(level.value, level.num_runs) for level in trend.levels] == [(1.0, 2), (4.0, 2)]
-    assert trend.per_doubling == pytest.approx(0.01)
+    assert [(each.over, each.per_doubling) for each in (trend, by_scale)] == [
+        ("temperature", pytest.approx(0.01)),
+        ("scale", pytest.approx(0.03)),
+    ]
     assert findings.individual is not None
     assert findings.individual.flips.change.value == pytest.approx(0.01)
     assert "flips on altered images" in {each.of for each in findings.trends}
@@ -160,7 +165,7 @@ def test_left_over_compares_the_groups_that_the_runs_stored_and_those_that_are_d
     assert sum(by_set["light"].values()) < sum(by_set["place"].values()) == 200
 
 
-def test_why_compares_teachers_shares_and_temperatures(tmp_path: Path) -> None:
+def test_why_compares_teachers_shares_and_other_settings(tmp_path: Path) -> None:
     spec = study(WHY)
     findings = answer(tmp_path, spec, ended(spec, failing=[("teacher 3", 0)])).findings
     assert isinstance(findings, Why)
@@ -169,15 +174,18 @@ def test_why_compares_teachers_shares_and_temperatures(tmp_path: Path) -> None:
         ("teacher", "job:b/best", 0.08),
         ("fraction", "0.5", 0.05),
         ("temperature", "4", 0.12),
+        ("scale", "2", 0.13),
     ]
     assert [(each.checkpoint, each.ap) for each in findings.teachers] == [("job:t/best", 0.5), ("job:b/best", 0.45)]
-    gain, ap = findings.trends
+    gain = findings.trends[0]
     assert [(level.value, level.num_runs) for level in gain.levels] == [(0.5, 2), (1.0, 2)]
-    assert (gain.per_doubling, ap.per_doubling) == (pytest.approx(0.05), pytest.approx(0.01))
+    slopes = [(each.over, round(each.per_doubling, 3)) for each in findings.trends]
+    assert slopes == [("fraction", 0.05), ("temperature", 0.01), ("scale", 0.03)]
+    assert any("Twice the scale changes the distilled student's AP" in each for each in findings.sentences)
 
 
 def test_every_row_of_a_table_has_a_cell_for_each_heading(tmp_path: Path) -> None:
-    for question in (GainStudy(num_seeds=2), LeftOverStudy(num_seeds=2, levels=(4.0,)), WHY):
+    for question in (GainStudy(num_seeds=2), LeftOverStudy(num_seeds=2, over=OVER), WHY):
         spec = study(question)
         tables = study_tables(answer(tmp_path, spec, ended(spec)))
         assert tables
@@ -193,5 +201,5 @@ def test_a_study_of_why_draws_the_gain_in_each_setting(tmp_path: Path) -> None:
     assert chart.layout["yaxis"]["ticktext"] == [
         "as it is",
         *("teacher job:b/best", "teacher job:c/best"),
-        *("fraction 0.5", "temperature 4"),
+        *("fraction 0.5", "temperature 4", "scale 2"),
     ]

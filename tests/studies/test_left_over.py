@@ -173,7 +173,7 @@ class TestIndividuals:
 def test_a_number_that_rises_with_the_temperature_has_a_trend() -> None:
     dice = np.random.default_rng(5)
     levels = {t: runs(0.3 + 0.02 * np.log2(t) + 0.004 * dice.normal(size=(3, 2))) for t in (1.0, 2.0, 4.0)}
-    found = left_over(levels[1.0], levels[4.0], levels[4.0], levels=levels)
+    found = left_over(levels[1.0], levels[4.0], levels[4.0], over={"temperature": levels})
     ap = next(each for each in found.trends if each.of == "AP")
     assert (ap.over, ap.per_doubling) == ("temperature", pytest.approx(0.02, abs=0.006))
     assert ap.low < 0.02 < ap.high and ap.p < 0.01
@@ -183,13 +183,13 @@ def test_a_number_that_rises_with_the_temperature_has_a_trend() -> None:
 
 def test_a_number_that_is_the_same_in_all_runs_has_no_trend() -> None:
     levels = {t: runs(np.zeros((2, 2))) for t in (1.0, 2.0)}
-    found = left_over(levels[1.0], levels[2.0], levels[2.0], levels=levels)
+    found = left_over(levels[1.0], levels[2.0], levels[2.0], over={"temperature": levels})
     assert [(each.per_doubling, each.low, each.high, each.p) for each in found.trends] == [(0, 0, 0, 1)] * 2
-    assert found.sentences[-1] == "None of 2 figures is shown to change with temperature."
+    assert found.sentences[-1] == "None of 2 trends over temperature is shown: each may be chance."
 
 
 def test_a_number_that_stays_has_no_trend_in_the_answer() -> None:
     dice = np.random.default_rng(6)
     levels = {t: runs(0.3 + 0.004 * dice.normal(size=(3, 2))) for t in (1.0, 2.0, 4.0)}
-    found = left_over(levels[1.0], levels[4.0], levels[4.0], levels=levels)
-    assert found.sentences[-1] == "None of 2 figures is shown to change with temperature."
+    found = left_over(levels[1.0], levels[4.0], levels[4.0], over={"temperature": levels})
+    assert found.sentences[-1] == "None of 2 trends over temperature is shown: each may be chance."

@@ -48,14 +48,14 @@ def study(
             checkpoint="own",
             teacher=TEACHER,
             fraction=1.0,
-            temperature=1.0,
+            settings={"temperature": 1.0},
         ),
         teachers=[
             Taught(checkpoint=f"t{place}", teacher=run(0, [0.4 - place / 10]), distilled=drawn(by))
             for place, by in enumerate(by_teachers)
         ],
         fractions=fractions,
-        temperatures={2.0**doubled: drawn(gain + per_degree * doubled) for doubled in (1, 2)},
+        over={"temperature": {2.0**doubled: drawn(gain + per_degree * doubled) for doubled in (1, 2)}},
     )
 
 
@@ -133,7 +133,7 @@ class TestAnswer:
     def test_data_without_boxes_have_no_answer(self) -> None:
         scores = run(0, [0.1], num_boxes=0).scores.model_copy(update={"ap": None})
         nothing = [StudyRun(seed=seed, scores=scores) for seed in range(3)]
-        found = why(only_base(plain=nothing, distilled=nothing), temperatures={2.0: nothing})
+        found = why(only_base(plain=nothing, distilled=nothing), over={"temperature": {2.0: nothing}})
         assert [each.change for each in found.gains] == [None, None]
         assert (found.trends, found.spread) == ([], None)
         assert "no AP" in found.sentences[0]
@@ -159,7 +159,7 @@ class TestCalibration:
 
 
 def only_base(*, plain: Sequence[StudyRun], distilled: Sequence[StudyRun]) -> Base:
-    return Base(plain=plain, distilled=distilled, checkpoint="own", teacher=TEACHER, fraction=1.0, temperature=1.0)
+    return Base(plain=plain, distilled=distilled, checkpoint="own", teacher=TEACHER, fraction=1.0, settings={})
 
 
 def scored(*, probability_as: float) -> tuple[float | None, float | None]:

@@ -15,6 +15,8 @@ from fgd_core.spec.paths import changed
 StudyRunSpec: TypeAlias = TrainSpec | DistillSpec | EvaluateSpec
 """What a run of a study may be; each could also be submitted by itself."""
 RunKind: TypeAlias = Literal["train", "distill", "evaluate"]
+FieldPath: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
+Level: TypeAlias = Annotated[float, Field(gt=0)]
 GainArm: TypeAlias = Literal["plain", "distilled", "inherited", "both"]
 
 
@@ -66,6 +68,38 @@ class AnyStudy(Command):
         raise NotImplementedError
 
 
+class OverSettings(AnyStudy):
+    """A study that also runs the distilled student with other values of some settings."""
+
+    over: dict[FieldPath, Annotated[tuple[Level, ...], Field(min_length=1, max_length=10)]] = Field(
+        default={}, max_length=5
+    )
+    """Further values of fields of the base, by path: `{method.temperature: [1, 8], method.scale: [0.1, 0.4]}`. Each
+    value is an arm of its own; with the value in the base, those of a field show a trend."""
+
+    @model_validator(mode="after")
+    def _settings_have_own_names(self) -> Self:
+        names = [setting_name(path) for path in self.over]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"over names two fields that end in {twice}; keep one, and study the other by itself")
+        return self
+
+    def level_arms(self) -> Mapping[str, tuple[str, float]]:
+        """Return (path, value) of each arm with another value of a setting."""
+        return {self.level_arm(path, level): (path, level) for path, levels in self.over.items() for level in levels}
+
+    @staticmethod
+    def level_arm(path: str, level: float) -> str:
+        """Return the name of the arm with a value of a setting."""
+        return f"{setting_name(path)} {level:g}"
+
+
+def setting_name(path: str) -> str:
+    """Return how a study names a field of its base: by the last part of the path."""
+    return path.rpartition(".")[2]
+
+
 class GainStudy(AnyStudy):
     """What do distillation and inherited weights bring, each alone and both together?"""
 
@@ -110,7 +144,7 @@ SIZE = "size"
 GroupName: TypeAlias = Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class LeftOverStudy(AnyStudy):
+class LeftOverStudy(OverSettings):
     """Whom does distilling hurt: which classes lose AP, which groups are treated less alike, and what of the teacher's
     strengths and weaknesses is left in the student?
 
@@ -130,10 +164,6 @@ class LeftOverStudy(AnyStudy):
     altered: AlteredImages | None = None
     """Also asks whether single objects are treated alike: how often an object is found in an image and not in a mildly
     altered copy, or the other way round. Each copy costs each run one more evaluation."""
-    over: str = Field(default="method.temperature", max_length=100)
-    """The field of the base that `levels` changes."""
-    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), max_length=10)
-    """Further values of that field. Each is an arm of its own; with the value in the base, they show the trend."""
 
     @model_validator(mode="after")
     def _sets_have_own_names(self) -> Self:
@@ -152,8 +182,9 @@ class LeftOverStudy(AnyStudy):
             measured["evaluation.expected"] = self._studied().model_dump(mode="json")
         kinds: Mapping[str, RunKind] = {"plain": "train", "distilled": "distill", "teacher": "evaluate"}
         arms = {name: Variant(kind, measured) for name, kind in kinds.items()}
-        levels = {self.level_arm(level): {**measured, self.over: level} for level in self.levels}
-        return arms | {name: Variant("distill", values) for name, values in levels.items()}
+        for name, (path, level) in self.level_arms().items():
+            arms[name] = Variant("distill", {**measured, path: level})
+        return arms
 
     def _studied(self) -> Contents:
         groups = [group for groups in self.groups.values() for group in groups.values()]
@@ -162,14 +193,10 @@ class LeftOverStudy(AnyStudy):
             image_ids=tuple(dict.fromkeys(image_id for each in groups for image_id in each.image_ids or ())),
         )
 
-    def level_arm(self, level: float) -> str:
-        """Return the name of the arm with a level."""
-        return f"{self.over.rpartition('.')[2]} {level:g}"
 
-
-class WhyStudy(AnyStudy):
+class WhyStudy(OverSettings):
     """On what does the gain depend: on the teacher and how well its scores are calibrated, on the number of training
-    images, on the temperature, or on chance?
+    images, on other settings such as the temperature, or on chance?
 
     Source: arXiv:2005.10419.
     """
@@ -182,8 +209,16 @@ class WhyStudy(AnyStudy):
     an evaluation, and the student that it taught. Five in all are needed to say whether better teachers bring more."""
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(), max_length=10)
     """Further values of `base.input.sampling.fraction`: the share of the training images. Each has two arms."""
-    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), max_length=10)
-    """Further values of `base.method.temperature`. Each is an arm of its own."""
+
+    @model_validator(mode="after")
+    def _plain_runs_stay(self) -> Self:
+        other = next((path for path in self.over if not path.startswith("method.")), None)
+        if other is not None:
+            raise ValueError(
+                f"over names {other}, which may change the plain student, too, and the gain is measured against the "
+                "plain one of the base; name fields of the method, for example method.temperature"
+            )
+        return self
 
     def variants(self, base: DistillSpec) -> Mapping[str, Variant]:
         """Return the plain and the distilled student and the teacher, and the arms of each further setting."""
@@ -198,8 +233,8 @@ class WhyStudy(AnyStudy):
             other: Mapping[str, JsonValue] = {**unset, "teacher.checkpoint": checkpoint}
             arms[self.taught_by(place)] = Variant("distill", other)
             arms[self.teacher_arm(place)] = Variant("evaluate", other)
-        for temperature in self.temperatures:
-            arms[self.temperature_arm(temperature)] = Variant("distill", {"method.temperature": temperature})
+        for name, (path, level) in self.level_arms().items():
+            arms[name] = Variant("distill", {path: level})
         return arms
 
     def plain_at(self, fraction: float) -> str:
@@ -217,10 +252,6 @@ class WhyStudy(AnyStudy):
     def taught_by(self, place: int) -> str:
         """Return the name of the arm of the student of a further teacher, by its place in `teachers`."""
         return f"distilled by {self.teacher_arm(place)}"
-
-    def temperature_arm(self, temperature: float) -> str:
-        """Return the name of the arm with a temperature."""
-        return f"temperature {temperature:g}"
 
 
 StudyType: TypeAlias = Annotated[GainStudy | LeftOverStudy | WhyStudy, Field(discriminator="type")]

@@ -97,7 +97,7 @@ class LeftOver(Fact):
     individual: Individual | None
     """None if a run was not evaluated on altered images."""
     trends: list[Trend]
-    """Over the levels of a setting: AP, the worst class, the distances between groups, the disagreement with the
+    """Over the values of each setting: AP, the worst class, the distances between groups, the disagreement with the
     teacher, the flips on altered images."""
     sentences: list[str]
     """The findings in words, the answer first."""

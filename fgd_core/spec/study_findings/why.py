@@ -6,14 +6,15 @@ from fgd_core.spec.base import Fact
 from fgd_core.spec.comparison import Change
 from fgd_core.spec.study_findings.trend import Trend
 
-Varied: TypeAlias = Literal["nothing", "teacher", "fraction", "temperature"]
 Quality: TypeAlias = Literal["AP", "calibration error", "Brier score"]
 
 
 class SettingGain(Fact):
     """What distilling brings with one setting of the base changed."""
 
-    varied: Varied
+    varied: str
+    """`nothing`; `teacher`; `fraction` of the training images; or the name of another setting, such as
+    `temperature`."""
     value: str
     """Of the setting; empty for the base as it is."""
     plain: float | None
@@ -73,8 +74,8 @@ class Why(Fact):
     ranks: list[Rank]
     """Empty for fewer than three teachers."""
     trends: list[Trend]
-    """Of the gain over the share of the training images, and of the distilled student's AP over the temperature. The
-    plain student has no temperature, so the second one is the trend of the gain, too."""
+    """Of the gain over the share of the training images, and of the distilled student's AP over other settings. The
+    plain runs are the same for all values of these, so theirs are trends of the gain, too."""
     spread: Spread | None
     """None if an arm has one run only, or runs that do not vary."""
     false_discovery_rate: float
