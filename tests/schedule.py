@@ -13,6 +13,8 @@ RAYS = {
     "tests/end_to_end/test_through_server.py::TestBucket": "bucket",
     "tests/end_to_end/test_through_server": "apart",
     "tests/end_to_end/test_traces": "apart",
+    "tests/end_to_end/test_control.py::test_a_paused_run_resumes": "apart",
+    "tests/end_to_end/test_whole.py::TestWhole::test_a_run_outlives": "apart",
     "tests/end_to_end/test_growing_cluster": "growing",
     "tests/end_to_end/": "whole",
     "tests/cluster/": "cluster",

@@ -31,6 +31,7 @@ from fgd_core.spec.kinds.chain import ChainSpec
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.training import TimeBudget
 from tests.library import TINY, TINY_DETECTOR, RecordingContext, distill_spec, train_spec, write_squares
+from tests.tiers import slow
 
 EPOCHS = 2
 KEYS = {"gate": "keys"}
@@ -144,7 +145,7 @@ class TestStages:
         assert second.seed != undisturbed.spec.seed
         assert_equal(best(undisturbed.job_dir, "2"), alone(second, tmp_path))
 
-    def test_a_later_stage_loads_every_key_of_the_student_before_and_inherits_nothing(
+    def test_a_later_stage_loads_every_key_of_the_student_before_and_a_control_is_optional(
         self, teachers: list[dict[str, Any]], tmp_path: Path
     ) -> None:
         context = RecordingContext(tmp_path)
@@ -156,6 +157,7 @@ class TestStages:
             ("student", "stage:1/best"),
         ]
         assert loaded[1].num_matched == loaded[1].num_total
+        assert [event.stage for event in context.of(StageStarted)] == ["1", "2"], "without a control"
 
     def test_the_control_is_the_distillation_from_the_last_teacher_for_all_epochs(
         self, undisturbed: Undisturbed, teachers: list[dict[str, Any]], tmp_path: Path
@@ -179,11 +181,6 @@ class TestStages:
         control = chain_spec(stages=stages, training=common).control_of(1).training
         assert (control.epochs, control.early_stop) == (5, None)
         assert control.budget == TimeBudget(wall_h=3)
-
-    def test_without_a_control_none_is_trained(self, teachers: list[dict[str, Any]], tmp_path: Path) -> None:
-        context = RecordingContext(tmp_path)
-        assert execute(chain_spec(*teachers, control=False), context).outcome == "succeeded"
-        assert [event.stage for event in context.of(StageStarted)] == ["1", "2"]
 
     def test_a_stage_may_have_a_method_and_a_training_of_its_own(
         self, teachers: list[dict[str, Any]], tmp_path: Path
@@ -229,11 +226,18 @@ class TestEvents:
         assert "stages/2/samples.png" not in names
 
 
+WITHIN_A_STAGE = slow(
+    "tests/test_chains.py::TestKills::test_a_killed_chain_goes_on_and_ends_as_an_undisturbed_one[within a stage]"
+)
+
+
 class TestKills:
     @pytest.mark.parametrize(
         ("event", "resumes"),
-        [("stage_finished 1", []), ("epoch_finished 4", ["stages/2/last.pt"])],
-        ids=["between two stages", "within a stage"],
+        [
+            pytest.param("stage_finished 1", [], id="between two stages", marks=WITHIN_A_STAGE),
+            pytest.param("epoch_finished 4", ["stages/2/last.pt"], id="within a stage"),
+        ],
     )
     def test_a_killed_chain_goes_on_and_ends_as_an_undisturbed_one(
         self, undisturbed: Undisturbed, tmp_path: Path, event: str, resumes: list[str]
@@ -261,6 +265,7 @@ class TestKills:
 
 
 class TestResume:
+    @WITHIN_A_STAGE
     def test_a_stopped_chain_resumes_within_its_stage(self, undisturbed: Undisturbed, tmp_path: Path) -> None:
         spec = undisturbed.spec
         assert execute(spec, StopsInTheSecondStage(tmp_path)).outcome == "stopped"
@@ -272,12 +277,12 @@ class TestResume:
     def test_half_the_batch_restarts_the_stage_and_keeps_those_before_it(
         self, undisturbed: Undisturbed, tmp_path: Path
     ) -> None:
-        spec = undisturbed.spec
+        spec = undisturbed.spec.model_copy(update={"control": False})
         assert execute(spec, StopsInTheSecondStage(tmp_path)).outcome == "stopped"
         smaller = spec.model_copy(update={"training": spec.training.model_copy(update={"batch_size": 2})})
         resumed = RecordingContext(tmp_path)
         assert execute(smaller, resumed).outcome == "succeeded"
-        assert [(event.stage, event.first_step) for event in resumed.of(StageStarted)] == [("2", 4), ("control", 12)]
+        assert [(event.stage, event.first_step) for event in resumed.of(StageStarted)] == [("2", 4)]
         assert resumed.of(Resumed) == []
 
     def test_a_stage_whose_student_is_damaged_is_run_again(self, undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -308,10 +313,10 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def skilled(squares: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Two teachers that detect squares."""
     folder = tmp_path_factory.mktemp("skilled")
-    training = {"epochs": 60, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
+    training = {"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
     spec = train_spec(detector={"backbone": {"stem_width": 8}, "fpn_width": 16}, training=training)
     found = []
-    for seed in (1, 2):
+    for seed in (0, 2):
         own = spec.model_dump() | {"data": squares, "seed": seed}
         finished = execute(type(spec).model_validate(own), RecordingContext(folder / str(seed)))
         assert finished.result is not None and (finished.result.scores.ap or 0) > 0.3

@@ -21,12 +21,9 @@ from fgd_core.prediction.folders import find_images, predict_files
 from fgd_core.prediction.keypoints import locate
 from fgd_core.prediction.pixels import prepare, read_pixels
 from fgd_core.prediction.results import run_lengths
-from fgd_core.runs import execute
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.data import InputSpec
-from fgd_core.spec.jobs import JOB_SPEC
 from tests.contract.test_detectors import SMALL
-from tests.library import RecordingContext
 from tests.test_export import CLASSES, INPUT, trained_like
 
 DRAW = np.random.default_rng(0)
@@ -166,28 +163,3 @@ class TestResults:
         assert {names[row["image_id"]] for row in results} == {"one.jpg", "deep/two.png"}
         assert {row["category_id"] for row in results} <= {1, 2, 3}
         assert set(results[0]) == {"image_id", "category_id", "bbox", "score", "segmentation"}
-
-
-def test_an_export_job_writes_checked_files_and_a_model_card(tmp_path: Path) -> None:
-    names = ("circle", "square", "triangle", "star", "cross")
-    classes = [type(CLASSES[0])(number, name) for number, name in enumerate(names, start=1)]
-    detector = trained_like(SMALL[spec.Fcos], num_classes=len(names))
-    record = Record(job={"name": "shapes", "kind": "train", "detector": {"weights": "ResNet18_Weights.IMAGENET1K_V1"}})
-    saved = DetectorCheckpoint(
-        detector=detector.settings, categories=tuple(classes), input=INPUT, record=record, state=detector.state_dict()
-    )
-    save_checkpoint(tmp_path / "best.pt", saved)
-    fields = {"kind": "export", "name": "shipped", "checkpoint": str(tmp_path / "best.pt"), "size_px": [64, 64]}
-    fields |= {"data": {"type": "shapes", "num_train": 2, "num_val": 3, "image_size_px": 64}, "int8": True}
-    context = RecordingContext(tmp_path)
-    assert execute(JOB_SPEC.validate_python(fields), context).outcome == "succeeded"
-    exact, int8 = (event.file for event in context.events if event.kind == "exported")
-    assert exact.max_difference is not None and exact.max_difference < 1e-4 and exact.num_checked == 3
-    assert int8.precision == "int8" and int8.scores is not None and int8.ap_change is not None
-    card = (tmp_path / "model_card.md").read_text()
-    assert exact.sha256 in card and "BSD 3-Clause" in card and "# shapes" in card
-    model = load_model(tmp_path / "detector.onnx")
-    assert model.classes == [*names] and len(model(picture()).scores) > 2
-    assert str(tmp_path) not in (tmp_path / "detector.onnx").read_bytes().decode("latin1").replace(
-        str(tmp_path / "best.pt"), ""
-    ), "the file holds no path of this machine besides its checkpoint's"

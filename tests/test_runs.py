@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from fgd_core import load_model
 from fgd_core.detectors.weights.checkpoint import DetectorCheckpoint, read_checkpoint, save_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec import events
@@ -24,7 +25,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> Path:
     """Path of the checkpoint of a teacher that detects squares."""
     folder = tmp_path_factory.mktemp("skilled")
-    training = {"epochs": 60, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
+    training = {"epochs": 40, "evaluate_every": 20, "optimizer": {"learning_rate": 5e-3}}
     spec = train_spec(detector={"backbone": {"stem_width": 8}, "fpn_width": 16}, training=training)
     finished = execute(with_data(spec, squares), RecordingContext(folder))
     assert finished.result is not None, finished.error
@@ -66,13 +67,29 @@ class TestJobs:
         assert set(scored.result.scores.per_class) == set(finished.result.scores.per_class)
         assert (tmp_path / "scored/samples.png").read_bytes().startswith(b"\x89PNG")
 
-    def test_an_export_to_int8_still_detects(self, skilled: Path, squares: dict[str, Any], tmp_path: Path) -> None:
-        fields = {"kind": "export", "name": "small", "checkpoint": str(skilled), "data": squares, "int8": True}
+    def test_an_export_writes_checked_files_and_a_model_card_and_int8_still_detects(
+        self, skilled: Path, squares: dict[str, Any], tmp_path: Path
+    ) -> None:
+        """One test, because an export takes ten seconds."""
+        checkpoint, _ = read_checkpoint(skilled)
+        job = {"name": "squares", "kind": "train", "detector": {"weights": "ResNet18_Weights.IMAGENET1K_V1"}}
+        best = tmp_path / "best.pt"
+        save_checkpoint(best, _with(checkpoint, record=checkpoint.record.model_copy(update={"job": job})))
+        fields = {"kind": "export", "name": "small", "checkpoint": str(best), "data": squares, "int8": True}
         context = RecordingContext(tmp_path)
         assert execute(JOB_SPEC.validate_python({**fields, "size_px": [64, 64]}), context).outcome == "succeeded"
-        (int8,) = (each.file for each in context.of(events.Exported) if each.file.precision == "int8")
-        assert int8.scores is not None and int8.ap_change is not None
+        exact, int8 = (each.file for each in context.of(events.Exported))
+        assert exact.max_difference is not None and exact.max_difference < 1e-4 and exact.num_checked == 4
+        assert int8.precision == "int8" and int8.scores is not None and int8.ap_change is not None
         assert (int8.scores.ap or 0) > 0.5 and abs(int8.ap_change) < 0.2
+        card = (tmp_path / "model_card.md").read_text()
+        assert exact.sha256 in card and "BSD 3-Clause" in card and "# squares" in card
+        path = tmp_path / "detector.onnx"
+        model = load_model(path)
+        assert model.classes == ["square"]
+        assert len(model(Path(squares["val"]["images"]) / "0.png").scores) > 0
+        held = path.read_bytes().decode("latin1").replace(str(best), "")
+        assert str(tmp_path) not in held, "the file holds no path of this machine besides its checkpoint's"
 
     def test_a_file_of_other_tools_is_evaluated_as_a_checkpoint_is(
         self, skilled: Path, squares: dict[str, Any], tmp_path: Path

@@ -42,7 +42,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def skilled(tmp_path_factory: pytest.TempPathFactory, squares: dict[str, Any]) -> DetectorCheckpoint:
     """Checkpoint of a teacher that detects squares."""
     folder = tmp_path_factory.mktemp("skilled")
-    training = {"epochs": 60, "evaluate_every": 60, "optimizer": {"learning_rate": 5e-3}}
+    training = {"epochs": 40, "evaluate_every": 40, "optimizer": {"learning_rate": 5e-3}}
     finished = execute(with_data(train_spec(detector=WIDE, training=training), squares), RecordingContext(folder))
     assert finished.result is not None and (finished.result.scores.ap or 0) > 0.3, finished.error
     return read_checkpoint(folder / "checkpoints/best.pt")[0]

@@ -33,7 +33,8 @@ async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]
     deadline = time.monotonic() + timeout_s
     while not is_so(answer := await ask()):
         assert time.monotonic() < deadline, f"the last answer was {answer!r}"
-        await asyncio.sleep(0.1)
+        # Not more often: each answer takes Ray some hundredths of a second, and this process as much.
+        await asyncio.sleep(0.5)
     return answer
 
 

@@ -77,6 +77,21 @@ def named(name: str, code: str, **environment: str) -> Submission:
     return replace(submission(code, **environment), metadata={"name": name, "job_id": "a"})
 
 
+@pytest.fixture(scope="module")
+def ended(head: LocalRay) -> Submission:
+    """A run for several tests, because each costs Ray seconds; it has printed a claim code."""
+    asked = named("a name to find", f"print('{CODE}'); print('words of a run')", FGD_ATTEMPT_CLAIM=CODE)
+
+    async def end() -> None:
+        async with RayCluster(await head.start(), head.token) as cluster:
+            await cluster.submit(asked)
+            await end_of(cluster, asked.submission_id)
+            await log_with(cluster, asked.submission_id, "words")
+
+    asyncio.run(end())
+    return asked
+
+
 class TestPrograms:
     async def test_the_page_and_all_its_files_are_served(self, proxied: ProxiedRay) -> None:
         async with proxied.as_(proxied.reader) as http:
@@ -90,29 +105,28 @@ class TestPrograms:
                 assert int(file.headers["content-length"]) == len(file.content) > 100
 
     async def test_jobs_and_logs_can_be_read_without_claim_codes(
-        self, proxied: ProxiedRay, cluster: RayCluster, head: LocalRay
+        self, proxied: ProxiedRay, head: LocalRay, ended: Submission
     ) -> None:
-        asked = named("a name to find", f"print('{CODE}'); print('done')", FGD_ATTEMPT_CLAIM=CODE)
-        await cluster.submit(asked)
-        await end_of(cluster, asked.submission_id)
-        await log_with(cluster, asked.submission_id, "done")
         # Ray itself shows it; otherwise the test below could not fail.
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {head.token}"}) as around:
             assert CODE in (await around.get(f"{await head.start()}/api/jobs/")).text
         async with proxied.as_(proxied.reader) as http:
             jobs = await http.get("/ray/api/jobs/")
-            (job,) = [job for job in jobs.json() if job["submission_id"] == asked.submission_id]
+            (job,) = [job for job in jobs.json() if job["submission_id"] == ended.submission_id]
             assert job["metadata"]["name"] == "a name to find"
-            log = await http.get(f"/ray/api/jobs/{asked.submission_id}/logs")
-            assert "fgdc_[redacted]\ndone\n" in log.json()["logs"]
+            log = await http.get(f"/ray/api/jobs/{ended.submission_id}/logs")
+            assert "fgdc_[redacted]\nwords of a run\n" in log.json()["logs"]
             node_id = (await http.get("/ray/api/v0/nodes")).json()["data"]["result"]["result"][0]["node_id"]
-            file = {"node_id": node_id, "filename": f"job-driver-{asked.submission_id}.log", "lines": "1000"}
-            assert "fgdc_[redacted]\ndone\n" in (await http.get("/ray/api/v0/logs/file", params=file)).text
+            file = {"node_id": node_id, "filename": f"job-driver-{ended.submission_id}.log", "lines": "1000"}
+            assert "fgdc_[redacted]\nwords of a run\n" in (await http.get("/ray/api/v0/logs/file", params=file)).text
             for path in ("/ray/api/jobs/", "/ray/api/v0/jobs?detail=1", "/ray/api/v0/runtime_envs?detail=1"):
                 assert CODE[5:20] not in (await http.get(path)).text
 
-    async def test_a_log_can_be_followed(self, proxied: ProxiedRay, cluster: RayCluster) -> None:
-        asked = named("talks", "import time; print('one', flush=True); time.sleep(3); print('two', flush=True)")
+    async def test_a_reader_can_follow_a_log_and_cannot_stop_or_profile_runs(
+        self, proxied: ProxiedRay, cluster: RayCluster
+    ) -> None:
+        talks = "import time; print('one', flush=True); time.sleep(3); print('two', flush=True); time.sleep(240)"
+        asked = named("talks", talks)
         await cluster.submit(asked)
         await log_with(cluster, asked.submission_id, "one")
         async with proxied.as_(proxied.reader) as http:
@@ -128,12 +142,6 @@ class TestPrograms:
                         assert job is not None and not job.is_over
                     if "two" in seen:
                         break
-        await end_of(cluster, asked.submission_id)
-
-    async def test_a_reader_cannot_stop_or_profile_runs(self, proxied: ProxiedRay, cluster: RayCluster) -> None:
-        asked = named("runs on", "import time; print('ready'); time.sleep(60)")
-        await cluster.submit(asked)
-        await log_with(cluster, asked.submission_id, "ready")
         stop = f"/ray/api/jobs/{asked.submission_id}/stop"
         async with proxied.as_(proxied.reader) as http:
             assert (await http.post(stop)).status_code == 403
@@ -157,20 +165,17 @@ class TestPrograms:
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 class TestBrowser:
     async def test_a_link_leads_through_the_sign_in_to_the_job(
-        self, proxied: ProxiedRay, cluster: RayCluster, tmp_path: Path
+        self, proxied: ProxiedRay, ended: Submission, tmp_path: Path
     ) -> None:
-        asked = named("seen in a browser", "print('words of a run')")
-        await cluster.submit(asked)
-        await end_of(cluster, asked.submission_id)
         async with browser(tmp_path) as tab:
-            await tab.open(f"{proxied.url}/ray/#/jobs/{asked.submission_id}")
+            await tab.open(f"{proxied.url}/ray/#/jobs/{ended.submission_id}")
             await tab.until("document.querySelector('#token') && document.querySelector('form button') && true")
             await tab.run(f"document.querySelector('#token').value = {proxied.reader!r}")
             await tab.run("document.querySelector('form button').click()")
             await tab.until("document.body && document.body.innerText.includes('words of a run')")
-            assert await tab.run("location.href") == f"{proxied.url}/ray/#/jobs/{asked.submission_id}"
+            assert await tab.run("location.href") == f"{proxied.url}/ray/#/jobs/{ended.submission_id}"
             assert await tab.run("document.cookie") == ""
-            await _moves(tab, f"{proxied.url}/ray/#/jobs", asked.submission_id)
+            await _moves(tab, f"{proxied.url}/ray/#/jobs", ended.submission_id)
             await _moves(tab, f"{proxied.url}/ray/#/cluster", "127.0.0.1")
             await _moves(tab, f"{proxied.url}/ray/#/overview", "Recent jobs")
             assert "token" not in (await tab.run("document.body.innerText")).lower()

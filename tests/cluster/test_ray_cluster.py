@@ -1,6 +1,7 @@
+import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 from runs import end_of, eventually, log_with, submission
@@ -17,21 +18,39 @@ def free_cpus(capacity: Capacity) -> float:
     return sum(node.cpus_free for node in capacity.nodes)
 
 
-class TestRuns:
-    async def test_a_run_gets_its_environment_and_its_output_is_kept(self, cluster: RayCluster) -> None:
-        run = submission("import os; print('hello', os.environ['WHO'])", WHO="fgd")
-        await cluster.submit(run)
-        assert (await end_of(cluster, run.submission_id)).status == "SUCCEEDED"
-        assert "hello fgd" in str(await cluster.logs(run.submission_id))
+class Ended(NamedTuple):
+    id: str
+    traces: Path
+    """To this file it has added a line."""
 
-    async def test_submitting_twice_starts_once(self, cluster: RayCluster, tmp_path: Path) -> None:
-        traces = tmp_path / "traces"
-        run = submission(f"print('x', file=open('{traces}', 'a'))")
-        await cluster.submit(run)
-        await cluster.submit(run)
-        await end_of(cluster, run.submission_id)
-        await cluster.submit(run)
-        assert traces.read_text() == "x\n"
+
+@pytest.fixture(scope="module")
+def ended(head: LocalRay, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run for several tests, because each costs Ray seconds; it was submitted three times."""
+    traces = tmp_path_factory.mktemp("run") / "traces"
+    code = (
+        "import os, sys; print('hello', os.environ['WHO'], flush=True); "
+        f"sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n'); print('x', file=open('{traces}', 'a'))"
+    )
+    run = submission(code, WHO="fgd")
+
+    async def end() -> None:
+        async with RayCluster(await head.start(), head.token) as cluster:
+            await cluster.submit(run)
+            await cluster.submit(run)
+            assert (await end_of(cluster, run.submission_id)).status == "SUCCEEDED"
+            await cluster.submit(run)
+
+    asyncio.run(end())
+    return Ended(run.submission_id, traces)
+
+
+class TestRuns:
+    async def test_a_run_gets_its_environment_and_its_output_is_kept(self, cluster: RayCluster, ended: Ended) -> None:
+        assert "hello fgd" in str(await cluster.logs(ended.id))
+
+    def test_submitting_twice_starts_once(self, ended: Ended) -> None:
+        assert ended.traces.read_text() == "x\n"
 
     async def test_a_failed_run_has_its_status_and_last_lines(self, cluster: RayCluster) -> None:
         run = submission("raise SystemExit('out of cheese')")
@@ -64,26 +83,17 @@ class TestRuns:
         await cluster.stop(run.submission_id)
         await eventually(cluster.capacity, lambda capacity: free_cpus(capacity) == 2)
 
-    async def test_output_that_is_not_text_is_returned_unchanged(self, cluster: RayCluster) -> None:
+    async def test_output_that_is_not_text_is_returned_unchanged(self, cluster: RayCluster, ended: Ended) -> None:
         """Ray's own answer for such a log is status 500."""
-        code = "import sys; sys.stdout.buffer.write(bytes([0xff, 0xfe]) + b' after\\n')"
-        run = submission(code)
-        await cluster.submit(run)
-        assert (await end_of(cluster, run.submission_id)).status == "SUCCEEDED"
-        assert b"\xff\xfe after\n" in (await cluster.logs(run.submission_id)).stored
+        assert b"\xff\xfe after\n" in (await cluster.logs(ended.id)).stored
 
-    async def test_the_list_of_runs_agrees_with_the_single_answers(self, cluster: RayCluster) -> None:
-        run = submission("pass")
-        await cluster.submit(run)
-        ended = await end_of(cluster, run.submission_id)
-        assert (await cluster.jobs())[run.submission_id] == ended
-
-    async def test_a_deleted_run_is_unknown(self, cluster: RayCluster) -> None:
-        run = submission("pass")
-        await cluster.submit(run)
-        await end_of(cluster, run.submission_id)
-        await cluster.delete(run.submission_id)
-        assert await cluster.job(run.submission_id) is None
+    async def test_the_list_of_runs_agrees_with_the_single_answers_until_one_is_deleted(
+        self, cluster: RayCluster, ended: Ended
+    ) -> None:
+        single = await cluster.job(ended.id)
+        assert single is not None and (await cluster.jobs())[ended.id] == single
+        await cluster.delete(ended.id)
+        assert await cluster.job(ended.id) is None
 
     async def test_an_unknown_run_is_none(self, cluster: RayCluster) -> None:
         assert await cluster.job("fgd-unknown") is None

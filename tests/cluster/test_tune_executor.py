@@ -12,6 +12,7 @@ from runs import end_of, submission
 from fgd_core.spec.events import RunEvent
 from service.dispatcher.cluster import RayCluster
 from service.dispatcher.local import LocalRay
+from tests.tiers import slow
 
 pytestmark = pytest.mark.ray
 
@@ -98,6 +99,7 @@ async def check_names(head: LocalRay, sweep: Ended) -> None:
     assert any(f"({title} pid=" in sweep.log for title in titles)
 
 
+@slow("tests/cluster/test_tune_executor.py::test_a_trial_whose_process_dies")
 async def test_a_stopped_sweep_ends_while_a_trial_waits_for_its_slot(cluster: RayCluster, tmp_path: Path) -> None:
     # Each trial needs both CPUs: the second one waits until the sweep is stopped.
     sweep = await run_sweep(cluster, tmp_path, "cpus=2, stop_after=4", outcome="stopped")

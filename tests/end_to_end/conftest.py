@@ -1,4 +1,7 @@
-"""Two systems for all tests of this folder, because each start takes long: with and without a shared folder."""
+"""Two systems for all tests of this folder, because each start takes long: with and without a shared folder.
+
+`make test` starts the latter only; in `tests/chaos`, runs share a folder.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +11,7 @@ from chain_runs import CALLER, TRACE_ID, chain
 from chain_runs import run as run_chain
 from whole import Whole, running, succeeded, train
 
+from fgd_core.spec.views import JobView
 from service.client.client import FgdClient
 from tests import otlp_collector
 from tests.otlp_collector import Collector
@@ -48,14 +52,21 @@ def client(whole: Whole) -> Iterator[FgdClient]:
 def teacher(whole: Whole) -> str:
     """Reference to a trained checkpoint."""
     with whole.client() as client:
-        return best_of_a_training(client)
+        return f"job:{succeeded(client, client.submit(train()).job_id).job_id}/best"
 
 
 @pytest.fixture(scope="session")
-def apart_teacher(apart: Whole) -> str:
+def submitted_teacher(apart: Whole) -> JobView:
+    """A teacher of the system without a shared folder that was just submitted: the first test waits for it."""
+    with apart.client() as client:
+        return client.submit(train())
+
+
+@pytest.fixture(scope="session")
+def apart_teacher(apart: Whole, submitted_teacher: JobView) -> str:
     """Reference to a trained checkpoint of the system without a shared folder."""
     with apart.client() as client:
-        return best_of_a_training(client)
+        return f"job:{succeeded(client, submitted_teacher.job_id).job_id}/best"
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +77,3 @@ def lost_chain(apart: Whole, apart_teacher: str, tmp_path_factory: pytest.TempPa
         environment.setenv("TRACEPARENT", f"00-{TRACE_ID}-{CALLER}-01")
         spec = chain(apart_teacher, epochs=3)
         return run_chain(client, spec, folder, kill_in="2", node=apart.home / "scratch"), folder
-
-
-def best_of_a_training(client: FgdClient) -> str:
-    return f"job:{succeeded(client, client.submit(train()).job_id).job_id}/best"

@@ -1,6 +1,7 @@
 """Jobs that train in two processes each, launched by Ray Train through the whole system.
 
-`test_through_server` has a sweep whose trials do.
+`test_through_server` has a sweep whose trials do. `make test` runs none of them: `tests/cluster/test_group.py` has a
+trial, an error and a growing training with two workers.
 """
 
 import os
@@ -44,7 +45,7 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-@slow("tests/end_to_end/test_several_workers.py::test_workers_end_with_their_killed_driver")
+@slow("tests/cluster/test_group.py::test_a_group_passes_verdicts")
 def test_a_chain_goes_on_after_a_worker_died_and_ends_as_the_same_ranks_do_without_ray(
     client: FgdClient, teacher: str, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ class WithTeacher(RecordingContext):
         return self._teacher
 
 
+@slow("tests/cluster/test_group.py::test_a_group_passes_verdicts")
 def test_workers_end_with_their_killed_driver_and_a_cancelled_job_saves(client: FgdClient) -> None:
     job_id = client.submit(endless().model_copy(update={"resources": TWO})).job_id
     driver = wait_for_event(client, job_id, "run_started").data["pid"]

@@ -14,7 +14,18 @@ import pytest
 from killed_sweep import compare, decisions, run_killed
 from killed_sweep import sweep as swept
 from moto.server import ThreadedMotoServer
-from whole import LEASE_TTL_S, Whole, all_events, distill, logged_steps, running, succeeded, train, wait_for_event
+from whole import (
+    LEASE_TTL_S,
+    Whole,
+    all_events,
+    distill,
+    is_complete,
+    logged_steps,
+    running,
+    succeeded,
+    train,
+    wait_for_event,
+)
 
 from fgd_core.spec.dimensions import Choice
 from fgd_core.spec.kinds.check_data import CheckDataSpec
@@ -57,11 +68,11 @@ def log_on_ray(whole: Whole, job_id: str) -> str:
     return asyncio.run(read())
 
 
-def until(is_so: Callable[[], bool], timeout_s: float = 240.0) -> None:
+def until(is_so: Callable[[], bool], timeout_s: float = 240.0, *, every_s: float = 0.2) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
 def assert_uploaded(whole: Whole, client: FgdClient, job: JobView, folder: Path) -> None:
@@ -87,17 +98,35 @@ def assert_best_is_kept(whole: Whole, client: FgdClient, sweep: JobView, folder:
 
 CHAIN = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_chain_that_lost_its_node"
 SWEEP = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_sweep_goes_on_after"
-JOBS = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_training_and_a_distillation"
+JOBS = "tests/end_to_end/test_through_server.py::TestThroughServer::test_a_student_waits"
 
 
 class TestThroughServer:
-    def test_a_training_and_a_distillation_upload_their_results(
-        self, apart: Whole, client: FgdClient, apart_teacher: str, tmp_path: Path
+    def test_a_student_waits_for_its_teacher_and_both_upload_their_results(
+        self, apart: Whole, client: FgdClient, submitted_teacher: JobView, tmp_path: Path
     ) -> None:
-        student = client.submit(distill(apart_teacher)).job_id
-        for job_id in (apart_teacher.removeprefix("job:").removesuffix("/best"), student):
-            assert_uploaded(apart, client, succeeded(client, job_id), tmp_path)
+        teacher, posted = submitted_teacher, submitted_teacher.created_at.timestamp()
+        student = client.submit(distill(f"job:{teacher.job_id}/best"))
+        assert client.job(student.job_id).state == "blocked"
+        started = wait_for_event(client, teacher.job_id, "run_started")
+        ready = wait_for_event(client, teacher.job_id, "device_ready")
+        print(f"\nPOST to the run's first event: {started.at.timestamp() - posted:.2f} s, {started.data['seconds']}")
+        print(f"POST to the device: {ready.at.timestamp() - posted:.2f} s, {ready.data['seconds']}")
+        for job in (teacher, student):
+            assert_uploaded(apart, client, succeeded(client, job.job_id), tmp_path)
         assert not [*(apart.home / "storage/jobs").rglob("outbox")]
+
+        events = all_events(client, student.job_id)
+        assert is_complete(events)
+        kinds = [event.kind for event in events]
+        assert kinds.index("run_started") < kinds.index("epoch_finished") < kinds.index("run_finished")
+        [taught] = [event for event in events if event.data.get("role") == "teacher"]
+        assert taught.data["num_matched"] == taught.data["num_total"] > 0
+        assert any(name.startswith("distill/") for event in events for name in event.data.get("values", {}))
+        report = client.report(student.job_id).jobs[0]
+        assert report.result is not None
+        assert report.diagnosis is not None and report.diagnosis.num_boxes > 0
+        assert b"Worst images of tiny student" in client.report_as("html", student.job_id)
 
     @slow(JOBS)
     def test_an_evaluation_and_a_check_upload_their_results(
@@ -136,7 +165,7 @@ class TestThroughServer:
         frozen_at = time.time()
         until(lambda: any(path.stat().st_mtime > frozen_at for path in checkpoints_on_node(apart, job_id)))
         apart.kill()
-        until(lambda: AWAY in log_on_ray(apart, job_id))
+        until(lambda: AWAY in log_on_ray(apart, job_id), every_s=1.0)
         apart.up()
         with apart.client() as client:
             job = succeeded(client, job_id)
@@ -185,7 +214,7 @@ class TestThroughServer:
         names = {str(path.relative_to(folder)) for path in folder.rglob("*.pt")}
         assert names == {"best.pt", "stages/1/best.pt", "stages/2/best.pt", "stages/control/best.pt"}
 
-    @slow("tests/end_to_end/test_several_workers.py::test_workers_end_with_their_killed_driver")
+    @slow("tests/cluster/test_group.py::test_a_group_passes_verdicts")
     def test_each_trial_of_a_sweep_trains_in_two_processes(self, client: FgdClient, apart_teacher: str) -> None:
         spec = SweepSpec(
             name="by two",

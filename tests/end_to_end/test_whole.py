@@ -7,10 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from whole import Whole, all_events, distill, endless, train, wait_for, wait_for_event
+from whole import Whole, all_events, distill, endless, is_complete, train, wait_for, wait_for_event
 
 from fgd_core.spec.data import Registered
-from fgd_core.spec.events import StoredEvent
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import Fgd, Ikd
@@ -22,10 +21,6 @@ from service.jobs.cluster import Capacity
 from tests.tiers import slow
 
 pytestmark = pytest.mark.ray
-
-
-def is_complete(events: list[StoredEvent]) -> bool:
-    return [event.sequence for event in events] == list(range(1, len(events) + 1))
 
 
 def capacity(whole: Whole) -> Capacity:
@@ -45,39 +40,11 @@ def page_of_ray(dashboard_url: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def teacher(whole: Whole) -> JobView:
-    """A teacher that was just submitted: the first test waits for it."""
     with whole.client() as client:
         return client.submit(train())
 
 
 class TestWhole:
-    def test_a_student_waits_for_its_teacher_and_is_distilled_from_it(
-        self, client: FgdClient, teacher: JobView
-    ) -> None:
-        posted = teacher.created_at.timestamp()
-        student = client.submit(distill(f"job:{teacher.job_id}/best"))
-        assert client.job(student.job_id).state == "blocked"
-        started = wait_for_event(client, teacher.job_id, "run_started")
-        ready = wait_for_event(client, teacher.job_id, "device_ready")
-        print(f"\nPOST to the run's first event: {started.at.timestamp() - posted:.2f} s, {started.data['seconds']}")
-        print(f"POST to the device: {ready.at.timestamp() - posted:.2f} s, {ready.data['seconds']}")
-
-        done = wait_for(client, student.job_id, lambda job: job.state in ("succeeded", "failed"))
-        assert done.state == "succeeded", done.error
-        events = all_events(client, student.job_id)
-        assert is_complete(events)
-        kinds = [event.kind for event in events]
-        assert kinds.index("run_started") < kinds.index("epoch_finished") < kinds.index("run_finished")
-        [taught] = [event for event in events if event.data.get("role") == "teacher"]
-        assert taught.data["num_matched"] == taught.data["num_total"] > 0
-        assert any(name.startswith("distill/") for event in events for name in event.data.get("values", {}))
-
-        assert "best.pt" in {artifact.name for artifact in done.artifacts}
-        report = client.report(student.job_id).jobs[0]
-        assert report.result is not None
-        assert report.diagnosis is not None and report.diagnosis.num_boxes > 0
-        assert b"Worst images of tiny student" in client.report_as("html", student.job_id)
-
     @slow("tests/test_derived_pictures.py")
     def test_a_student_learns_from_the_copies_that_a_job_derives(
         self, client: FgdClient, teacher: JobView, tmp_path: Path
@@ -103,28 +70,28 @@ class TestWhole:
         assert len([*(tmp_path / "copies/train").iterdir()]) == deriving.data.num_train
 
     @pytest.mark.timeout(1500)
-    def test_a_run_outlives_its_control_plane_and_continues_on_a_new_ray_head(self, whole: Whole) -> None:
+    def test_a_run_outlives_its_control_plane_and_continues_on_a_new_ray_head(self, apart: Whole) -> None:
         """One test, because each start of a run takes long. In the end the run is cancelled, and cooperates."""
-        with whole.client() as client:
+        with apart.client() as client:
             job_id = client.submit(endless()).job_id
             before = wait_for_event(client, job_id, "epoch_finished")
-        whole.kill()
+        apart.kill()
         time.sleep(2)  # the run continues meanwhile, and has events to report
-        whole.up()
-        with whole.client() as client:
+        apart.up()
+        with apart.client() as client:
             adopted = client.job(job_id)
             finished = wait_for_event(client, job_id, "epoch_finished", after=adopted.last_sequence)
             assert finished.attempt == 1 and finished.data["epoch"] > before.data["epoch"]
 
             saved = wait_for_event(client, job_id, "checkpoint_saved", after=finished.sequence)
-            head = whole.head()
+            head = apart.head()
             os.kill(head["pid"], signal.SIGKILL)
             again = wait_for(client, job_id, lambda job: len(job.attempts) == 2, timeout_s=300)
             # A run that outlived its head is asked to save and stop before the next head starts.
             assert again.attempts[0].cause in ("stopped", "lost")
             resumed = wait_for_event(client, job_id, "resumed", after=saved.sequence)
             assert resumed.data["epoch"] >= saved.data["epoch"]
-            assert whole.head()["mark"] != head["mark"]
+            assert apart.head()["mark"] != head["mark"]
 
             url = client.job(job_id).dashboard_url
             assert url is not None
@@ -143,7 +110,7 @@ class TestWhole:
         finished = [event for event in events if event.kind == "run_finished"][-1]
         assert (finished.attempt, finished.data["outcome"]) == (2, "stopped")
         deadline = time.monotonic() + 240
-        while sum(node.cpus_free for node in capacity(whole).nodes) < 2:
+        while sum(node.cpus_free for node in capacity(apart).nodes) < 2:
             assert time.monotonic() < deadline, "a cancelled job still holds its CPU"
             time.sleep(0.5)
 

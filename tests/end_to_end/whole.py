@@ -182,3 +182,7 @@ def wait_for_event(client: FgdClient, job_id: str, kind: str, *, after: int = 0)
 def all_events(client: FgdClient, job_id: str) -> list[StoredEvent]:
     """Return all events of a finished job."""
     return list(client.events(job_id))
+
+
+def is_complete(events: list[StoredEvent]) -> bool:
+    return [event.sequence for event in events] == list(range(1, len(events) + 1))

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,16 +112,21 @@ async def prepare(plane: ControlPlane) -> tuple[dict[str, list[str]], dict[str, 
     return ids, run.headers
 
 
-def _fuzz(target: Target, headers: Mapping[str, str], *, examples: int = EXAMPLES) -> list[str]:
+POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+
+
+def _fuzz(
+    target: Target, headers: Mapping[str, str], *, examples: int = EXAMPLES, modes: Sequence[Any] = (POSITIVE, NEGATIVE)
+) -> list[str]:
     """Send requests and return the failures, at most one for each operation and kind of request."""
     failures = []
     for operation in target.operations:
-        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+        for mode in modes:
             try:
                 _send(target, operation, mode, headers, examples)
             except Unsatisfiable:
                 # An operation without parameters has no invalid requests.
-                assert mode == schemathesis.GenerationMode.NEGATIVE and "{" not in operation.path, operation.label
+                assert mode == NEGATIVE and "{" not in operation.path, operation.label
             except (AssertionError, BaseExceptionGroup, requests.RequestException) as failure:
                 failures.append(f"{operation.label}, {mode.value}: {_described(failure)}")
     return failures
@@ -181,5 +186,6 @@ async def test_with_a_token_every_answer_is_described(settings: Settings, plane:
     guarded = settings.model_copy(update=SHORT_LIVED | {"auth": "tokens", "admin_token": SecretStr(ROOT)})
     with target_of(guarded, prepared) as target:
         failures = await asyncio.to_thread(_fuzz, target, {"Authorization": f"Bearer {ROOT}"})
-        failures += await asyncio.to_thread(_fuzz, target, {}, examples=1)
+        # Without a token, the server reads no request, so it answers valid and invalid ones alike.
+        failures += await asyncio.to_thread(_fuzz, target, {}, examples=1, modes=[POSITIVE])
     assert failures == [], "\n\n".join(failures)

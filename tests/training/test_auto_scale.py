@@ -21,6 +21,7 @@ from fgd_core.spec.methods.fgd import Fgd
 from fgd_core.training.auto_scale import TARGET, AutoScale, advise_scale
 from service.catalogue.recipes import recipes
 from tests.library import RecordingContext, distill_spec, train_spec
+from tests.tiers import slow
 
 TRAINING = {"epochs": 3, "batch_size": 2, "evaluate_every": 3}
 
@@ -88,6 +89,9 @@ def column(context: RecordingContext, name: str) -> list[float]:
     return [value for event in context.of(MetricsLogged) for value in event.values[name] if value is not None]
 
 
+RESUMES = slow("tests/training/test_auto_scale.py::TestRun::test_resumes_to_the_bit[1]")
+
+
 class TestRun:
     def test_balances_distillation_and_task(self, teacher: Path, tmp_path: Path) -> None:
         context = RecordingContext(tmp_path)
@@ -100,9 +104,9 @@ class TestRun:
         assert column(context, "distill/total")[0] == pytest.approx(TARGET * task, rel=1e-5)
         assert f"scale found in {chosen.steps} steps: {chosen.scale:.3g}, because" in (describe(chosen) or "")
 
-    @pytest.mark.parametrize("stop_after_steps", [1, 4])
+    @pytest.mark.parametrize("stop_after_steps", [1, pytest.param(4, marks=RESUMES)])
     def test_resumes_to_the_bit(self, teacher: Path, tmp_path: Path, stop_after_steps: int) -> None:
-        training = TRAINING | {"epochs": 6, "evaluate_every": 6}
+        training = TRAINING | {"epochs": 4, "evaluate_every": 4}
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         execute(spec_of(teacher, training=training), RecordingContext(whole))
         stopped = RecordingContext(parts, stop_after_steps=stop_after_steps)

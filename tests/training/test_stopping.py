@@ -31,6 +31,7 @@ from fgd_core.spec.kinds.check_data import CheckDataSpec
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.stopping import Stopped, checking_for_stop, run_in_thread, stoppable
 from tests.library import RecordingContext, distill_spec, evaluate_spec, train_spec
+from tests.tiers import slow
 from workers.control_plane import retry_until_reachable
 from workers.remote.workspace import SharedRemoteWorkspace
 from workers.tuning.messages import TrialTask
@@ -122,6 +123,7 @@ class TestAnEvaluation:
         assert scores_by_epoch(resumed.events) == scores_by_epoch(uninterrupted.events)
         assert_ends_as(uninterrupted, resumed.job_dir)
 
+    @slow("tests/training/test_stopping.py::TestAnEvaluation::test_that_was_killed_is_repeated")
     def test_that_was_killed_twice_succeeds_the_third_time(
         self, uninterrupted: RecordingContext, killed: Path, tmp_path: Path
     ) -> None:

@@ -13,6 +13,7 @@ from fgd_core.detectors.weights.checkpoint import read_checkpoint
 from fgd_core.runs import execute
 from fgd_core.spec.events import CheckpointSaved, EpochFinished, Evaluated, MetricsLogged, Progress, Resumed, Warned
 from tests.library import RecordingContext, distill_spec, train_spec
+from tests.tiers import slow
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,20 @@ def small_disk() -> Iterator[Path]:
     folder.rmdir()
 
 
+MID_EPOCH = slow(
+    "tests/training/test_trainer.py::TestResume::test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run[mid-epoch]"
+)
+
+
 class TestResume:
-    @pytest.mark.parametrize("steps", [1, 2, 3], ids=["mid-epoch", "at an epoch's end", "in the second epoch"])
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            pytest.param(1, id="mid-epoch"),
+            pytest.param(2, id="at an epoch's end", marks=MID_EPOCH),
+            pytest.param(3, id="in the second epoch", marks=MID_EPOCH),
+        ],
+    )
     def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run(
         self, steps: int, tmp_path: Path, teacher: Path
     ) -> None:

@@ -1,4 +1,4 @@
-"""What holds for each page: assistive technology can use it in both themes, and a phone can read it."""
+"""What holds for each page: keyboard and assistive technology can use it in both themes, and a phone can read it."""
 
 from collections.abc import Mapping
 
@@ -43,10 +43,15 @@ def opened(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> Page
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_assistive_technology_can_use_it(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> None:
+def test_keyboard_and_assistive_technology_can_use_it_and_a_phone_can_read_it(
+    page: str, addresses: Mapping[str, str], open_page: OpenPage
+) -> None:
+    """One test, because the browser loads the page once."""
     window = opened(page, addresses, open_page)
+    assert_tab_reaches_every_control(window)
     assert window.locator("h1").count() == 1
     assert axe_findings(window) == []
+    assert_fits_a_phone(window)
 
 
 def axe_findings(window: Page) -> list[tuple[str, str, list[str]]]:
@@ -59,11 +64,8 @@ def axe_findings(window: Page) -> list[tuple[str, str, list[str]]]:
     return findings
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_phone_shows_it_without_scrolling_sideways(
-    page: str, addresses: Mapping[str, str], open_page: OpenPage
-) -> None:
-    window = opened(page, addresses, open_page)
+def assert_fits_a_phone(window: Page) -> None:
+    """Check that a phone shows the page without scrolling sideways."""
     window.set_viewport_size(PHONE)
     wide = window.evaluate(
         """() => [...document.querySelectorAll("body *")]
@@ -86,9 +88,7 @@ ROUNDS = 8
 """Of a walk by Tab: on a busy machine, controls may come after the first one."""
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_tab_key_reaches_every_control(page: str, addresses: Mapping[str, str], open_page: OpenPage) -> None:
-    window = opened(page, addresses, open_page)
+def assert_tab_reaches_every_control(window: Page) -> None:
     # By their content: a live page may replace a control with an equal one.
     window.evaluate(
         """() => {

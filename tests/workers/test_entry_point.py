@@ -25,7 +25,7 @@ from tests.tiers import slow
 from workers import runs
 
 OTHERS = slow("tests/workers/test_entry_point.py::TestEntryPoint::test_a_cancel_stops_every_phase")
-PHASES = ["opening", "evaluation", *(pytest.param(each, marks=OTHERS) for each in ("gate", "evaluate", "check_data"))]
+PHASES = ["evaluation", *(pytest.param(each, marks=OTHERS) for each in ("opening", "gate", "evaluate", "check_data"))]
 
 
 def start(

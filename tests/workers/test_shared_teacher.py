@@ -25,6 +25,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.methods import Composed
 from fgd_core.training.teacher_maps import OwnTeacher
 from tests.library import RecordingContext, distill_spec, train_spec
+from tests.tiers import slow
 from workers.tuning.shared_teacher import SharedTeacher
 from workers.tuning.teacher_batches import SharedMaps, SharingStats
 from workers.tuning.teacher_store import TeacherStore, steps_until_needed
@@ -88,6 +89,11 @@ def are_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+OTHER_BATCHES = slow("tests/workers/test_shared_teacher.py::TestSharing::test_trials_with_other_batches_share_nothing")
+RESUMES = slow("tests/workers/test_shared_teacher.py::TestSharing::test_a_stopped_trial_resumes_with_identical_bits")
+SHARING = slow("tests/workers/test_shared_teacher.py::TestSharing::test_trials_compute_each_batch_once")
+
+
 class TestSharing:
     def test_trials_compute_each_batch_once_and_get_the_weights_of_a_trial_alone(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path
@@ -112,7 +118,13 @@ class TestSharing:
         assert not are_equal(found, alone)
 
     @pytest.mark.parametrize(
-        "change", [{"seed": 1}, {"training": {"batch_size": 2}}, {"input": {"flip_probability": 0.0}}], ids=str
+        "change",
+        [
+            {"seed": 1},
+            pytest.param({"training": {"batch_size": 2}}, marks=OTHER_BATCHES),
+            pytest.param({"input": {"flip_probability": 0.0}}, marks=OTHER_BATCHES),
+        ],
+        ids=str,
     )
     def test_trials_with_other_batches_share_nothing(
         self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path, change: dict[str, Any]
@@ -124,6 +136,7 @@ class TestSharing:
         assert context.stats.shared == 1  # its own batch, of the advice
         assert context.warnings == []
 
+    @SHARING
     def test_trials_that_compare_the_backbone_share_its_maps_among_themselves(
         self, spec: DistillSpec, shared: SharedTeacher, tmp_path: Path
     ) -> None:
@@ -180,7 +193,9 @@ class TestSharing:
         weights_after(plain, context)
         assert context.stats == SharingStats()
 
-    @pytest.mark.parametrize("steps", [1, 3], ids=["mid-epoch", "in the second epoch"])
+    @pytest.mark.parametrize(
+        "steps", [pytest.param(1, id="mid-epoch", marks=RESUMES), pytest.param(3, id="in the second epoch")]
+    )
     def test_a_stopped_trial_resumes_with_identical_bits(
         self, spec: DistillSpec, alone: dict[str, Tensor], shared: SharedTeacher, tmp_path: Path, steps: int
     ) -> None:
@@ -192,6 +207,7 @@ class TestSharing:
         assert are_equal(weights_after(spec, resumed), alone)
         assert resumed.stats == SharingStats(shared=1 + STEPS - steps)
 
+    @SHARING
     def test_trials_in_bfloat16_share(self, shared: SharedTeacher, spec: DistillSpec, tmp_path: Path) -> None:
         changed = distill_spec(spec.teacher.checkpoint, teacher={"gate": "keys"}, training={"precision": "bfloat16"})
         weights_after(changed, SharingContext(tmp_path / "1", shared))
