@@ -26,17 +26,26 @@ def _classes(found: LeftOver) -> Iterator[str]:
     if min(found.num_seeds["plain"], found.num_seeds["distilled"]) < 2:
         yield "Nothing can be tested with one seed of a student: run both with three or more."
         return
-    tested = [row for row in found.classes if row.change is not None and row.change.finding != "too_little_data"]
-    gained = sum(row.change is not None and row.change.finding == "gained" for row in tested)
+    changes = {row.name: row.change for row in found.classes if row.change is not None}
+    tested = {name: change for name, change in changes.items() if change.finding != "too_little_data"}
+    gained = sum(change.finding == "gained" for change in tested.values()) or "none"
     if found.lost:
         names = ", ".join(found.lost[:_NAMED]) + (" …" if len(found.lost) > _NAMED else "")
         yield f"Distilling hurts {len(found.lost)} of {len(tested)} tested classes: {names}; it helps {gained}."
     else:
-        yield f"Distilling is not shown to hurt any of {len(tested)} tested classes; it helps {gained}."
+        text = f"Distilling is not shown to hurt any of {len(tested)} tested classes; it helps {gained}."
+        lows = [(change.low, name) for name, change in tested.items() if change.low is not None and change.low < 0]
+        low, name = min(lows, default=(0.0, ""))
+        yield f"{text} A loss is not excluded: the 95 % intervals reach down to {low:+.3f} ({name})." if lows else text
     yield (
-        f"{found.num_changed} classes changed differently from the AP. Relative to the AP, {found.num_unlike_teacher} "
-        "classes of the student differ from the teacher's."
+        f"{_classes_in_words(found.num_changed)} changed significantly more or less than the AP over all classes. "
+        "Relative to the AP of each, the student is significantly stronger or weaker than its teacher on "
+        f"{_classes_in_words(found.num_unlike_teacher).lower()}."
     )
+
+
+def _classes_in_words(number: int) -> str:
+    return f"{number} classes" if number > 1 else "1 class" if number else "No class"
 
 
 def _disagreement(found: LeftOver) -> Iterator[str]:

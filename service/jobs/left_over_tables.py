@@ -50,14 +50,16 @@ def left_over_tables(found: LeftOver) -> Iterator[StudyTable]:
             for name, rate in (("demographic parity", each.parity), ("equalised odds", each.odds))
             if rate is not None
         ],
-        note="0 treats all groups alike; `gained` means a larger difference.",
+        note="0 treats all groups alike, and a difference that gained is larger. Demographic parity: the highest minus "
+        "the lowest rate of detections for each true box. Equalised odds: the larger of the gaps of recall and of "
+        "false alarms.",
     )
     yield StudyTable(
         title="Altered images",
         headings=("what differs", "plain", "distilled", "teacher", "change", "interval", "p", "verdict"),
         rows=[(name, *mean_cells(rate), *change_cells(rate.change)) for name, rate in _steadiness(found.individual)],
         note="Between an image and its copies: the share of the objects that are found in only one of the two, and the "
-        "mean difference of their scores. 0 is best; `gained` means less steady. p is adjusted for both.",
+        "mean difference of their scores. 0 is best, and what gained is less steady. p is adjusted for both.",
     )
     yield StudyTable(
         title="Disagreement",

@@ -348,6 +348,18 @@ class TestEarlyOrders:
         trials = self.trained([(0.1, 0.2), (0.2, 0.3), (0.3, 0.5)], rung=None)
         assert [(order.epoch, order.num_trials) for order in early_orders(trials, "maximize")] == [(1, 3)]
 
+    @pytest.mark.parametrize(("every", "examined"), [(2, [2]), (3, [3]), (6, [])])
+    def test_the_order_is_examined_where_trials_were_evaluated(self, every: int, examined: list[int]) -> None:
+        study = Study(epochs=6)
+        for trial in range(3):
+            study.start(trial, {})
+            for epoch in range(every, 7, every):
+                study.report(trial, epoch, 0.1 * trial)
+            study.end(trial, "completed", 6)
+        assert [(order.epoch, order.num_trials) for order in early_orders(folded(study), "maximize")] == [
+            (epoch, 3) for epoch in examined
+        ]
+
     def test_a_stopped_trial_and_a_repeat_do_not_count(self) -> None:
         study = Study(epochs=2)
         for trial in range(4):

@@ -61,7 +61,7 @@ class TestClasses:
         plain, better = (0.4 + gain + 0.01 * dice.normal(size=(5, 6)) for gain in (0.0, 0.1))
         found = left_over(runs(plain), runs(better), runs(np.full((1, 6), 0.6)))
         assert (found.lost, found.num_changed) == ([], 0)
-        assert "not shown to hurt any of 6" in found.sentences[0]
+        assert found.sentences[0] == "Distilling is not shown to hurt any of 6 tested classes; it helps 6."
 
     def test_a_class_that_only_the_teacher_is_bad_at_differs_from_the_teacher(self) -> None:
         dice = np.random.default_rng(4)
@@ -70,6 +70,9 @@ class TestClasses:
         found = left_over(runs(plain), runs(distilled), runs(teacher))
         assert found.classes[5].from_teacher is not None
         assert found.classes[5].from_teacher.finding == "gained"
+        assert "is significantly stronger or weaker than its teacher on " in found.sentences[1]
+        low, name = min((row.change.low, row.name) for row in found.classes if row.change and row.change.low)
+        assert f"A loss is not excluded: the 95 % intervals reach down to {low:+.3f} ({name})." in found.sentences[0]
 
     def test_one_seed_is_shown_and_not_judged(self) -> None:
         found = left_over(*(runs(np.array([[0.2, 0.3 + arm / 10]])) for arm in range(3)))

@@ -10,7 +10,7 @@ from service.jobs.trial_values import best_until
 
 
 def early_orders(trials: Sequence[TrialView], direction: Direction) -> list[EarlyOrder]:
-    """Compare orders at each rung of the scheduler; without rungs, after a third of the epochs.
+    """Compare orders at each rung of the scheduler; without rungs, at the first evaluation after a third of the epochs.
 
     Only trials that trained to the end count, because others have no final value. Baselines, which are never stopped,
     count as well; repeats do not, because their values are those of other trials.
@@ -18,7 +18,9 @@ def early_orders(trials: Sequence[TrialView], direction: Direction) -> list[Earl
     complete = [trial for trial in trials if trial.state == "completed" and trial.repeats is None]
     epochs = max((trial.epochs for trial in complete), default=0)
     at = {point.epoch for trial in trials for point in trial.reports if point.rung is not None and point.epoch < epochs}
-    return [_order(complete, epoch, direction) for epoch in sorted(at or {third_of(epochs)}) if 0 < epoch < epochs]
+    evaluated = {point.epoch for trial in complete for point in trial.reports}
+    first = min((epoch for epoch in evaluated if epoch >= third_of(epochs)), default=epochs)
+    return [_order(complete, epoch, direction) for epoch in sorted(at or {first}) if epoch < epochs]
 
 
 def _order(complete: Sequence[TrialView], epoch: int, direction: Direction) -> EarlyOrder:
