@@ -8,28 +8,19 @@ the authors' code a negative index counts from the opposite border, so the box c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from fgd_core.methods.base import Lesson, LevelPair, Terms, adapter
-from fgd_core.methods.parts.attention import attention_of_means, temperature_of, temperature_of_means
-from fgd_core.methods.parts.map_sums import compare, scan
+from fgd_core.methods.parts.attention import attention_of_means, temperature_of
+from fgd_core.methods.parts.map_sums import Focus, MapTerms, map_terms
 from fgd_core.methods.parts.precision import in_float32
 from fgd_core.methods.parts.scale_masks import Rounding, ScaleMasks, Size, scale_masks
 from fgd_core.methods.per_level import PerLevel, per_level
 from fgd_core.methods.temperature import advise_temperature
 from fgd_core.spec.methods.fgd import Fgd
-
-
-class _Parts(NamedTuple):
-    """Holds the unweighted terms, each ()."""
-
-    foreground: Tensor
-    background: Tensor
-    attention: Tensor
-    relation: Tensor
 
 
 class FGDLoss(nn.Module):
@@ -71,7 +62,7 @@ class FGDLoss(nn.Module):
         self.adapter = adapter(student_channels, teacher_channels)
         self.student_context = ContextBlock(teacher_channels)
         self.teacher_context = ContextBlock(teacher_channels)
-        self._compute: Callable[[Tensor, Tensor, ScaleMasks, float], _Parts] = self._parts
+        self._compute: Callable[[Tensor, Tensor, ScaleMasks, float], MapTerms] = self._parts
 
     def forward(self, student: Tensor, teacher: Tensor, lesson: Lesson) -> Terms:
         """Compute the loss of maps (N, C, H, W); see `compare`."""
@@ -112,29 +103,17 @@ class FGDLoss(nn.Module):
         """Compile the terms, as one graph; only an accelerator runs them faster then."""
         self._compute = torch.compile(self._parts, fullgraph=True, backend=backend)
 
-    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> _Parts:
+    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> MapTerms:
         """Compute the terms from maps (N, C, H, W) of any precision."""
-        pools = self.student_context.pool, self.teacher_context.pool
-        ours, theirs = scan(student, pools[0]), scan(teacher, pools[1])
-        temperature = temperature_of_means(theirs.channels) if self.temperature == "auto" else self.temperature
-        spatial_t, channel_t = attention_of_means(theirs.cells, theirs.channels, temperature)
-        sums = compare(student, teacher, (ours, theirs), pools, channel_t)
-        spatial_s, channel_s = attention_of_means(sums.cells, sums.channels, temperature)
-        weighed = spatial_t * sums.weighed  # (N, H * W)
-        spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
-        shift = self.student_context.added(sums.student_context) - self.teacher_context.added(sums.teacher_context)
-        return _Parts(
-            foreground=(weighed * masks.foreground.flatten(1)).sum() / len(student),
-            background=(weighed * masks.background.flatten(1)).sum() / len(student),
-            attention=(cell_factor * spatial_gap + channel_gap) / len(student),
-            relation=sums.squared_with(shift) / len(student) * cell_factor,
-        )
+        temperature = None if self.temperature == "auto" else self.temperature
+        blocks = self.student_context.parameters(), self.teacher_context.parameters()
+        return map_terms(student, teacher, Focus(masks, temperature, cell_factor), blocks)
 
 
 class EagerFGDLoss(FGDLoss):
     """Computes the same with one operation after another, as the paper writes it: the reference of tests."""
 
-    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> _Parts:
+    def _parts(self, student: Tensor, teacher: Tensor, masks: ScaleMasks, cell_factor: float) -> MapTerms:
         """Compute the terms from maps (N, C, H, W) of any precision."""
         with in_float32(student, teacher) as (ours, theirs):
             temperature = temperature_of(theirs) if self.temperature == "auto" else self.temperature
@@ -143,7 +122,7 @@ class EagerFGDLoss(FGDLoss):
             weighed = (ours - theirs).square() * spatial_t[:, None] * channel_t[:, :, None, None]
             spatial_gap, channel_gap = (spatial_s - spatial_t).abs().sum(), (channel_s - channel_t).abs().sum()
             relation = (self.student_context(ours) - self.teacher_context(theirs)).square().sum()
-            return _Parts(
+            return MapTerms(
                 foreground=(weighed * masks.foreground[:, None]).sum() / len(student),
                 background=(weighed * masks.background[:, None]).sum() / len(student),
                 attention=(cell_factor * spatial_gap + channel_gap) / len(student),
@@ -184,12 +163,8 @@ class ContextBlock(nn.Module):
         """Add the context to every cell of a map (N, C, H, W)."""
         cells = self.pool(features).flatten(2).softmax(2)  # (N, 1, HW)
         context = torch.einsum("nchw,nhw->nc", features, cells.view(-1, *features.shape[2:]))
-        return features + self.added(context)[:, :, None, None]
-
-    def added(self, context: Tensor) -> Tensor:
-        """Compute what is added to every cell, (N, C), from the mean of the cells with the weights of the pooling."""
-        transformed: Tensor = self.transform(context[:, :, None, None])
-        return transformed[:, :, 0, 0]
+        added: Tensor = self.transform(context[:, :, None, None])
+        return features + added
 
 
 class Levels(PerLevel):

@@ -53,6 +53,26 @@ def temperature_of_means(channels: Tensor) -> Tensor:
     return channels.mean(1).clamp(min=torch.finfo(channels.dtype).tiny)
 
 
+class Gap(NamedTuple):
+    """Holds how far the attention of one map is from that of another, over K cells or channels."""
+
+    distance: Tensor
+    """()"""
+    slope: Tensor
+    """(N, K) the gradient of the distance by the student's values"""
+    theirs: Tensor
+    """(N, K) the teacher's attention; the sum of an image is 1"""
+
+
+def gap(ours: Tensor, theirs: Tensor, temperature: float | Tensor, weight: float) -> Gap:
+    """Sum the distances of the softmaxes of two tensors (N, K), times a weight, without autograd."""
+    shares, their_shares = ((each / temperature).softmax(1) for each in (ours, theirs))
+    difference = shares - their_shares
+    along = difference.sign() * shares
+    slope = torch.addcmul(along, shares, along.sum(1, keepdim=True), value=-1) * (weight / temperature)
+    return Gap(weight * torch.linalg.vector_norm(difference, 1), slope, their_shares)
+
+
 class _Context(Protocol):
     """Describes what PyTorch gives an autograd function."""
 
