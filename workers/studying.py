@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fgd_core.errors import FgdError, SpecError
 from fgd_core.spec.comparison import EVIDENCE
+from fgd_core.spec.event_text import values_text
 from fgd_core.spec.events import RunFinished, Warned
 from fgd_core.spec.jobs import JobSpec
 from fgd_core.spec.kinds.study import StudySpec
@@ -35,7 +36,7 @@ def run(spec: JobSpec, context: HttpContext) -> RunFinished:
         StudyReported(
             report=StudyReport(
                 type=spec.study.type,
-                sentences=[*findings.sentences, *_sentences(left_out)],
+                sentences=[*findings.sentences, *_changed(ended), *_sentences(left_out)],
                 findings=findings,
                 runs=[
                     StudiedRun(job_id=each.job_id, arm=each.arm, seed=each.seed, ap=each.result.scores.ap)
@@ -75,6 +76,15 @@ def _check(spec: StudySpec, arms: Mapping[str, Sequence[StudyRun]], ended: Seque
 def _left_out(run: EndedStudyRun) -> LeftOutRun:
     why = run.error.message if run.error is not None else run.state
     return LeftOutRun(job_id=run.job_id, arm=run.arm, seed=run.seed, why=why)
+
+
+def _changed(ended: Sequence[EndedStudyRun]) -> list[str]:
+    """Name the runs that count and did not train as their arm says: a teacher needs memory, so this favours an arm."""
+    changed = [each for each in ended if each.result is not None and each.changes]
+    if not changed:
+        return []
+    named = ", ".join(f"{each.arm} seed {each.seed} ({values_text(each.changes)})" for each in changed)
+    return [f"Trained with a smaller batch, because memory ran out: {named}. A difference may come from that."]
 
 
 def _sentences(left_out: Sequence[LeftOutRun]) -> list[str]:

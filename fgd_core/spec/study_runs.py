@@ -1,5 +1,7 @@
 """The runs of a study as the API lists them, and as the study's own run receives them."""
 
+from pydantic import JsonValue
+
 from fgd_core.spec.base import Fact
 from fgd_core.spec.events import JobState
 from fgd_core.spec.results import ErrorReport, RunResult
@@ -30,3 +32,5 @@ class EndedStudyRun(StudyRunView):
     """None unless it succeeded."""
     error: ErrorReport | None = None
     """Why it failed."""
+    changes: dict[str, JsonValue] = {}
+    """What its last attempt changed in its spec, by path: a smaller batch, after it ran out of memory."""

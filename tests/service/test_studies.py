@@ -242,18 +242,19 @@ async def submitted(plane: ControlPlane) -> tuple[str, list[dict[str, Any]]]:
     await run.saves_checkpoint(run.writes("attempts/1/checkpoints/best.pt", b"weights"))
     await run.succeeds()
     await plane.tick()
-    study_id = await plane.submit(gain_spec(teacher=teacher, inherit="nothing"))
+    retry = {"on_out_of_memory": "halve_batch"}
+    study_id = await plane.submit(gain_spec(teacher=teacher, inherit="nothing") | {"retry": retry})
     return study_id, (await plane.job(study_id))["study_runs"]
 
 
-async def ends(plane: ControlPlane, job_id: str, *, fails: bool = False) -> None:
+async def ends(plane: ControlPlane, job_id: str, *, error: str | None = None) -> None:
     """Let the queued run of a job start and end."""
     await plane.tick()
-    index = next(i for i, each in enumerate(plane.cluster.submissions) if each.metadata["job_id"] == job_id)
+    index = max(i for i, each in enumerate(plane.cluster.submissions) if each.metadata["job_id"] == job_id)
     run = plane.run(index)
     plane.cluster.say(run.submission_id, "RUNNING")
     await run.starts()
-    await (run.fails("data") if fails else run.succeeds())
+    await (run.fails(error) if error is not None else run.succeeds())
     await plane.tick()
 
 
@@ -270,13 +271,17 @@ class TestLife:
         assert (await plane.job(runs[1]["job_id"]))["part_of"] == part_of
         for place, each in enumerate(runs):
             assert await plane.state(study_id) == "blocked"
-            await ends(plane, each["job_id"], fails=place == 2)
+            await ends(plane, each["job_id"], error={2: "data", 3: "out_of_memory"}.get(place))
+        assert await plane.state(study_id) == "blocked"
+        plane.clock.forward(60)
+        await ends(plane, runs[3]["job_id"])
         assert await plane.state(study_id) == "starting"
         claimed = await plane.http.get(f"/v1/attempts/{plane.run().attempt_id}", headers=plane.run().headers)
         given = claimed.json()["study_runs"]
         assert [run["job_id"] for run in given] == [run["job_id"] for run in runs]
         assert [run["result"] is None for run in given] == [False, False, True, False]
         assert given[2]["error"]["code"] == "data"
+        assert [run["changes"].get("training.batch_size") for run in given] == [None, None, None, 4]
 
     @pytest.mark.one_database
     async def test_a_repeated_request_adds_no_runs(self, plane: ControlPlane) -> None:

@@ -115,6 +115,16 @@ def test_a_failed_run_is_left_out_and_named(tmp_path: Path) -> None:
     assert [len(arm.seeds) for arm in found.findings.arms] == [3, 2]
 
 
+def test_a_run_with_a_smaller_batch_is_named(tmp_path: Path) -> None:
+    spec = study(GainStudy(num_seeds=2))
+    runs = ended(spec)
+    runs[1] = runs[1].model_copy(
+        update={"changes": {"training.batch_size": 4, "training.optimizer.learning_rate": 0.01}}
+    )
+    sentence = answer(tmp_path, spec, runs).sentences[-1]
+    assert "because memory ran out: distilled seed 0 (batch_size 4 · learning_rate 0.01)." in sentence
+
+
 def test_a_study_without_a_plain_run_fails_with_the_reason(tmp_path: Path) -> None:
     spec = study(GainStudy(num_seeds=2))
     runs = ended(spec, failing=[("plain", 0), ("plain", 1)])

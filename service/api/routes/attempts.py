@@ -1,6 +1,7 @@
 """Attempts, the API of runs: claim a token, fetch the assignment, report events, receive the control signal."""
 
 import hmac
+from collections.abc import Sequence
 from typing import Annotated
 
 import structlog
@@ -145,13 +146,21 @@ async def _assignment(services: Services, session: AsyncSession, job: Job, attem
         spec=JOB_SPEC.validate_python(with_fields(job.spec, attempt.spec_changes or {})),
         job_uri=_job_uri(services, job),
         checkpoints=checkpoints,
-        study_runs=[_ended(run) for run in await study_runs.of_study(session, job.id)] if job.kind == "study" else [],
+        study_runs=await _ended_runs(session, job) if job.kind == "study" else [],
         heartbeat_s=services.settings.heartbeat_s,
     )
 
 
-def _ended(run: StudyRun) -> EndedStudyRun:
-    return EndedStudyRun.model_validate(dict(study_runs.view(run)) | {"result": run.job.result, "error": run.job.error})
+async def _ended_runs(session: AsyncSession, study: Job) -> list[EndedStudyRun]:
+    ended = await study_runs.of_study(session, study.id)
+    tried = await attempts.of_jobs(session, [run.job.id for run in ended])
+    return [_ended(run, tried.get(run.job.id, [])) for run in ended]
+
+
+def _ended(run: StudyRun, tried: Sequence[Attempt]) -> EndedStudyRun:
+    changes = (tried[-1].spec_changes or {}) if tried else {}
+    left = {"result": run.job.result, "error": run.job.error, "changes": changes}
+    return EndedStudyRun.model_validate(dict(study_runs.view(run)) | left)
 
 
 def _job_uri(services: Services, job: Job) -> str | None:
