@@ -18,6 +18,7 @@ def sentences(found: Why) -> list[str]:
     return [
         *(_gain(each) for each in found.gains if each.varied == "nothing" or _is_shown(each)),
         *map(_trend, found.trends),
+        *_no_trends(found),
         *([_spread(found.spread)] if found.spread is not None else []),
         *_teachers(found),
     ]
@@ -47,6 +48,12 @@ def _trend(found: Trend) -> str:
     interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, p = {found.p:.2g}"
     by = f"{subject} by {found.per_doubling:+.3f} ({interval})"
     return f"{by}." if found.p <= _SIGNIFICANT else f"{by}: no trend is shown."
+
+
+def _no_trends(found: Why) -> Iterator[str]:
+    shown = {"nothing", "teacher", *(each.over for each in found.trends)}
+    for name in dict.fromkeys(each.varied for each in found.gains if each.varied not in shown):
+        yield f"A trend over {name} needs two values of it with runs; a value that the run finds by itself is none."
 
 
 def _spread(found: Spread) -> str:

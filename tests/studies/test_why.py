@@ -130,6 +130,15 @@ class TestAnswer:
         assert (found.trends, found.spread, found.ranks) == ([], None, [])
         assert "not known" in found.sentences[0]
 
+    def test_one_value_of_a_setting_has_a_gain_and_no_trend(self) -> None:
+        drawn = runs(np.array([[0.2], [0.21], [0.22]]))
+        base = only_base(plain=drawn, distilled=drawn)
+        found = why(base, over={"temperature": {2.0: drawn}})
+        assert ([each.varied for each in found.gains], found.trends) == (["nothing", "temperature"], [])
+        assert any("A trend over temperature needs two values" in each for each in found.sentences)
+        known = why(replace(base, settings={"temperature": 1.0}), over={"temperature": {2.0: drawn}})
+        assert not any("needs two values" in each for each in known.sentences)
+
     def test_data_without_boxes_have_no_answer(self) -> None:
         scores = run(0, [0.1], num_boxes=0).scores.model_copy(update={"ap": None})
         nothing = [StudyRun(seed=seed, scores=scores) for seed in range(3)]
