@@ -132,6 +132,21 @@ def test_a_study_without_a_plain_run_fails_with_the_reason(tmp_path: Path) -> No
         answered(spec, Context(tmp_path, spec, runs))
 
 
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"type": "left_over", "over": "method.scale", "levels": [1, 4]},
+        {"type": "left_over", "levels": [1, 4]},
+        {"type": "why", "temperatures": [1, 4]},
+    ],
+)
+def test_studies_that_were_stored_with_one_setting_are_read(older: dict[str, Any]) -> None:
+    (values,) = study(older).study.over.values()
+    assert values == (1, 4)
+    unset = {"over": "method.temperature", "levels": []} if older["type"] == "left_over" else {"temperatures": []}
+    assert study({"type": older["type"]} | unset).study.over == {}
+
+
 def test_left_over_compares_with_the_teacher_and_shows_the_trend_over_levels(tmp_path: Path) -> None:
     spec = study(LeftOverStudy(num_seeds=2, over=OVER))
     runs = ended(spec)

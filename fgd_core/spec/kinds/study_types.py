@@ -77,6 +77,16 @@ class OverSettings(AnyStudy):
     """Further values of fields of the base, by path: `{method.temperature: [1, 8], method.scale: [0.1, 0.4]}`. Each
     value is an arm of its own; with the value in the base, those of a field show a trend."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _older_specs_named_one_setting(cls, given: object) -> object:
+        """Read what stored studies name in `levels` and `temperatures`, the values of one setting."""
+        if not isinstance(given, Mapping) or not isinstance(path := given.get("over", "method.temperature"), str):
+            return given
+        rest = {name: value for name, value in given.items() if name not in {"over", "levels", "temperatures"}}
+        levels = given.get("levels") or given.get("temperatures")
+        return rest | ({"over": {path: levels}} if levels else {})
+
     @model_validator(mode="after")
     def _settings_have_own_names(self) -> Self:
         names = [setting_name(path) for path in self.over]
