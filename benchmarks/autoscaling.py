@@ -56,11 +56,11 @@ def job() -> TrainSpec:
     return train(epochs=1).model_copy(update={"resources": Resources(cpus=3)})
 
 
-def until(so: Callable[[], bool], began_s: float) -> float:
+def until(so: Callable[[], bool], began_s: float, *, every_s: float = 0.2) -> float:
     """Wait until something holds; returns the seconds since `began_s`."""
     while not so():
         assert time.monotonic() < began_s + TIMEOUT_S, "it took too long"
-        time.sleep(0.2)
+        time.sleep(every_s)
     return time.monotonic() - began_s
 
 

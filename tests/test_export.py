@@ -194,7 +194,7 @@ def test_without_postprocessing_the_graph_returns_all_locations_from_which_its_d
     boxes, scores = graph(torch.from_numpy(batch.images), torch.from_numpy(batch.sizes))
     assert boxes.shape == (*scores.shape[:2], 4)
     for image, detected in enumerate(eager.detect(batch)):
-        box, score = detected.boxes_xyxy_px[0], detected.scores[0]
+        box, score = detected.boxes[0], detected.scores[0]
         location = (scores[image].amax(1) - score).abs().argmin()
         assert scores[image, location].max() == pytest.approx(score, abs=TOLERANCE)
         assert np.abs(boxes[image, location].numpy() - box).max() <= TOLERANCE * 96

@@ -33,6 +33,7 @@ from service.server.control_plane import alone_in
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer, eventually
 from tests.reports.recorded_jobs import PLAN, STUDENT, distill_spec, train_spec
+from tests.tiers import slow
 
 
 @pytest.fixture
@@ -482,7 +483,9 @@ class TestUp:
         events = [json.loads(line)["event"] for line in text.splitlines()]
         assert events[0] == "preparing the database"
 
-    @pytest.mark.parametrize("ending", ["SIGTERM", "SIGINT", "stdin closes"])
+    @pytest.mark.parametrize(
+        "ending", ["SIGTERM", pytest.param("SIGINT", marks=slow("tests/client/test_demo.py")), "stdin closes"]
+    )
     def test_it_serves_until_a_signal_or_the_end_of_stdin(self, tmp_path: Path, ending: str) -> None:
         # No Ray answers at this address; the server starts without it. Another test starts a local Ray.
         arguments = ["--home", str(tmp_path), "--port", "0", "--ray-address", "http://127.0.0.1:9", "--json"]

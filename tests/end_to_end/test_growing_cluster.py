@@ -2,16 +2,23 @@
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from whole import Whole, succeeded
 
-from benchmarks.autoscaling import LARGE, SMALL, environment, job, until
+from benchmarks import autoscaling
+from benchmarks.autoscaling import LARGE, SMALL, environment, job
 from service.dispatcher.growing import PREFIX
 from tests.growing_ray import growing_ray
 
 pytestmark = pytest.mark.ray
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    # Each question takes Ray and this process some hundredths of a second.
+    autoscaling.until(is_so, time.monotonic(), every_s=1.0)
 
 
 def test_a_job_brings_up_the_node_it_needs_and_the_cluster_is_empty_afterwards() -> None:
@@ -22,17 +29,17 @@ def test_a_job_brings_up_the_node_it_needs_and_the_cluster_is_empty_afterwards()
         try:
             with whole.client() as client:
                 job_id = client.submit(job()).job_id
-            until(lambda: any(id_.startswith(PREFIX) for id_ in ray.runs()), time.monotonic())
+            until(lambda: any(id_.startswith(PREFIX) for id_ in ray.runs()))
             whole.kill()
 
             # What was asked outlives the server.
-            until(lambda: ray.nodes() == [SMALL.shape], time.monotonic())
+            until(lambda: ray.nodes() == [SMALL.shape])
             whole.up()
             with whole.client() as client:
                 assert len(succeeded(client, job_id).attempts) == 1
 
-            until(lambda: not ray.nodes(), time.monotonic())
+            until(lambda: not ray.nodes())
             # What was asked is taken back some tenths of a second before its process ends.
-            until(lambda: all(is_over for is_over in ray.runs().values()), time.monotonic())
+            until(lambda: all(is_over for is_over in ray.runs().values()))
         finally:
             whole.kill()

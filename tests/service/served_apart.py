@@ -65,7 +65,7 @@ class _PrintingCluster(MemoryCluster):
 
 def _serve(home: Path, descriptor: int, cpus: int) -> None:
     listening = socket.socket(fileno=descriptor)
-    settings = Settings(home=home, port=listening.getsockname()[1], tick_s=0.2)
+    settings = Settings(home=home, port=listening.getsockname()[1], tick_s=1.0)
     node = Node(node_id="here", cpus_total=cpus, cpus_free=cpus)
     app = create_app(settings, _PrintingCluster(home, Capacity((node,))))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)

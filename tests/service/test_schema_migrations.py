@@ -15,6 +15,7 @@ import migrations
 from migrations.rebuilding import altering
 from service.errors import SchemaTooNewError
 from service.store import migrate
+from tests.tiers import slow
 
 pytestmark = pytest.mark.every_database
 
@@ -196,6 +197,7 @@ class TestConcurrentServers:
             _, stderr = process.communicate(timeout=240)
             assert process.returncode == 0, stderr
 
+    @slow("tests/service/test_schema_migrations.py::TestConcurrentServers::test_all_start_on_a_database_of")
     def test_all_start_on_an_empty_database(self, empty_url: str) -> None:
         self.processes_upgrade(empty_url)
         migrate.check(empty_url)
