@@ -217,7 +217,7 @@ class TestLongReason:
 
 
 @pytest.mark.parametrize("width", [72, 160, *(pytest.param(each, marks=KEPT) for each in (80, 100))])
-@pytest.mark.parametrize("with_ids", [False, True])
+@pytest.mark.parametrize("with_ids", [True, pytest.param(False, marks=KEPT)])
 def test_a_real_terminal_keeps_the_columns_of_a_job_with_a_long_reason(
     client: FgdClient, server: LiveServer, width: int, with_ids: bool
 ) -> None:

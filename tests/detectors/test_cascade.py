@@ -15,6 +15,7 @@ from fgd_core.outputs import Regions
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
 from tests.detectors.steps import detections_of, losses_of
+from tests.tiers import slow
 
 NUM_CLASSES = 2
 SIZE = (200, 200)
@@ -205,6 +206,7 @@ class TestDetections:
 
 
 class TestDetector:
+    @slow("tests/acceptance/test_overfit.py::test_overfits_eight_images")
     def test_overfits_one_image(self) -> None:
         torch.manual_seed(0)
         backbone = ResNet(name="resnet18", stem_width=8, blocks=(1, 1, 1, 1), norm="group")

@@ -31,6 +31,7 @@ from tests.detectors.torchvision_comparison import (
     shapes,
 )
 from tests.library import RecordingContext, train_spec
+from tests.tiers import slow
 
 VERSIONS: list[Literal["v1", "v2"]] = ["v1", "v2"]
 
@@ -160,6 +161,7 @@ class TestPrecision:
 
 
 class TestResume:
+    @slow("tests/methods/test_runs_on_heads.py::test_a_run_that_stopped_and_went_on")
     def test_a_resumed_run_samples_the_same_regions(self, tmp_path: Path) -> None:
         training = {"epochs": 1, "batch_size": 4}
         job = train_spec(detector={"type": "faster_rcnn", "rois_per_image": 16}, training=training)

@@ -17,6 +17,7 @@ from fgd_core.evaluation.pasting import paste
 from fgd_core.outputs import BACKGROUND
 from fgd_core.spec import detectors as spec
 from fgd_core.spec.backbones import ResNet
+from tests.tiers import slow
 
 NUM_CLASSES = 3
 GRIDS = (10, 8, 6, 4, 3)
@@ -318,6 +319,7 @@ def star(side: int, size: int) -> Tensor:
     return (xs**2 + ys**2).sqrt() < side / 2 * (0.6 + 0.4 * torch.cos(5 * torch.atan2(ys, xs)))
 
 
+@slow("tests/acceptance/test_overfit.py::test_overfits_eight_images")
 def test_it_finds_the_shapes_that_it_learnt() -> None:
     """Overfits two images of three objects each in a few steps, and finds each with its class and mask."""
     torch.manual_seed(0)

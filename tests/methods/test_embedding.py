@@ -63,13 +63,8 @@ def test_the_settings_reach_the_loss() -> None:
     assert terms.total.item() == pytest.approx(3 * cosine_distance(pooled(student), pooled(teacher)).item(), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "seeds",
-    [
-        pytest.param((2,), id="one seed"),
-        pytest.param((0, 1, 2), id="three", marks=slow("tests/methods/test_embedding.py::test_on_textured_dots")),
-    ],
-)
+@slow("tests/training/test_depth_teacher.py::test_a_student_on_images_learns_from_the_depth_maps")
+@pytest.mark.parametrize("seeds", [(2,), (0, 1, 2)], ids=["one seed", "three"])
 def test_on_textured_dots_a_depth_teacher_lowers_the_keypoint_error(seeds: tuple[int, ...]) -> None:
     # Over 12 seeds: 1.169 px alone and 1.024 px distilled, lower in 9 of them; the labels are off by 3 px in deviation.
     alone, distilled = zip(*(keypoint_errors(seed, Embedding().weight) for seed in seeds), strict=True)

@@ -18,6 +18,7 @@ from fgd_core.stopping import raise_if_stopped
 from fgd_core.training.beside import EvaluationBeside, has_room
 from fgd_core.training.machine import default_evaluate_beside
 from tests.library import RecordingContext, train_spec
+from tests.tiers import slow
 from tests.training.killed_run import WAIT_S, SecondEpoch
 
 
@@ -71,6 +72,7 @@ def test_a_run_that_was_killed_meanwhile_ends_the_same(one_after_the_other: Reco
     _assert_same(resumed, one_after_the_other)
 
 
+@slow("tests/training/test_beside.py::test_a_run_that_was_killed_meanwhile_ends_the_same")
 def test_a_run_that_was_stopped_meanwhile_ends_the_same(one_after_the_other: RecordingContext, tmp_path: Path) -> None:
     stopped = StopsAfter(tmp_path, "epoch_finished")
     assert execute(_spec(), stopped).outcome == "stopped"

@@ -4,13 +4,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
 from fgd_core.detectors import build_detector
+from fgd_core.errors import CompilerError
 from fgd_core.methods.fgd import FGDLoss
+from fgd_core.training.compiling import compiler_errors_named
 from tests.library import train_spec
+from tests.tiers import slow
 
 RUN = """
 import sys
@@ -27,6 +32,16 @@ assert "/nonexistent" in finished.error.details["cause"]
 """
 
 
+def test_an_error_of_the_compiler_names_the_setting_to_change() -> None:
+    def fails(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> NoReturn:
+        raise OSError("there is no /nonexistent")
+
+    with pytest.raises(CompilerError, match=r"set training\.compile to false") as caught, compiler_errors_named():
+        torch.compile(torch.neg, backend=fails)(torch.ones(1))
+    assert "/nonexistent" in str(caught.value.details["cause"])
+
+
+@slow("tests/training/test_compiling.py::test_an_error_of_the_compiler_names_the_setting_to_change")
 def test_without_a_c_compiler_a_run_on_the_cpu_names_the_setting_to_change(tmp_path: Path) -> None:
     repository = Path(__file__).parents[2]
     # The compiler reads the variables when it is loaded; an empty cache has no code from before.

@@ -8,6 +8,8 @@ from page_server import OpenPage, PageServer
 from playwright.sync_api import Page, expect
 from registered import dataset, model
 
+from tests.tiers import slow
+
 PATHS = {
     "/submit": ".card",
     "/submit?kind=distill": ".verdict li",
@@ -134,6 +136,9 @@ def test_a_model_shows_its_versions_and_lineage_and_gets_an_alias(server: PageSe
     assert download.value.path().read_bytes() == b"weights of a detector"
 
 
+OF_A_READER = slow("tests/web/test_other_pages.py::TestSettings::test_a_reader_learns_why_not[Tokens]")
+
+
 class TestSettings:
     def test_a_token_is_shown_once_and_can_be_revoked(self, server: PageServer, open_page: OpenPage) -> None:
         page = open_page("/settings?tab=tokens")
@@ -171,7 +176,9 @@ class TestSettings:
         page.get_by_role("button", name="Look what would be removed").click()
         expect(page.locator(".lead")).to_have_text(re.compile("nothing to remove|Would remove"))
 
-    @pytest.mark.parametrize("tab", ["Tokens", "Webhooks", "Audit", "Housekeeping"])
+    @pytest.mark.parametrize(
+        "tab", ["Tokens", *(pytest.param(each, marks=OF_A_READER) for each in ("Webhooks", "Audit", "Housekeeping"))]
+    )
     def test_a_reader_learns_why_not(self, server: PageServer, open_page: OpenPage, tab: str) -> None:
         page = open_page("/settings", token=server.token("read"))
         expect(page.get_by_role("button", name="Set up a project")).to_be_disabled()
