@@ -47,15 +47,16 @@ void scan(int threads, long images, long channels, long cells, const REAL *featu
     }
 }
 
-/* columns: centre, weights (N, C) each; rows: the poolings (N, K) each. */
+/* columns: centre, weights (N, C) each; the poolings: (N, K). */
 void compare(int threads, long images, long channels, long cells, const REAL *student, const REAL *teacher,
-             const REAL *columns, const REAL *rows, REAL *weighed, REAL *parts)
+             const REAL *columns, const REAL *our_poolings, const REAL *their_poolings, REAL *weighed, REAL *parts)
 {
     const long tiles = TILES(cells), next_column = images * channels, next_part = images * tiles * channels;
     TASKS
     for (long task = 0; task < images * tiles; task++) {
         const long image = task / tiles, first = task % tiles * TILE, width = smaller(TILE, cells - first);
-        const REAL *our_pooling = rows + image * cells + first, *their_pooling = our_pooling + images * cells;
+        const long of_cells = image * cells + first;
+        const REAL *our_pooling = our_poolings + of_cells, *their_pooling = their_poolings + of_cells;
         REAL total[TILE] = {0};
         for (long c = 0; c < channels; c++) {
             const long at = image * channels + c;
@@ -80,21 +81,23 @@ void compare(int threads, long images, long channels, long cells, const REAL *st
             part[3 * next_part] = their_context;
         }
         for (long k = 0; k < width; k++)
-            weighed[image * cells + first + k] = total[k];
+            weighed[of_cells + k] = total[k];
     }
 }
 
-/* along: see Passes (2, N); columns and rows: the fields of Columns (N, C) and of Rows (N, K) each. The cells of a task
+/* along: see Passes (2, N); columns: the fields of Columns (N, C) each, then those of Rows (N, K). The cells of a task
  * stay in the cache between the sums over their channels, which give the slopes of the scores, and the gradient. */
 void gradients(int threads, long images, long channels, long cells, const REAL *student, const REAL *teacher,
-               const REAL *along, const REAL *columns, const REAL *rows, REAL *gradient, REAL *parts)
+               const REAL *along, const REAL *columns, const REAL *our_poolings, const REAL *their_poolings,
+               const REAL *rows_weighed, const REAL *rows_sign, REAL *gradient, REAL *parts)
 {
-    const long tiles = TILES(cells), next = images * channels, next_row = images * cells;
+    const long tiles = TILES(cells), next = images * channels;
     TASKS
     for (long task = 0; task < images * tiles; task++) {
         const long image = task / tiles, first = task % tiles * TILE, width = smaller(TILE, cells - first);
-        const REAL *our_pooling = rows + image * cells + first, *their_pooling = our_pooling + next_row;
-        const REAL *row_weighed = their_pooling + next_row, *row_sign = row_weighed + next_row;
+        const long of_cells = image * cells + first;
+        const REAL *our_pooling = our_poolings + of_cells, *their_pooling = their_poolings + of_cells;
+        const REAL *row_weighed = rows_weighed + of_cells, *row_sign = rows_sign + of_cells;
         REAL our_scores[TILE] = {0}, their_scores[TILE] = {0};
         for (long c = 0; c < channels; c++) {
             const long at = image * channels + c;

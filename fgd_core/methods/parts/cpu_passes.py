@@ -37,17 +37,15 @@ def compare(
     student: Tensor, teacher: Tensor, poolings: tuple[Tensor, Tensor], centre: Tensor, weights: Tensor
 ) -> Compared:
     """Sum over two maps (N, C, K); see `Passes`."""
-    rows, parts = torch.stack(poolings), _parts(student, 4)
-    weighed = torch.empty_like(rows[0])
-    _run("compare", student, teacher, torch.stack([centre, weights]), rows, weighed, parts)
+    weighed, parts = torch.empty_like(poolings[0]), _parts(student, 4)
+    _run("compare", student, teacher, torch.stack([centre, weights]), *poolings, weighed, parts)
     return Compared(weighed, *parts.sum(2))
 
 
 def gradients(student: Tensor, teacher: Tensor, columns: Columns, rows: Rows, along: Sequence[Tensor]) -> Gradients:
     """Compute the gradients from two maps (N, C, K); see `Passes`."""
     gradient, parts = torch.empty_like(student), _parts(student, 2)
-    of_images, of_channels, of_cells = torch.stack([*along]), torch.stack(columns), torch.stack(rows)
-    _run("gradients", student, teacher, of_images, of_channels, of_cells, gradient, parts)
+    _run("gradients", student, teacher, torch.stack([*along]), torch.stack(columns), *rows, gradient, parts)
     return Gradients(gradient, *parts.sum(2))
 
 
