@@ -102,6 +102,23 @@ class TestAConvolution:
                 output = layer(features)
             return [*torch.autograd.grad(output.float().sum(), [features, *layer.parameters()])]
 
+    @pytest.mark.parametrize(("kernel", "stride", "groups"), GEOMETRIES)
+    @pytest.mark.parametrize("added_padding", [0, 1])
+    def test_of_one_cell_is_that_of_pytorch(self, kernel: int, stride: int, groups: int, added_padding: int) -> None:
+        torch.manual_seed(0)
+        layer = nn.Conv2d(WIDTH, 2 * WIDTH, kernel, stride, padding=kernel // 2 + added_padding, groups=groups)
+        features = torch.randn(2, WIDTH, 1, 1)
+        expected = self.gradients(layer, features, torch.float32, 0.0), layer(features)
+        layer = use_float32_on_small_maps(layer)
+        torch.testing.assert_close((self.gradients(layer, features, torch.float32, 0.0), layer(features)), expected)
+
+    def test_of_one_cell_reads_only_the_centre_of_its_kernel(self) -> None:
+        layer = use_float32_on_small_maps(nn.Conv2d(4, 4, 3, padding=1))
+        with torch.no_grad():
+            layer.weight[:, :, 0] = torch.nan
+        assert layer(torch.rand(1, 4, 1, 1)).isfinite().all()
+        assert layer(torch.rand(1, 4, 2, 2)).isnan().any()
+
     def test_returns_the_type_of_autocast_for_a_small_map(self) -> None:
         layer = use_float32_on_small_maps(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
         with torch.autocast("cpu", torch.bfloat16):
