@@ -140,6 +140,22 @@ def test_saves_no_tensor_of_the_size_of_a_map_but_the_two_maps() -> None:
     assert saved.keys() == {student.data_ptr(), case.teacher.data_ptr()}
 
 
+def test_all_terms_of_a_level_have_one_node_in_the_graph() -> None:
+    """On a CPU the nodes of small tensors took a fifth of the time."""
+    case = drawn(1)
+    terms = trained(FGDLoss, case, temperature=0.5).compare(case.student.requires_grad_(), *case[1:])
+    (node,) = {each.grad_fn for each in terms.parts.values()}
+    assert node is not None
+    assert {each.name() for each, _ in node.next_functions if each} == {"torch::autograd::AccumulateGrad"}
+
+
+def test_a_student_that_equals_its_teacher_has_the_gradient_of_the_paper() -> None:
+    case = drawn(1)._replace(student=drawn(1).teacher)
+    few, many = (results(trained(kind, case, temperature=0.5), case) for kind in (FGDLoss, EagerFGDLoss))
+    assert few["attention"] == 0
+    torch.testing.assert_close(few["student"], many["student"], **CLOSE)
+
+
 class Copies(TorchDispatchMode):
     """Counts the values that the host reads from tensors, and the copies to and from other devices."""
 
