@@ -1,6 +1,6 @@
 """What a global-context block adds to all cells of a map, and its gradient by hand; see `ContextBlock` of FGD.
 
-On one cell of two images PyTorch's modules and their nodes take five times as long as the arithmetic.
+For a context of a few images, PyTorch's modules and their nodes take longer than the arithmetic.
 """
 
 from typing import NamedTuple

@@ -3,8 +3,8 @@
 With d = student - teacher, every term of FGD is a function of sums of |student|, |teacher|, d and d^2 over cells or
 over channels, and of the two pooled contexts. The first pass reads both maps for their attention, the second one for
 the other sums, and the gradient reads both and writes the student's. `passes_for` chooses who does the passes. What
-follows from the sums is many operations on small tensors. On a CPU, PyTorch's nodes for their gradients took a fifth
-of the time, so one autograd function has all gradients by hand.
+follows from the sums is many operations on small tensors. On a CPU they took a fifth of the time, so one autograd
+function has all gradients by hand, which are fewer operations than PyTorch's nodes.
 
 Source: derived from the loss of arXiv:2111.11837; tests compare it with the loss as published.
 """
