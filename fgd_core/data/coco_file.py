@@ -25,8 +25,8 @@ class CocoText(NamedTuple):
 
     path: Path
     content: bytes
-    state: State | None
-    """From before the file was read; None if it had only just changed."""
+    state: State | None = None
+    """From before the file was read; None if it had only just changed, or if that is unknown."""
 
 
 class CocoDocument(NamedTuple):
