@@ -418,7 +418,7 @@ class TestLoop:
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
-            asyncio.timeout(10),
+            asyncio.timeout(60),
         ):
             await client.post("/v1/jobs", json=train_spec())
             await cluster.was_asked.wait()
@@ -429,7 +429,7 @@ class TestLoop:
         await plane.submit(train_spec())
         dispatching = BackgroundTask(name="dispatcher", run_once=plane.dispatcher.run_once, period_s=0.01)
         running = asyncio.create_task(repeat(dispatching))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await cluster.was_asked.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
