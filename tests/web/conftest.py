@@ -17,11 +17,19 @@ expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+def kept_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     server = PageServer(tmp_path_factory.mktemp("home"))
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def server(kept_server: PageServer) -> Iterator[PageServer]:
+    """The server; it stops while other files are tested, where it would take a tenth of a core or more."""
+    kept_server.go_on()
+    yield kept_server
+    kept_server.pause()
 
 
 # Not for the session: while Playwright runs, asynchronous tests of other folders cannot start a loop.

@@ -78,9 +78,20 @@ class PageServer:
         self.get("/v1/whoami")
 
     def kill(self) -> None:
+        self._signal(signal.SIGKILL)
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def pause(self) -> None:
+        """Stop it where it is; it uses no processor time until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def cpu_s(self) -> float:
         """Return the processor time that the server has used so far."""
