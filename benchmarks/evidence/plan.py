@@ -28,6 +28,7 @@ _FGD = {"type": "fgd", "temperature": "auto"}
 ARMS: Mapping[str, dict[str, Any]] = {
     "fgd": {"type": "fgd", "temperature": 0.5},
     "pkd": {"type": "pkd"},
+    "pkd published": {"type": "pkd", "scale": 1.0},
     "cwd": {"type": "cwd"},
     "mgd": {"type": "mgd"},
     "crosskd": {"type": "crosskd"},
