@@ -30,6 +30,7 @@ class Collector:
     def __init__(self, url: str, spans: list[Span]) -> None:
         self.url = url
         self.spans = spans
+        self.num_requests = 0
 
     def wait_for(self, so: Callable[[list[Span]], bool], timeout_s: float = 20.0) -> list[Span]:
         deadline = time.monotonic() + timeout_s
@@ -52,6 +53,7 @@ def running(*, answers: bool = True) -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.num_requests += 1
             if not answers:
                 over.wait()
                 return
@@ -67,10 +69,11 @@ def running(*, answers: bool = True) -> Iterator[Collector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    collector = Collector(f"http://127.0.0.1:{server.server_port}", spans)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield Collector(f"http://127.0.0.1:{server.server_port}", spans)
+        yield collector
     finally:
         over.set()
         server.shutdown()

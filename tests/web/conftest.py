@@ -59,7 +59,10 @@ def open_page(server: PageServer, context: BrowserContext) -> Iterator[OpenPage]
 
     def open_page(path: str, token: str | None = ADMIN_TOKEN) -> Page:
         if token is not None:
-            context.request.post(f"{server.url}/v1/session", data={"token": token}, headers={"Origin": server.url})
+            # Again if the server closes the connection of the last test just now, as after five idle seconds.
+            context.request.post(
+                f"{server.url}/v1/session", data={"token": token}, headers={"Origin": server.url}, max_retries=3
+            )
             assert [cookie["name"] for cookie in context.cookies()] == [COOKIE]
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))

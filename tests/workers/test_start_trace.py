@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,8 @@ from workers.tracing import StartTrace
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
+WAIT_S = 400
+"""How long a run may take on a busy machine."""
 STARTED = RunStarted(host="here", pid=1, python="3.11")
 READY = DeviceReady(device="cpu", threads=1, precision="float32", versions={})
 STEP = Progress(epoch=1, epochs=1, step=1, steps=2, images_per_s=1, eta_s=1, learning_rate=0.1, values={})
@@ -88,9 +89,8 @@ class TestPhases:
         assert collector.spans == []
 
 
-def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tuple[int, str, float]:
-    """Return (exit code, output, seconds)."""
-    began_s = time.monotonic()
+def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tuple[int, str]:
+    """Return (exit code, output)."""
     done = subprocess.run(
         [sys.executable, "-m", "workers"],
         env=os.environ
@@ -99,9 +99,9 @@ def run_to_its_end(control_plane: SmallControlPlane, **environment: str) -> tupl
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=WAIT_S,
     )
-    return done.returncode, done.stdout + done.stderr, time.monotonic() - began_s
+    return done.returncode, done.stdout + done.stderr
 
 
 class TestRun:
@@ -117,14 +117,16 @@ class TestRun:
     def test_a_collector_that_does_not_answer_neither_blocks_a_run_nor_fills_its_log(
         self, control_plane: SmallControlPlane
     ) -> None:
-        code, output, plain_s = run_to_its_end(control_plane)
+        code, output = run_to_its_end(control_plane)
         with otlp_collector.running(answers=False) as collector:
-            traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "TRACEPARENT": TRACEPARENT}
-            code_traced, output_traced, traced_s = run_to_its_end(control_plane, **traced)
+            # The exporter alone would wait for an answer until long after `run_to_its_end` has given up.
+            code_traced, output_traced = run_to_its_end(
+                control_plane,
+                OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+                OTEL_EXPORTER_OTLP_TIMEOUT=str(100 * WAIT_S),
+                TRACEPARENT=TRACEPARENT,
+            )
+            assert collector.num_requests == 1
         assert (code, code_traced) == (0, 0)
         assert output_traced.splitlines()[0] == output.splitlines()[0]
         assert not any(word in output_traced for word in ("Traceback", "opentelemetry", "export"))
-        print(f"\na run without traces {plain_s:.1f} s, with a collector that does not answer {traced_s:.1f} s")
-        if traced_s >= plain_s + 10:  # unless the machine has become that slow
-            plain_s = run_to_its_end(control_plane)[2]
-        assert traced_s < plain_s + 10
