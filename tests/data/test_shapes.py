@@ -118,7 +118,8 @@ class TestImages:
 
 class TestCrowded:
     @pytest.fixture(scope="class")
-    def crowded(self) -> ShapesDataset:
+    @classmethod
+    def crowded(cls) -> ShapesDataset:
         return ShapesDataset(Shapes(num_train=300, scene="crowded"), "train")
 
     def test_has_more_classes_and_objects(self, crowded: ShapesDataset) -> None:

@@ -78,7 +78,8 @@ class TestManyJobs:
 
 class TestOrderAndSeeds:
     @pytest.fixture(scope="class")
-    def seeds(self, server: PageServer) -> list[str]:
+    @classmethod
+    def seeds(cls, server: PageServer) -> list[str]:
         """Ids of three runs of one spec that reached different scores."""
         found = []
         for seed, ap in ((1, 0.30), (2, 0.34), (3, 0.32)):

@@ -135,7 +135,8 @@ class TestSignIn:
 
 class TestJobs:
     @pytest.fixture(scope="class")
-    def many(self, server: PageServer) -> str:
+    @classmethod
+    def many(cls, server: PageServer) -> str:
         """10,000 ended jobs, copied from one; returns the beginning of their names."""
         job_id = server.submit("pattern", priority=-100)
         server.request("POST", f"/v1/jobs/{job_id}/cancel")
