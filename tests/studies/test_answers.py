@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from fgd_core.errors import SpecError, WeightsError
 from fgd_core.spec.attempts import Assignment
+from fgd_core.spec.costs import JobCost
 from fgd_core.spec.data import Shapes
 from fgd_core.spec.detectors import RetinaNet
 from fgd_core.spec.events import Warned
@@ -28,9 +30,11 @@ from fgd_core.statistics.evidence import Evidence
 from fgd_core.studies.answers import STUDIES
 from fgd_core.studies.runs import StudyRun
 from service.jobs.study_tables import study_tables
+from service.reports.html import render_html
 from service.reports.study_figures import study_charts
 from tests.compare.simulation import Ground
 from tests.library import RecordingContext
+from tests.reports.recorded_jobs import BEGIN, Recorded, view
 from workers.studying import run as answered
 
 # AP of a run by its arm; the seeds differ by a hundredth.
@@ -228,3 +232,11 @@ def test_a_study_of_why_draws_the_gain_in_each_setting(tmp_path: Path) -> None:
         *("teacher job:b/best", "teacher job:c/best"),
         *("fraction 0.5", "temperature 4", "scale 2"),
     ]
+
+
+def test_a_report_begins_with_the_answer_and_ends_with_the_cost(tmp_path: Path) -> None:
+    spec = study(WHY)
+    found, cost = answer(tmp_path, spec, ended(spec)), JobCost.model_construct(sentence="9 runs took 7:41.")
+    job = Recorded(view("s", spec, []), [], {}).report().model_copy(update={"study": found, "cost": cost})
+    page = render_html(Report(generated_at=BEGIN, jobs=[job]), {})
+    assert 0 < page.index(str(escape(found.sentences[0]))) < page.index(cost.sentence)
