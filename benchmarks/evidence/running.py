@@ -1,5 +1,6 @@
 """Trains teachers and students, and records each finished run."""
 
+import fcntl
 import hashlib
 import shutil
 from datetime import UTC, datetime
@@ -68,11 +69,14 @@ def train(name: str, setting: Setting, arm: str, seed: int, work: Path) -> Recor
 def _trained_teacher(name: str, setting: Setting, work: Path) -> Path:
     folder = work / name / TEACHER
     checkpoint = folder / "checkpoints/best.pt"
-    known = {each.teacher_sha256 for each in recorded(name) if each.arm == TEACHER}
-    if not checkpoint.exists() or _sha256(checkpoint) not in known:
-        spec = teacher_spec(setting)
-        finished = _recording(name, TEACHER, int(spec["seed"]), spec, _Recorder(_new_folder(folder)))
-        record(finished.model_copy(update={"teacher_sha256": _sha256(checkpoint)}))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "teacher.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until then, another process may train it
+        known = {each.teacher_sha256 for each in recorded(name) if each.arm == TEACHER}
+        if not checkpoint.exists() or _sha256(checkpoint) not in known:
+            spec = teacher_spec(setting)
+            finished = _recording(name, TEACHER, int(spec["seed"]), spec, _Recorder(_new_folder(folder)))
+            record(finished.model_copy(update={"teacher_sha256": _sha256(checkpoint)}))
     return checkpoint
 
 
