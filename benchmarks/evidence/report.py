@@ -33,8 +33,9 @@ _HEAD = (
     "plain training, with Welch's 95 % interval and p; beside it p after Bonferroni's correction for all methods of",
     "the table. The validation split is small: p is about other seeds, not about other images.",
     "",
-    'Methods have `scale: auto` unless the name says another. "fgd auto T" is what a spec gets that names nothing;',
-    "`fgd` is what it got before [decision 116](../../docs/decisions/0116-temperature-from-the-features.md).",
+    "Methods have `scale: auto` unless the name says another. `cwd` is what a spec gets that names no method",
+    '([decision 131](../../docs/decisions/0131-without-a-method.md)); "fgd auto T" is FGD as a spec gets it that names',
+    "nothing else, and `fgd` with the published temperature.",
     "",
 )
 

@@ -18,6 +18,7 @@ from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.methods import METHOD_TYPES
 from fgd_core.spec.methods.fgd import Fgd
+from fgd_core.spec.methods.single import RECOMMENDED
 from fgd_core.training.auto_scale import TARGET, AutoScale, advise_scale
 from service.catalogue.recipes import recipes
 from tests.library import RecordingContext, distill_spec, train_spec
@@ -254,6 +255,17 @@ class TestDefault:
         spec = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": base, "space": "composed-form"})
         assert isinstance(spec, SweepSpec) and isinstance(spec.base, DistillSpec)
         assert spec.base.method.scale == "auto"
+
+    def test_comes_with_the_recommended_method_where_a_job_names_none(self) -> None:
+        job = {name: value for name, value in JOB.items() if name != "method"} | {"input": {"shorter_px": 400}}
+        stages = [{"teacher": job["teacher"]}] * 2
+        chain = {name: value for name, value in job.items() if name != "teacher"} | {"kind": "chain", "stages": stages}
+        for each in (job, chain):
+            spec = JOB_SPEC.validate_python(each)
+            assert isinstance(spec, DistillSpec | ChainSpec) and spec.method == RECOMMENDED
+        sweep = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": job, "space": "methods"})
+        assert isinstance(sweep, SweepSpec) and isinstance(sweep.base, DistillSpec)
+        assert sweep.base.method == RECOMMENDED.model_copy(update={"scale": 1.0})
 
     def test_is_refused_for_a_part_by_name(self) -> None:
         parts = {"features": {"type": "pkd", "scale": "auto"}}

@@ -13,6 +13,7 @@ from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.distill import DistillSpec, Inheritance
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.methods.single import RECOMMENDED
 from fgd_core.spec.pool import PoolSettings
 from fgd_core.spec.training import TimeBudget, TrainingSpec, sum_of_budgets
 
@@ -56,8 +57,8 @@ class ChainSpec(AnyJob):
     """Whether to train a control after the chain: the same student with the last teacher alone, for as many epochs and
     hours as all stages together, and without an early stop. It doubles the time; without it the gain of the chain is
     unknown."""
-    method: MethodSpec
-    """The distillation method of the stages that have none of their own."""
+    method: MethodSpec = RECOMMENDED
+    """The distillation method of the stages that have none of their own. A method without a type is FGD."""
     inherit: Inheritance = "neck_and_head"
     """The part of the first teacher's weights that the student starts with; see `kind: distill`. Later stages inherit
     nothing. The control inherits this part from its own teacher."""

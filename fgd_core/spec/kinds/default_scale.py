@@ -1,4 +1,5 @@
-"""The scale and temperature where a spec names none: published ones for published students, else found ones."""
+"""What a spec gets where it names no method, scale or temperature: the recommended method, and published values for
+published students, else found ones."""
 
 from collections.abc import Mapping
 
@@ -6,14 +7,14 @@ from pydantic import BaseModel
 
 from fgd_core.spec.methods import METHOD_TYPES
 from fgd_core.spec.methods.base import AnyMethod
-from fgd_core.spec.methods.single import fgd_if_unnamed
+from fgd_core.spec.methods.single import RECOMMENDED, fgd_if_unnamed
 
 _BACKBONES = ("resnet50", "resnet101")
 _STEM_WIDTH, _FPN_WIDTH, _SIZE_PX = 64, 256, (800, 1333)
 
 
 def with_default_scale(job: object) -> object:
-    """Return a job as a user wrote it, in which every method has a scale, and a temperature if it has the setting.
+    """Return a job as a user wrote it with a method, where each has a scale, and a temperature if it has the setting.
 
     Args:
         job: the content of a distillation or a chain; anything that is not a mapping is returned as it is.
@@ -21,7 +22,8 @@ def with_default_scale(job: object) -> object:
     if not isinstance(job, Mapping):
         return job
     stages = job.get("stages")
-    changed = {"method": _with_scale(job.get("method"), job)} if "method" in job else {}
+    method = _method(job)
+    changed: dict[str, object] = {} if method is None else {"method": _with_scale(method, job)}
     if isinstance(stages, list | tuple):
         changed["stages"] = [_with_method(stage, job) for stage in stages]
     return {**job, **changed}
@@ -29,8 +31,7 @@ def with_default_scale(job: object) -> object:
 
 def with_searched_scale(job: object) -> object:
     """Return the base of a sweep as a user wrote it, in which a method without a scale has that of a search."""
-    method = job.get("method") if isinstance(job, Mapping) else None
-    if not isinstance(job, Mapping) or not isinstance(method, Mapping):
+    if not isinstance(job, Mapping) or not isinstance(method := _method(job), Mapping):
         return job
     kind = _kind(method)
     found = found_beside_scale(kind, job.get("student"), job.get("input"))
@@ -42,6 +43,11 @@ def found_beside_scale(method: type[AnyMethod], student: object, input_: object)
     if _has_recipe(method, student, input_):
         return {}
     return {name: value for name, value in method.without_recipe.items() if name != "scale"}
+
+
+def _method(job: Mapping[str, object]) -> object:
+    """Return the method of a job with a student, the recommended one unless it names one; None for other jobs."""
+    return job.get("method", {"type": RECOMMENDED.name()} if "student" in job else None)
 
 
 def _with_method(stage: object, job: Mapping[str, object]) -> object:

@@ -13,6 +13,7 @@ from fgd_core.spec.kinds.default_scale import with_default_scale
 from fgd_core.spec.kinds.teacher import Teacher
 from fgd_core.spec.kinds.train import TrainSpec
 from fgd_core.spec.methods import MethodSpec
+from fgd_core.spec.methods.single import RECOMMENDED
 from fgd_core.spec.pool import PoolFolder, PoolSettings
 from fgd_core.spec.training import TrainingSpec
 
@@ -31,8 +32,8 @@ class DistillSpec(AnyJob):
     """Further teachers, which the student imitates at the same time. Each has its own instance of the method; the loss
     is the weighted mean over all teachers. They may be other detectors with other classes: methods that compare class
     scores of dense detectors use the classes that teacher and data share. No published recipe is known."""
-    method: MethodSpec
-    """The distillation method: how the student imitates the teacher."""
+    method: MethodSpec = RECOMMENDED
+    """The distillation method: how the student imitates the teacher. A method without a type is FGD."""
     inherit: Inheritance = "neck_and_head"
     """The part of the teacher's weights that the student starts with. `neck_and_head`, `neck`, `head`: that part, where
     the shapes are equal. `by_shape`: all weights of equal shape, the backbone's too. `full`: all weights; it is an

@@ -21,6 +21,10 @@ from fgd_core.spec.methods.mgd import Mgd
 from fgd_core.spec.methods.pkd import Pkd
 from fgd_core.spec.methods.tadr import Tadr
 
+RECOMMENDED = Cwd(scale="auto")
+"""The method of a spec that has none. It gained on each data set that it was measured on, and needs nothing of a pair:
+docs/decisions/0131-without-a-method.md."""
+
 
 def fgd_if_unnamed(method: object) -> object:
     """Read a method without a type as FGD: it was the only one once, and stored specs do not name it."""
