@@ -263,9 +263,11 @@ class TestDefault:
         for each in (job, chain):
             spec = JOB_SPEC.validate_python(each)
             assert isinstance(spec, DistillSpec | ChainSpec) and spec.method == RECOMMENDED
-        sweep = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": job, "space": "methods"})
-        assert isinstance(sweep, SweepSpec) and isinstance(sweep.base, DistillSpec)
-        assert sweep.base.method == RECOMMENDED.model_copy(update={"scale": 1.0})
+        for space, method in (("methods", RECOMMENDED.type), ("fgd-scale", "fgd"), ("pkd-scale", "pkd")):
+            sweep = JOB_SPEC.validate_python({"kind": "sweep", "name": "s", "base": job, "space": space})
+            assert isinstance(sweep, SweepSpec) and isinstance(sweep.base, DistillSpec)
+            assert (sweep.base.method.name(), sweep.base.method.scale) == (method, 1.0)
+            assert sweep.dimensions()
 
     def test_is_refused_for_a_part_by_name(self) -> None:
         parts = {"features": {"type": "pkd", "scale": "auto"}}

@@ -12,7 +12,7 @@ from fgd_core.spec.kinds.default_scale import found_beside_scale, with_searched_
 from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.teacher import teacher_detector
 from fgd_core.spec.kinds.train import TrainSpec
-from fgd_core.spec.methods import METHOD_TYPES, preset_space
+from fgd_core.spec.methods import METHOD_TYPES, PRESETS, preset_space
 from fgd_core.spec.paths import changed
 from fgd_core.spec.search import Asha, HyperBand, Median, SchedulerSpec, SweepSettings
 
@@ -38,10 +38,15 @@ class SweepSpec(AnyJob, SweepSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_base(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("base"), dict) and "name" in data:
-            return {**data, "base": {"name": data["name"], **data["base"]}}
-        return data
+    def _complete_the_base(cls, data: Any) -> Any:
+        """Give the base the sweep's name, and a base without a method the one that the preset searches."""
+        if not isinstance(data, dict) or not isinstance(base := data.get("base"), dict):
+            return data
+        named = {"name": data["name"]} if "name" in data else {}
+        space = data.get("space")
+        searched = PRESETS.get(space) if isinstance(space, str) and "student" in base else None
+        method = {"method": {"type": searched}} if searched is not None else {}
+        return {**data, "base": {**named, **method, **base}}
 
     @model_validator(mode="after")
     def _is_given_once(self) -> Self:
