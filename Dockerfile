@@ -67,6 +67,9 @@ CMD ["up", "--log-format", "json"]
 
 
 FROM base AS ray
+# With a C compiler, the losses build their passes for the node's own CPU, and Triton and Inductor theirs for its GPU.
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=ray-packages /opt/fgd /opt/fgd
 RUN --mount=from=builder,source=/opt/uv,target=/opt/uv --mount=from=wheel,source=/build/dist,target=/dist \
     /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/fgd/bin/python /dist/*.whl \

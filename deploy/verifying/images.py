@@ -31,6 +31,9 @@ def build(results: Results, tags: dict[str, str], *, base: str) -> None:
     heavy = "import importlib.util as u; print(*(n for n in ('torch', 'torchvision', 'ray') if u.find_spec(n)))"
     found = run("docker", "run", "--rm", "--entrypoint", "/opt/fgd/bin/python", tags["FGD_IMAGE"], "-c", heavy).strip()
     results.check("the control plane has neither torch nor ray", not found, found or "none of them")
+    compiled = "import torch; from fgd_core.methods.parts.c_library import library; print(library(torch.float32))"
+    found = run("docker", "run", "--rm", "--entrypoint", "/opt/fgd/bin/python", tags["FGD_RAY_IMAGE"], "-c", compiled)
+    results.check("a node compiles the passes of the losses", found.startswith("<CDLL"), found.strip())
 
 
 def build_one(target: str, tag: str, *, base: str, context: Path = ROOT) -> float:
