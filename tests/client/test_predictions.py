@@ -6,7 +6,7 @@ from fgd_core.spec.results import RunResult
 from service.client.client import FgdClient
 from tests.client.conftest import Fgd
 from tests.client.live_server import LiveServer
-from tests.reports.recorded_jobs import STUDENT, scores, train_spec
+from tests.reports.recorded_jobs import STUDENT, distill_spec, scores, train_spec
 
 EPOCHS = 10
 
@@ -56,3 +56,18 @@ def test_a_prediction_is_shown_before_while_and_after_a_job_runs(
         assert "it reached 0.310, inside the interval of 80%" in text
         # The first job was no check: nothing was known before it.
         assert "earlier runs on this data held" not in text
+
+
+def test_the_method_is_said_that_a_spec_gets(fgd: Fgd, server: LiveServer, client: FgdClient) -> None:
+    path = server.settings.home / "spec.json"
+    path.write_text(train_spec("teacher", STUDENT, epochs=EPOCHS).model_dump_json())
+    assert "method" not in fgd("submit", path, "--server", server.url).out
+    named = distill_spec("student", next(client.jobs()).job_id, epochs=EPOCHS)
+    for left_out, said in (
+        ({"method"}, "method cwd, scale auto, temperature 1.0"),
+        (set(), "method fgd, scale 0.05, temperature 0.5"),
+    ):
+        path.write_text(named.model_dump_json(exclude=left_out))
+        for options in (["--dry-run"], []):
+            assert f"  {said}\n" in fgd("submit", path, *options, "--server", server.url).out
+    assert [job.kind for job in client.jobs()] == ["distill", "distill", "train"]

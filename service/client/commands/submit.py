@@ -13,6 +13,8 @@ from fgd_core.spec.checkpoint_references import checkpoint_references
 from fgd_core.spec.costs import CostEstimate, JobCost
 from fgd_core.spec.drafts import DraftView
 from fgd_core.spec.jobs import JobSpec
+from fgd_core.spec.kinds.chain import ChainSpec
+from fgd_core.spec.kinds.distill import DistillSpec
 from fgd_core.spec.kinds.sweep import SweepSpec
 from fgd_core.spec.prediction import PredictionView
 from fgd_core.spec.views import JobView
@@ -69,7 +71,7 @@ def submit(
         complete = with_full_ids(spec, client)
         try:
             if dry_run:
-                _print_draft(client.check(complete), as_json=as_json)
+                _print_draft(spec, client.check(complete), as_json=as_json)
                 return
             job = client.submit(complete, idempotency_key=key)
         except SpecError as refusal:
@@ -82,6 +84,7 @@ def submit(
         else:
             print_submitted(job, as_json=as_json)
             if not as_json:
+                _print_method(spec)
                 print_forecasts(predicted(client, job.job_id, job.kind), priced(client, job.job_id, job.kind))
 
 
@@ -94,10 +97,19 @@ def print_submitted(job: JobView, *, as_json: bool) -> None:
     print_answer(job, lambda: Group(state, hint), as_json=as_json)
 
 
-def _print_draft(found: DraftView, *, as_json: bool) -> None:
+def _print_draft(spec: JobSpec, found: DraftView, *, as_json: bool) -> None:
     print_answer(found, lambda: Text("the server would accept this job; nothing was submitted"), as_json=as_json)
     if not as_json:
+        _print_method(spec)
         print_forecasts(found.prediction, found.cost)
+
+
+def _print_method(spec: JobSpec) -> None:
+    """Say how a student will be distilled, because a spec may leave each part of it out."""
+    if isinstance(spec, DistillSpec | ChainSpec):
+        settings = spec.method.model_dump(mode="json", include={"scale", "temperature"})
+        details = "".join(f", {name} {value}" for name, value in settings.items())
+        output().print(Text(f"  method {spec.method.name()}{details}"))
 
 
 def print_forecasts(prediction: PredictionView | None, cost: JobCost | CostEstimate | None) -> None:
