@@ -29,8 +29,8 @@ demo: $(READY)  ## Train a teacher, distil a student on this machine, and write 
 demo-sweep: $(READY)  ## Search the distillation weights of a pair in twelve trials, and write a report
 	$(BIN)/fgd demo-sweep
 
-# Two processes more than cores: one has a Ray and mostly waits, as do those that look at pages.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 + len(os.sched_getaffinity(0))))')
+# Three processes more than cores: one has a Ray and mostly waits, as do those that look at pages.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 3 + len(os.sched_getaffinity(0))))')
 
 # The checks use the cores that the first tests leave free while they start their processes.
 test: $(READY)  ## Run all checks, and a test of everything; needs no network once installed

@@ -35,7 +35,12 @@ SLOW = (
     "tests/methods/test_embedding.py",
 )
 """Modules with tests of ten seconds and more."""
-ORDER = ("whole", "apart", "chaos", "cluster", "bucket", "growing", "nodes", "demo", "ray", "slow", "module", "test")
+PAGES = "tests/web/"
+"""Its modules open pages in a browser: they take up to two minutes each and mostly wait."""
+ORDER = (
+    *("whole", "apart", "chaos", "cluster", "bucket", "growing", "nodes", "demo", "ray"),
+    *("slow", "page", "module", "test"),
+)
 """The groups that take longest begin, so that none is left alone at the end. Those with a Ray mostly wait, but only one
 runs at a time: on a slow machine two of them and their servers take most of two cores before they do anything."""
 
@@ -64,6 +69,8 @@ def _kind(id_: str, *, has_mark: bool) -> str:
         return "ray"
     if _module(id_) in SLOW:
         return "slow"
+    if id_.startswith(PAGES):
+        return "page"
     return "module" if _shares_fixtures(_module(id_)) else "test"
 
 
