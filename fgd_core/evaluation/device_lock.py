@@ -33,6 +33,7 @@ class DeviceLock:
     def __init__(self, folder: Path, device: str) -> None:
         self._work = _open(folder, f"{device}.work")
         self._turnstile = _open(folder, f"{device}.turnstile")
+        self._patience_s = YIELD_LIMIT_S
 
     def acquire(self) -> None:
         """Mark this process as working on the device."""
@@ -40,14 +41,18 @@ class DeviceLock:
             _lock(self._work, fcntl.LOCK_SH, 0)
 
     def yield_device(self) -> None:
-        """Let a waiting run measure first. Call this between two phases of work."""
+        """Let a waiting run measure first. Call this between two phases of work.
+
+        A run that has hung, or was halted, keeps its lock: this one waits for it once and not at each call.
+        """
         if self._work is None or self._turnstile is None:
             return
         fcntl.flock(self._work, fcntl.LOCK_UN)
         # Runs that wait to measure hold the turnstile.
         try:
-            if _lock(self._turnstile, fcntl.LOCK_SH, YIELD_LIMIT_S):
-                _lock(self._work, fcntl.LOCK_SH, YIELD_LIMIT_S)
+            is_free = _lock(self._turnstile, fcntl.LOCK_SH, self._patience_s)
+            is_free = is_free and _lock(self._work, fcntl.LOCK_SH, self._patience_s)
+            self._patience_s = YIELD_LIMIT_S if is_free else 0.0
         finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fgd_core.evaluation import device_lock
 from fgd_core.evaluation.device_lock import DeviceLock
 from fgd_core.evaluation.speed import find_disturbance
 from fgd_core.runs import execute
@@ -101,6 +102,27 @@ def test_a_dead_run_holds_no_lock(folder: Path, other_run: "subprocess.Popen[str
     other_run.wait()
     with DeviceLock(folder, "cpu").exclusive(0) as is_exclusive:
         assert is_exclusive
+
+
+def test_a_run_that_has_hung_is_waited_for_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(device_lock, "YIELD_LIMIT_S", 0.2)
+    monkeypatch.setattr(device_lock.time, "sleep", waits.append)
+    hung, other = DeviceLock(folder, "cpu"), DeviceLock(folder, "cpu")
+    other.acquire()
+    for _ in range(2):
+        with ExitStack() as measuring:
+            other.release()
+            assert measuring.enter_context(hung.exclusive(0))
+            other.yield_device()
+            assert waits
+            waits.clear()
+            other.yield_device()
+            assert not waits
+        # Once it has given way, the next one that measures is waited for again.
+        other.yield_device()
+        hung.release()
+        assert not waits
 
 
 def test_an_unsafe_folder_is_not_used(folder: Path, tmp_path: Path) -> None:
