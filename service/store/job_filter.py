@@ -16,8 +16,9 @@ from service.store.statements import unindexed
 from service.store.tables import Job, JobDependency
 
 _MAX_LANES = 16
-# By age, in the order of preference: a project before a state, which may have most of the jobs.
+# In the order of preference: a project before a state, which may have most of the jobs.
 _INDEXED = (("seed_group",), ("project", "state"), ("project",), ("kind",), ("state",))
+_INDEXED_BY_AP = (("project",),)
 AGE: Sequence[Sortable] = (Job.created_at, Job.id)
 
 Column: TypeAlias = Literal["created", "name", "state", "priority", "project", "best_ap"]
@@ -76,7 +77,7 @@ class Filter:
         """Return the list of the selected jobs, with the best index for its order."""
         choices = self._choices()
         by_age = order.column == "created"
-        options = _INDEXED if by_age else ((order.column,),)
+        options = {"created": _INDEXED, "best_ap": _INDEXED_BY_AP}.get(order.column, ((order.column,),))
         indexed = next((names for names in options if _num_lanes(names, choices) <= _MAX_LANES), ())
         others = self._others({name: values for name, values in choices.items() if name not in indexed})
         lanes = product(*([getattr(Job, name) == value for value in choices[name]] for name in indexed))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, func, select, union_all
+from sqlalchemy import Select, and_, func, select, true, union_all
 
 from service.store import bounded_lists, job_search
 from service.store.bounded_lists import Key, Listing, Page
@@ -24,7 +24,7 @@ _AP = unindexed(Job.best_ap)
 async def page(session: WriteSession, wanted: Filter, order: Order, *, before: Key | None, limit: int) -> Page[Job]:
     """Return a page of jobs in an order; jobs without an AP follow those with one."""
     listing = wanted.listing(order)
-    few = await _few(session, wanted)
+    few = await _few(session, wanted) if listing.others or not listing.lanes else None
     if order.column != "best_ap":
         query = _sorted(wanted, listing, few) if few is not None else None
         return await _read(session, listing, query, before=before, limit=limit)
@@ -37,7 +37,8 @@ async def page(session: WriteSession, wanted: Filter, order: Order, *, before: K
             return found
         scored = found.rows
     # By age only: a comparison with NULL is never true.
-    unscored = replace(listing, key=AGE, lanes=[Job.best_ap.is_(None)])
+    lanes = [and_(lane, Job.best_ap.is_(None)) for lane in listing.lanes or [true()]]
+    unscored = replace(listing, key=AGE, lanes=lanes)
     query = _sorted(wanted, unscored, few).where(_AP.is_(None)) if few is not None else None
     if len(scored) == limit:
         following = await _read(session, unscored, query, before=None, limit=1)

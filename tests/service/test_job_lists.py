@@ -176,7 +176,8 @@ class TestOrders:
         self, named: ControlPlane, various: list[dict[str, Any]], examined: int
     ) -> None:
         ages = {job["job_id"]: age for age, job in enumerate(various)}
-        for filtered in ({}, {"state": ["queued", "cancelled"]}, {"q": "s"}):
+        projects = ({"project": "other"}, {"project": ["other", "default"]}, {"project": "other", "q": "s"})
+        for filtered in ({}, {"state": ["queued", "cancelled"]}, {"q": "s"}, *projects):
             wanted = [job["job_id"] for page in await pages(named, "/v1/jobs", **filtered) for job in page]
             jobs = [job for job in various if job["job_id"] in wanted]
             for sort, key in SORTS.items():
@@ -189,9 +190,14 @@ class TestOrders:
     ) -> None:
         scored = [NAMES[1], NAMES[6], NAMES[5]]
         others = [name for name in NAMES if name not in scored]
-        for filtered in ({}, {"kind": "train"}):
-            assert await names(named, sort="best_ap", limit=2, **filtered) == scored + others
-            assert await names(named, sort="-best_ap", limit=2, **filtered) == scored[::-1] + others[::-1]
+        project_of = {job["name"]: job["project"] for job in various}
+        all_projects = list(dict.fromkeys(project_of.values()))
+        for filtered in ({}, {"kind": "train"}, *({"project": part} for part in ("other", "none", all_projects))):
+            projects = filtered.get("project", all_projects)
+            first, last = ([name for name in part if project_of[name] in projects] for part in (scored, others))
+            assert await names(named, sort="best_ap", limit=2, **filtered) == first + last
+            assert await names(named, sort="-best_ap", limit=2, **filtered) == first[::-1] + last[::-1]
+        assert 1 < len(all_projects) < len(various)
 
     @pytest.mark.parametrize("sort", ["best_ap", "-best_ap"])
     async def test_a_page_has_jobs_with_an_ap_and_others_behind_them(

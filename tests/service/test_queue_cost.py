@@ -152,6 +152,13 @@ class TestPlans:
             scans = [step for step in steps if step.startswith(("SCAN jobs", "SCAN attempts"))]
             assert [step for step in scans if "INDEX ix_jobs_created_at_id" not in step] == [], statement
 
+    async def test_the_best_jobs_of_a_project_are_read_in_order(self, plane: ControlPlane) -> None:
+        await submit_alike(plane, "ours", 2)
+        found = await plans(plane, "/v1/jobs?project=ours&sort=-best_ap")
+        scored, *_ = [steps for statement, steps in found if "best_ap IS NOT NULL" in statement]
+        assert "USING COVERING INDEX ix_jobs_project_best_ap_created_at_id (project=?" in " ".join(scored)
+        assert not [step for step in scored if step == "SCAN jobs" or "SEARCH jobs USING INDEX" in step]
+
     async def test_a_page_of_events_ends_where_it_examines_no_more(
         self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
     ) -> None:

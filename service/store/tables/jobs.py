@@ -22,6 +22,7 @@ class Job(Base):
         Index(None, "kind", "created_at", "id"),
         Index(None, "priority", "created_at", "id"),
         Index(None, "best_ap", "created_at", "id"),
+        Index(None, "project", "best_ap", "created_at", "id"),
         Index(None, "seed_group", "created_at", "id"),
         Index("ix_jobs_lower_name_created_at_id", text("lower(name)"), "created_at", "id"),
         Index(
