@@ -5,6 +5,7 @@ route has to list them, and none is missing; the tests compare every answer that
 """
 
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -76,12 +77,13 @@ _SUCCESS_HEADERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` complete its OpenAPI description before it returns it."""
-    plain = app.openapi
+    """Make `app` complete its OpenAPI description before it returns it, and make it once."""
+    plain, making = app.openapi, Lock()
 
     def openapi() -> Schema:
-        if app.openapi_schema is None:
-            _complete(plain())
+        with making:
+            if app.openapi_schema is None:
+                _complete(plain())
         assert app.openapi_schema is not None
         return app.openapi_schema
 

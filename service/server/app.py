@@ -75,6 +75,7 @@ def create_app(settings: Settings, cluster: Cluster, *, clock: Clock | None = No
         middleware=middleware.layers(services),
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         telemetry=services.tracing.of_requests(),
     )
     app.state.services = services

@@ -1,8 +1,10 @@
 """Pages for browsers: they load nothing from other sites, and every response has security headers."""
 
+import asyncio
 import json
 import re
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,26 @@ class TestDocs:
     async def test_redoc_redirects_to_it(self, plane: ControlPlane) -> None:
         answer = await plane.http.get("/redoc")
         assert (answer.status_code, answer.headers["Location"]) == (308, "docs")
+
+    async def test_other_requests_are_answered_while_the_description_is_made(
+        self, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, may_end = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def openapi() -> dict[str, bool]:
+            loop.call_soon_threadsafe(begun.set)
+            return {"was_answered": may_end.wait(20)}
+
+        monkeypatch.setattr(plane.app, "openapi", openapi)
+        # The client of `plane` compares each answer with the description.
+        transport = httpx.ASGITransport(plane.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            described = asyncio.create_task(client.get("/openapi.json"))
+            await begun.wait()
+            assert (await client.get("/livez")).status_code == 200
+            may_end.set()
+            assert (await described).json() == {"was_answered": True}
 
     @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the page")
     def test_a_browser_shows_all_operations_without_errors(self, tmp_path: Path) -> None:

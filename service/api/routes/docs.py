@@ -4,8 +4,8 @@ import importlib.resources
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from service.web import assets
 from service.web.paths import FILES
@@ -26,6 +26,16 @@ async def docs() -> Response:
     # Relative, because a proxy may serve us below a path.
     html = _PAGE.read_text("utf-8").format(files=f"{FILES[1:]}/{assets.version()}")
     return HTMLResponse(html, headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/openapi.json")
+def description(request: Request) -> JSONResponse:
+    """Return the OpenAPI description.
+
+    To make it takes one or two seconds. This function is not `async`, so a thread does it, and the server answers other
+    requests meanwhile; FastAPI's own route would keep them waiting.
+    """
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/redoc")
