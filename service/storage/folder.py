@@ -59,7 +59,7 @@ class FolderStorage(Storage):
         return StoredFile(path, status.st_size, _modified_at(status)) if status is not None else None
 
     def listing(self, folder: str = "") -> list[StoredFile]:
-        top = os.fspath(self._root / folder)
+        top = f"{self._root}/{folder}".rstrip("/")
         found = []
         for path, status in _files(top):
             # Attempts share a checkpoint through hard links: each link counts for its share of the bytes.
@@ -79,10 +79,11 @@ class FolderStorage(Storage):
         if place is None:
             raise errors.gone(self.uri_of(path))
         try:
-            with errors.translating("read", self.uri_of(path)):
-                file = place.open("rb")
+            file = place.open("rb")
         except FileNotFoundError as cause:
             raise errors.gone(self.uri_of(path)) from cause
+        except OSError as cause:
+            raise errors.from_os_error("read", self.uri_of(path), cause) from cause
         status = os.fstat(file.fileno())
         return OpenedFile(file, status.st_size, _modified_at(status))
 
