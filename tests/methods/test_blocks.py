@@ -15,8 +15,8 @@ def numbered(*shape: int) -> Tensor:
     ("shape", "num_blocks"),
     [
         ((16, 64, 64), 1),
-        ((300, 256, 49), 30),  # regions: ten to a block
-        ((3, 256, 600), 6),  # two to an image
+        ((300, 256, 49), 20),  # regions: fifteen to a block
+        ((3, 256, 1000), 6),  # two to an image
         ((0, 256, 49), 0),
     ],
 )
