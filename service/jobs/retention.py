@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -102,14 +103,13 @@ def due_files(
         return []
     due = []
     for file in files:
-        for rule in _RULES:
-            if not rule.path.fullmatch(file.path):
-                continue
-            since = file.modified_at if rule.kind == "partial_file" else job.ended_at
-            days = rule.days(policy, job.state)
-            if is_due(since, days, now) and (rule.kind != "outbox" or is_stored(file.path)):
-                due.append(Due(file, rule.kind, _why(rule.kind, job, days)))
-            break
+        rule = _rule(file.path)
+        if rule is None:
+            continue
+        since = file.modified_at if rule.kind == "partial_file" else job.ended_at
+        days = rule.days(policy, job.state)
+        if is_due(since, days, now) and (rule.kind != "outbox" or is_stored(file.path)):
+            due.append(Due(file, rule.kind, _why(rule.kind, job, days)))
     return due
 
 
@@ -213,6 +213,12 @@ _RULES: Sequence[_Rule] = (
     ),
     _Rule("outbox", re.compile(r"outbox/[^/]+"), lambda policy, state: policy.outboxes_days),
 )
+
+
+@lru_cache(10_000)
+def _rule(path: str) -> _Rule | None:
+    """Return the rule of a file. Most jobs have files of the same names."""
+    return next((rule for rule in _RULES if rule.path.fullmatch(path)), None)
 
 
 def _why(kind: Kind, job: EndedJob, days: Days) -> str:

@@ -75,11 +75,11 @@ class FolderStorage(Storage):
             return []
 
     def open(self, path: str) -> OpenedFile:
-        place = self.local_path(path)
+        place = self._file(path)
         if place is None:
             raise errors.gone(self.uri_of(path))
         try:
-            file = place.open("rb")
+            file = open(place, "rb")  # noqa: PTH123, SIM115  Housekeeping opens a file of each job.
         except FileNotFoundError as cause:
             raise errors.gone(self.uri_of(path)) from cause
         except OSError as cause:
@@ -114,6 +114,18 @@ class FolderStorage(Storage):
         return 0  # Unfinished uploads to a folder are files, which `listing` shows.
 
     def local_path(self, path: str) -> Path | None:
+        place = self._file(path)
+        return Path(place) if place is not None else None
+
+    @contextmanager
+    def local_copy(self, path: str, *, near: Path | None = None, max_bytes: int | None = None) -> Iterator[Path]:
+        place = self.local_path(path)
+        if place is None or (max_bytes is not None and place.stat().st_size > max_bytes):
+            raise errors.gone(self.uri_of(path))
+        yield place
+
+    def _file(self, path: str) -> str | None:
+        """Return the absolute path of a file that exists; None if there is none, or only through a link."""
         if not paths.is_plain(path):
             return None
         place, mode = os.fspath(self._root), 0
@@ -126,14 +138,7 @@ class FolderStorage(Storage):
                 return None
             if stat.S_ISLNK(mode):
                 return None
-        return Path(place) if stat.S_ISREG(mode) else None
-
-    @contextmanager
-    def local_copy(self, path: str, *, near: Path | None = None, max_bytes: int | None = None) -> Iterator[Path]:
-        place = self.local_path(path)
-        if place is None or (max_bytes is not None and place.stat().st_size > max_bytes):
-            raise errors.gone(self.uri_of(path))
-        yield place
+        return place if stat.S_ISREG(mode) else None
 
     def _place(self, path: str, *, make: bool = False) -> Path:
         """Return the absolute path of a file to create or to delete.
@@ -221,23 +226,26 @@ def _stored_digest(descriptor: int) -> str | None:
     return sha256 if is_valid else None
 
 
-def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield each file below a folder. Paths are texts, and each folder is read once: housekeeping reads a million.
+def _files(top: str) -> list[tuple[str, os.stat_result]]:
+    """Return each file below a folder. Paths are texts, and each folder is read once: housekeeping reads a million.
 
     Raises:
         StorageError: a folder exists and cannot be read. An empty listing would make a run start from the beginning.
     """
-    try:
-        with os.scandir(folder) as entries:
-            found = list(entries)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return
-    except OSError as cause:
-        raise errors.from_os_error("read", folder, cause) from cause
-    for entry in found:
-        if entry.is_dir():
-            if not entry.is_symlink():
-                yield from _files(entry.path)
+    found, folders = [], [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                here = list(entries)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
-        with suppress(FileNotFoundError):
-            yield entry.path, entry.stat(follow_symlinks=False)
+        except OSError as cause:
+            raise errors.from_os_error("read", folder, cause) from cause
+        for entry in here:
+            if not entry.is_dir():
+                with suppress(FileNotFoundError):
+                    found.append((entry.path, entry.stat(follow_symlinks=False)))
+            elif not entry.is_symlink():
+                folders.append(entry.path)
+    return found
