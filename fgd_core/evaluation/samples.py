@@ -1,6 +1,5 @@
 """Draws sample pictures of a split: the annotations, and below them the detections."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.training_examples import Place, TrainingExamples
 from fgd_core.data.transforms import resize_masks
 from fgd_core.evaluation.inference import ImageDetections
+from fgd_core.png import png_bytes
 from fgd_core.stopping import stoppable
 
 _SIDE_PX = 256
@@ -100,9 +100,7 @@ def _labelled_places(keypoints: Tensor) -> Tensor:
 def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
     """Join pictures (3, H, W) uint8 in a grid."""
     grid = make_grid(torch.stack([*pictures]), nrow=columns, padding=4, pad_value=255)
-    file = io.BytesIO()
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=4)
-    return file.getvalue()
+    return png_bytes(Image.fromarray(grid.permute(1, 2, 0).numpy()))
 
 
 def _draw(
