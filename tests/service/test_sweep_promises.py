@@ -19,8 +19,8 @@ GRID = [
     for seeds in (3, 5)
     for is_paired in (False, True)
 ]
-SWEEPS = 420
-"""Simulated sweeps for each of the 24 cases: 10,080 in total."""
+SWEEPS = 210
+"""Simulated sweeps for each of the 24 cases: 5,040 in total."""
 
 
 @pytest.fixture(scope="module")
