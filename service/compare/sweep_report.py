@@ -1,5 +1,6 @@
 """Makes one report on a sweep in its own process, as `service.compare` makes a comparison."""
 
+import gc
 import sys
 
 from service.compare.request import Answer, SweepReportRequest
@@ -13,5 +14,7 @@ def answer(request: SweepReportRequest) -> Answer:
 
 
 if __name__ == "__main__":
+    # A process that gives one answer has nothing to free before its end; looking for it takes a quarter of the time.
+    gc.disable()
     request = SweepReportRequest.model_validate_json(sys.stdin.buffer.read())
     sys.stdout.write(answer(request).model_dump_json())

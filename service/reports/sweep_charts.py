@@ -206,11 +206,11 @@ def on_axis(dimension: Dimension, value: JsonValue) -> JsonValue:
 def baseline_lines(report: SweepReport, panel: str = "") -> list[dict[str, Any]]:
     """Dashed lines at the values of the baselines, as shapes over one panel: that of axes "x2" and "y2" for "2"."""
     across = {"type": "line", "xref": f"x{panel} domain", "yref": f"y{panel}", "x0": 0, "x1": 1}
-    lines = [(each.objectives[0], ORIGIN_COLOURS.get(each.origin)) for each in report.standings]
     return [
-        across | {"y0": value, "y1": value, "line": {"color": color, "width": 1.5, "dash": "dash"}}
-        for value, color in lines
-        if color is not None
+        across
+        | {"y0": (value := each.objectives[0]), "y1": value, "line": {"color": color, "width": 1.5, "dash": "dash"}}
+        for each in report.standings
+        if (color := ORIGIN_COLOURS.get(each.origin)) is not None
     ]
 
 

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from operator import add, mul
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
@@ -213,7 +214,7 @@ def contour(report: SweepReport) -> Chart | None:
         "type": "contour",
         "x": [_value_at(x_dimension, at) for at in sides],
         "y": [_value_at(y_dimension, at) for at in sides],
-        "z": [[_smoothed(x, y, points) for x in sides] for y in sides],
+        "z": _smoothed(sides, points),
         "colorscale": _scale(report),
         "colorbar": {"title": {"text": metric(report)}},
         "ncontours": 12,
@@ -317,15 +318,40 @@ def _gathered(points: Sequence[_Point]) -> Sequence[_Point]:
     ]
 
 
-def _smoothed(x: float, y: float, points: Sequence[_Point]) -> float | None:
-    """The mean of the trials' values, weighted by nearness; None far from all trials."""
-    squares = [(x - point.x) ** 2 + (y - point.y) ** 2 for point in points]
-    if min(squares) > _REACH**2:
-        return None
-    weights = [
-        point.weight * math.exp(-square / (2 * _KERNEL**2)) for square, point in zip(squares, points, strict=True)
-    ]
-    return sum(w * point.value for w, point in zip(weights, points, strict=True)) / sum(weights)
+def _smoothed(sides: Sequence[float], points: Sequence[_Point]) -> list[list[float | None]]:
+    """The mean of the trials' values at each place of a grid, weighted by nearness; None far from all trials.
+
+    Returns:
+        A row for each y of `sides`, with a value for each x.
+    """
+    across = [_Distances.of(side, [point.x for point in points]) for side in sides]
+    weights, values = [point.weight for point in points], [point.value for point in points]
+    rows = []
+    for up in (_Distances.of(side, [point.y for point in points]) for side in sides):
+        weighted = [*map(mul, weights, up.near)]
+        totals = [*map(mul, weighted, values)]
+        rows.append(
+            [
+                sum(map(mul, totals, along.near)) / sum(map(mul, weighted, along.near))
+                if min(map(add, along.squares, up.squares)) <= _REACH**2
+                else None
+                for along in across
+            ]
+        )
+    return rows
+
+
+class _Distances(NamedTuple):
+    """Holds how far each point is from a line of the grid."""
+
+    squares: Sequence[float]
+    near: Sequence[float]
+    """The factors of the kernel: its value is the product of the factors along both axes."""
+
+    @classmethod
+    def of(cls, side: float, places: Sequence[float]) -> Self:
+        squares = [(side - place) ** 2 for place in places]
+        return cls(squares, [math.exp(-square / (2 * _KERNEL**2)) for square in squares])
 
 
 def _value_at(dimension: Dimension, at: float) -> float:
