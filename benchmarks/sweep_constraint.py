@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -100,7 +101,7 @@ def _with_classes(trial: TrialView, aps: np.ndarray) -> TrialView:
     }
     scores = cast(Any, Scores).model_construct(per_class=per_class)
     result = cast(Any, RunResult).model_construct(scores=scores)
-    return trial.model_copy(update={"result": result})
+    return cast(TrialView, SimpleNamespace(**vars(trial), result=result))
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
