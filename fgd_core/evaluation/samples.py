@@ -1,5 +1,6 @@
 """Draws sample pictures of a split: the annotations, and below them the detections."""
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,6 @@ from fgd_core.data.samples import DetectionDataset
 from fgd_core.data.training_examples import Place, TrainingExamples
 from fgd_core.data.transforms import resize_masks
 from fgd_core.evaluation.inference import ImageDetections
-from fgd_core.png import png_bytes
 from fgd_core.stopping import stoppable
 
 _SIDE_PX = 256
@@ -100,7 +100,9 @@ def _labelled_places(keypoints: Tensor) -> Tensor:
 def _png(pictures: Sequence[Tensor], *, columns: int) -> bytes:
     """Join pictures (3, H, W) uint8 in a grid."""
     grid = make_grid(torch.stack([*pictures]), nrow=columns, padding=4, pad_value=255)
-    return png_bytes(Image.fromarray(grid.permute(1, 2, 0).numpy()))
+    file = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=4)
+    return file.getvalue()
 
 
 def _draw(

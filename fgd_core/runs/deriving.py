@@ -27,7 +27,6 @@ from fgd_core.detectors.weights.sources import LoadedTeacher, load_teacher
 from fgd_core.errors import DataError, SpecError
 from fgd_core.evaluation.inspection import inspect
 from fgd_core.evaluation.relabelled import RelabelledDetector
-from fgd_core.png import write_png
 from fgd_core.runs.opening import open_split
 from fgd_core.spec.events import EvaluationProgress, RunFinished
 from fgd_core.spec.kinds.derive_data import DeriveDataSpec
@@ -205,4 +204,4 @@ def _targets(example: Example, device: torch.device) -> Targets:
 
 def _save(picture: Tensor, file: BinaryIO) -> None:
     """Write a picture (3, H, W) uint8 without loss."""
-    write_png(Image.fromarray(picture.permute(1, 2, 0).numpy()), file)
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "PNG")

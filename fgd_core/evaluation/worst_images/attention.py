@@ -1,6 +1,7 @@
 """Draws where networks look: the spatial attention of a student and of its teachers, and where they differ."""
 
 import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from torch.nn.functional import interpolate
 from fgd_core.data.loading import Batch
 from fgd_core.methods.parts.scale_masks import scale_masks
 from fgd_core.outputs import FeatureLevel
-from fgd_core.png import png_bytes
 from fgd_core.spec.worst_images import AttentionMap
 
 _LONGER_PX = 128
@@ -116,7 +116,9 @@ def _map(name: str, values: Tensor, top: float | None = None) -> AttentionMap:
     """Colour a map (h, w) of values from 0 up; `top` is drawn brightest."""
     brightest = max(_top(values) if top is None else top, 1e-9)
     share = (values / brightest).clamp(0, 1).double().numpy()
-    return AttentionMap(name=name, png=base64.b64encode(png_bytes(Image.fromarray(_coloured(share)))).decode())
+    file = io.BytesIO()
+    Image.fromarray(_coloured(share)).save(file, "PNG", compress_level=4)
+    return AttentionMap(name=name, png=base64.b64encode(file.getvalue()).decode())
 
 
 def _coloured(share: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

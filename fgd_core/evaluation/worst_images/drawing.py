@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fgd_core.png import png_bytes
 from fgd_core.spec.worst_images import VERDICT_COLOURS, ShownImage, judged
 
 _SIDE_PX = 320
@@ -66,4 +65,6 @@ def _table(images: Sequence[ShownImage], columns: Mapping[str, _Cell]) -> bytes:
             picture = cell(image)
             if picture is not None:
                 canvas.paste(picture, (column * cell_px, _HEADING_PX + row * cell_px))
-    return png_bytes(canvas)
+    file = io.BytesIO()
+    canvas.save(file, "PNG", compress_level=4)
+    return file.getvalue()

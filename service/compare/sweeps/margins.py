@@ -64,6 +64,7 @@ def margin(
 
 def difference(winner: Standing, other: Standing, ranked: Sequence[Standing]) -> Difference | None:
     """Winner minus other; None if a side has fewer than two seeds that count, or nothing has any spread."""
+    # Before the noise of all configurations is pooled: most configurations of a sweep have one seed.
     if len(winner.seed_values) < 2 or len(other.seed_values) < 2:
         return None
     first, second = _samples(winner, other, ranked)
