@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from operator import add, mul
-from statistics import fmean
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from fgd_core.spec.dimensions import Choice, Dimension
 from fgd_core.spec.sweep_report import SweepReport, TrialView
 from service.jobs.trial_values import best_until, common_epoch
 from service.reports.drawing import Chart, Trace, layout, markers
+from service.reports.smoothing import Point, gathered, smoothed
 from service.reports.sweep_charts import (
     BLUE,
     GROUP_MARKS,
@@ -37,20 +36,6 @@ from service.reports.sweep_charts import (
 MAX_SLICES = 12
 MIN_FOR_CONTOUR = 10
 _GRID = 32
-_REACH = 0.22
-"""The map is drawn up to this distance from the nearest trial, as a part of a side."""
-_KERNEL = 0.12
-"""The standard deviation of the weights, as a part of a side."""
-_CELLS = 16
-
-
-class _Point(NamedTuple):
-    """A trial, or the mean of trials near each other; x and y are from 0 to 1 inside of the space."""
-
-    x: float
-    y: float
-    value: float
-    weight: int = 1
 
 
 def parallel(report: SweepReport) -> Chart | None:
@@ -200,9 +185,9 @@ def contour(report: SweepReport) -> Chart | None:
     if len(pair) < 2 or len(compared) < MIN_FOR_CONTOUR:
         return None
     (x_path, x_dimension), (y_path, y_dimension) = pair
-    points = _gathered(
+    points = gathered(
         [
-            _Point(x, y, value)
+            Point(x, y, value)
             for trial, value in compared
             if (x := place(x_dimension, trial.values[x_path])) is not None
             and (y := place(y_dimension, trial.values[y_path])) is not None
@@ -214,7 +199,7 @@ def contour(report: SweepReport) -> Chart | None:
         "type": "contour",
         "x": [_value_at(x_dimension, at) for at in sides],
         "y": [_value_at(y_dimension, at) for at in sides],
-        "z": _smoothed(sides, points),
+        "z": smoothed(sides, points),
         "colorscale": _scale(report),
         "colorbar": {"title": {"text": metric(report)}},
         "ncontours": 12,
@@ -295,63 +280,6 @@ def _compared(report: SweepReport, paths: Sequence[str]) -> list[tuple[TrialView
         for trial in trials
         if all(path in trial.values for path in paths) and (value := best_until(trial, epoch, direction)) is not None
     ]
-
-
-def _gathered(points: Sequence[_Point]) -> Sequence[_Point]:
-    """Replace the points of each cell of a grid by their mean, if they are many.
-
-    A cell is half as wide as the kernel that smooths them, so the map hardly changes.
-    """
-    if len(points) <= _CELLS**2:
-        return points
-    cells: dict[tuple[int, int], list[_Point]] = {}
-    for point in points:
-        cells.setdefault((int(point.x * _CELLS), int(point.y * _CELLS)), []).append(point)
-    return [
-        _Point(
-            x=fmean(point.x for point in together),
-            y=fmean(point.y for point in together),
-            value=fmean(point.value for point in together),
-            weight=len(together),
-        )
-        for together in cells.values()
-    ]
-
-
-def _smoothed(sides: Sequence[float], points: Sequence[_Point]) -> list[list[float | None]]:
-    """The mean of the trials' values at each place of a grid, weighted by nearness; None far from all trials.
-
-    Returns:
-        A row for each y of `sides`, with a value for each x.
-    """
-    across = [_Distances.of(side, [point.x for point in points]) for side in sides]
-    weights, values = [point.weight for point in points], [point.value for point in points]
-    rows = []
-    for up in (_Distances.of(side, [point.y for point in points]) for side in sides):
-        weighted = [*map(mul, weights, up.near)]
-        totals = [*map(mul, weighted, values)]
-        rows.append(
-            [
-                sum(map(mul, totals, along.near)) / sum(map(mul, weighted, along.near))
-                if min(map(add, along.squares, up.squares)) <= _REACH**2
-                else None
-                for along in across
-            ]
-        )
-    return rows
-
-
-class _Distances(NamedTuple):
-    """Holds how far each point is from a line of the grid."""
-
-    squares: Sequence[float]
-    near: Sequence[float]
-    """The factors of the kernel: its value is the product of the factors along both axes."""
-
-    @classmethod
-    def of(cls, side: float, places: Sequence[float]) -> Self:
-        squares = [(side - place) ** 2 for place in places]
-        return cls(squares, [math.exp(-square / (2 * _KERNEL**2)) for square in squares])
 
 
 def _value_at(dimension: Dimension, at: float) -> float:
