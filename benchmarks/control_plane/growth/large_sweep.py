@@ -19,6 +19,7 @@ from sqlalchemy import insert
 from benchmarks.control_plane.growth.figures import Single, once
 from benchmarks.control_plane.queue import FullCluster
 from fgd_core.spec.jobs import JOB_SPEC, SPEC_VERSION
+from fgd_core.spec.trials import StudyEntry
 from fgd_core.spec.views import ProgressView
 from service.clock import utc_now
 from service.server.app import create_app
@@ -130,6 +131,7 @@ def _events(job_id: str, num_trials: int, now: datetime) -> Iterator[dict[str, A
     dice = random.Random(0)
     events = (event for trial in range(num_trials) for event in _trial(trial, dice))
     for sequence, event in enumerate(events, start=1):
+        StudyEntry(sequence=sequence, event=event)  # Fails on an event that the report would leave out.
         row = {"job_id": job_id, "sequence": sequence, "transaction_id": sequence, "attempt": 1}
         yield row | {"at": now + timedelta(seconds=sequence), "kind": event["kind"], "data": event}
 
@@ -162,5 +164,5 @@ def _scores(ap: float) -> dict[str, Any]:
     names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     recalls = ("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
     return dict.fromkeys(names + recalls, ap) | {
-        "per_class": {f"class {n}": {"ap": ap, "num_boxes": 30} for n in range(3)}
+        "per_class": {f"class {n}": {"ap": ap, "ap50": ap, "num_boxes": 30} for n in range(3)}
     }
